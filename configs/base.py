@@ -1,0 +1,92 @@
+"""What every configuration has: each field with its unit, and the data set-ups that all tasks share."""
+
+from ml_collections import ConfigDict
+
+from mils_jax.errors import unknown
+
+VARIANTS = ('shapes', 'mini_imagenet', 'cifar10')
+
+
+def base_config(name: str) -> ConfigDict:
+  """A configuration without a model: the built-in shapes, crop and flip, SGD with a cosine schedule."""
+  config = ConfigDict()
+  config.name = name  # names the run folder
+
+  config.data = ConfigDict()
+  config.data.source = 'shapes'  # shapes, folder, arrays or tfds
+  config.data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, empty: TFDS's
+  config.data.image_size = 32  # pixels; 0: the pictures' own size
+  config.data.normalization = 'data'  # data: mean and deviation of the training split; imagenet: ImageNet's (R, G, B)
+  config.data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
+  config.data.channel_names = ''  # comma-separated; empty: what the data says
+  config.data.channel_axis = ''  # first or last, where TIFF files and arrays do not say
+  config.data.val_fraction = 0.1  # of the training split, where there is no validation split
+  config.data.test_fraction = 0.1  # likewise for a missing test split
+  config.data.num_train = 5000  # shapes: pictures of each split
+  config.data.num_val = 500
+  config.data.num_test = 1000
+  config.data.tfds_name = ''  # tfds: name of the set, such as cifar10 or eurosat/all
+  config.data.image_key = 'image'  # tfds: its features
+  config.data.label_key = 'label'
+  config.data.train_split = 'train'  # tfds: names or slices, such as train[:90%]; empty: the set's own, or cut
+  config.data.val_split = ''
+  config.data.test_split = ''
+
+  config.channels = ConfigDict()
+  config.channels.slots = ''  # names of the model's input slots, comma-separated; empty: the data's
+  config.channels.use = ''  # which of the data's channels this run is given: 'R,G', or RG for single letters; empty: all
+
+  config.model = ConfigDict()
+  config.model.name = ''  # dynamic_resnet12, wide_cnn or resnet34
+  config.model.num_classes = 0  # logits; 0: the data's classes
+
+  config.augment = ConfigDict()
+  config.augment.crop_padding = 4  # pixels of padding before a random crop; 0: no crop
+  config.augment.horizontal_flip = True
+
+  config.optimizer = ConfigDict()
+  config.optimizer.name = 'sgd'  # sgd or adamw
+  config.optimizer.learning_rate = 0.1  # the highest; a cosine takes it to 0
+  config.optimizer.momentum = 0.9  # adamw: decay of the first moment
+  config.optimizer.weight_decay = 5e-4
+  config.optimizer.decay_all = False  # decay norms and biases too
+  config.optimizer.warmup_epochs = 0.5  # epochs of linear warm-up, may be a fraction
+  config.optimizer.stepped_per_epoch = False  # hold the learning rate during an epoch
+
+  config.train = ConfigDict()
+  config.train.epochs = 4
+  config.train.batch_size = 64  # of all devices together
+  config.train.seed = 0
+  config.train.label_smoothing = 0.1
+  config.train.precision = 'auto'  # float32, bfloat16, or auto: bfloat16 on GPU and TPU
+
+  config.runtime = ConfigDict()  # changes no result: may differ when a run goes on
+  config.runtime.devices = 0  # how many of the local devices; 0: all
+  config.runtime.gather = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size
+  config.runtime.cache = ''  # folder for packed sets and compiled programs; empty: the user's cache folder
+  return config
+
+
+def select_data(config: ConfigDict, variant: str) -> None:
+  """Turns to another data set-up; `mini_imagenet` is the report's, with its recipe."""
+  if variant == 'shapes':
+    return
+  if variant == 'mini_imagenet':
+    config.data.source = 'folder'
+    config.data.image_size = 84
+    config.data.normalization = 'imagenet'
+    config.channels.slots = 'R,G,B'
+    config.model.num_classes = 100
+    config.optimizer.update(name='sgd', learning_rate=0.1, momentum=0.9, decay_all=True, warmup_epochs=0.0,
+                            stepped_per_epoch=True)
+    config.train.epochs = 100
+  elif variant == 'cifar10':
+    config.data.source = 'tfds'
+    config.data.tfds_name = 'cifar10'
+    config.data.image_size = 32
+    config.channels.slots = 'R,G,B'
+    config.model.num_classes = 10
+    config.train.epochs = 30
+    config.train.batch_size = 128
+  else:
+    raise unknown('variant', variant, VARIANTS)

@@ -1,0 +1,19 @@
+"""The baseline of task B: ResNet34.
+
+    python main.py --config configs/resnet34.py
+    python main.py --config configs/resnet34.py:mini_imagenet --config.data.path=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import base_config, select_data
+
+
+def get_config(variant: str = 'shapes') -> ConfigDict:
+  config = base_config('resnet34')
+  config.model.name = 'resnet34'
+  select_data(config, variant)
+  if variant == 'mini_imagenet':
+    config.train.batch_size = 1024
+    config.optimizer.weight_decay = 1e-4
+  return config

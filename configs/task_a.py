@@ -1,0 +1,22 @@
+"""Task A: DynamicResNet12, for whichever input channels are there.
+
+    python main.py --config configs/task_a.py
+    python main.py --config configs/task_a.py:mini_imagenet --config.data.path=DIR --config.channels.use=RG
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import base_config, select_data
+
+
+def get_config(variant: str = 'shapes') -> ConfigDict:
+  config = base_config('task_a')
+  config.model.name = 'dynamic_resnet12'
+  config.model.kernels = 4  # K, kernels mixed in each convolution
+  config.model.temperature = 30.0  # of the attention's softmax; high: close to uniform
+  config.model.formulation = 'auto'  # parallel, mixed, or auto: the faster one for each layer's shape
+  select_data(config, variant)
+  if variant == 'mini_imagenet':
+    config.train.batch_size = 128
+    config.optimizer.weight_decay = 5e-4
+  return config

@@ -1,0 +1,1 @@
+"""Image classifiers for any input channels, and shallow wide ones, in JAX and Flax linen."""

@@ -1,0 +1,175 @@
+"""From a configuration to objects: the one place where a config is read, checked and turned into what it names."""
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from mils_jax.channels import ChannelContract, Placement, choose, split_names
+from mils_jax.data.augment import Augmentation
+from mils_jax.data.packing import PackedSet, open_packed
+from mils_jax.data.sources import open_source
+from mils_jax.devices import AXIS, Devices
+from mils_jax.errors import UserError, unknown
+from mils_jax.models import MODELS
+from mils_jax.training.checkpoints import Contract
+from mils_jax.training.loop import TrainingPlan
+from mils_jax.training.optimizer import cosine_schedule, create_optimizer
+from mils_jax.training.run_folder import RunFolder
+
+# Mean and deviation of ImageNet's training pictures, as in the report's recipe, for values from 0 to 255.
+IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
+IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
+NORMALIZATIONS = ('data', 'imagenet')
+PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+def cache_folder(config: ConfigDict) -> Path:
+  """Where packed sets and compiled programs lie between runs."""
+  if config.runtime.cache:
+    return Path(config.runtime.cache)
+  return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mils_jax'
+
+
+def open_data(config: ConfigDict) -> PackedSet:
+  """The configured set, packed now where it was not yet."""
+  options = {key: value for key, value in config.data.items() if key not in ('source', 'normalization')}
+  return open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed')
+
+
+def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
+  """The channels that the run is given: those that it names, else all that have a slot.
+
+  Raises:
+    UserError: a name is unknown or twice there, or no channel has a slot.
+  """
+  slots = slot_names(config, data.channels)
+  if config.channels.use:
+    names = choose(config.channels.use, data.channels)
+    without = [name for name in names if name not in slots]
+    if without:
+      raise UserError(f"channels.use: '{without[0]}' is no slot of the model. Slots: {', '.join(slots)}")
+    return names
+  names = tuple(name for name in data.channels if name in slots)
+  if not names:
+    raise UserError(f'the data has channels {", ".join(data.channels)}, the model slots {", ".join(slots)}: none fits')
+  return names
+
+
+def slot_names(config: ConfigDict, data_channels: tuple[str, ...]) -> tuple[str, ...]:
+  """The names of the model's input slots; the data's channels where the configuration names none."""
+  names = split_names(config.channels.slots) or data_channels
+  twice = [name for name in names if names.count(name) > 1]
+  if twice or '' in names:
+    raise UserError(f"channels.slots='{config.channels.slots}': each slot needs a name of its own")
+  return names
+
+
+def channel_contract(config: ConfigDict, data: PackedSet) -> ChannelContract:
+  """The slots with their units, means and deviations. A slot that the data lacks has mean 0 and deviation 1."""
+  slots = slot_names(config, data.channels)
+  if config.data.normalization == 'imagenet':
+    if not set(slots) <= IMAGENET_MEAN.keys():
+      raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(slots)}. Valid: data, imagenet')
+    means, deviations = IMAGENET_MEAN, IMAGENET_STD
+  elif config.data.normalization == 'data':
+    means = dict(zip(data.channels, map(float, data.mean), strict=True))
+    deviations = dict(zip(data.channels, map(float, data.std), strict=True))
+  else:
+    raise unknown('data.normalization', config.data.normalization, NORMALIZATIONS)
+  units = dict(zip(data.channels, data.units, strict=True))
+  return ChannelContract(slots, tuple(units.get(slot, '') for slot in slots),
+                         tuple(means.get(slot, 0.0) for slot in slots),
+                         tuple(deviations.get(slot, 1.0) for slot in slots))
+
+
+def placement(config: ConfigDict, data: PackedSet, contract: ChannelContract) -> Placement:
+  """Where the used ones among the data's channels go; the others are absent."""
+  used = used_channels(config, data)
+  return contract.place([name if name in used else None for name in data.channels])
+
+
+def build_model(config: ConfigDict, slots: int, classes: int, axis_name: str | None = AXIS) -> nn.Module:
+  """The configured network.
+
+  Args:
+    config: its `model` holds a name and that network's own fields.
+    slots: input channels.
+    classes: of the data; taken where model.num_classes is 0.
+    axis_name: of the devices that share a batch.
+  """
+  fields = dict(config.model)
+  name = fields.pop('name')
+  if name not in MODELS:
+    raise unknown('model', name, MODELS)
+  if fields['num_classes'] < 0:
+    raise UserError(f"model.num_classes={fields['num_classes']}: must be positive, or 0 for the data's")
+  fields['num_classes'] = fields['num_classes'] or classes
+  try:
+    return MODELS[name](max_channels=slots, dtype=compute_dtype(config), axis_name=axis_name, **fields)
+  except (TypeError, ValueError) as error:
+    raise UserError(f'model: {error}') from error
+
+
+def compute_dtype(config: ConfigDict) -> jnp.dtype:
+  """float32, or bfloat16 where it is asked for or, with 'auto', where the hardware is made for it."""
+  precision = config.train.precision
+  if precision == 'auto':
+    return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
+  if precision not in PRECISIONS:
+    raise unknown('train.precision', precision, ('auto', *PRECISIONS))
+  return PRECISIONS[precision]
+
+
+def check_labels(config: ConfigDict, data: PackedSet) -> None:
+  """Raises UserError where the data has a label that the model has no logit for."""
+  limit = config.model.num_classes
+  highest = max(int(split.labels.max()) for split in data.splits.values())
+  if limit and highest >= limit:
+    raise UserError(f'model.num_classes={limit}, but the data has label {highest}: at least {highest + 1} are needed '
+                    "(0: the data's own number)")
+
+
+def check_numbers(config: ConfigDict) -> None:
+  """Raises UserError for numbers out of range, before any work is done."""
+  if config.train.epochs < 1:
+    raise UserError(f'train.epochs={config.train.epochs}: must be at least 1')
+  if not 0 <= config.train.label_smoothing < 1:
+    raise UserError(f'train.label_smoothing={config.train.label_smoothing}: must be at least 0 and below 1')
+  if config.train.seed < 0:
+    raise UserError(f'train.seed={config.train.seed}: must be at least 0')
+  for name in ('learning_rate', 'momentum', 'weight_decay'):
+    if config.optimizer[name] < 0:
+      raise UserError(f'optimizer.{name}={config.optimizer[name]}: must be at least 0')
+
+
+def build_devices(config: ConfigDict) -> Devices:
+  devices = Devices(config.runtime.devices)
+  devices.check_batch_size(config.train.batch_size)
+  return devices
+
+
+def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
+  """Everything that training takes; raises UserError for what does not fit together, before any work is lost."""
+  check_numbers(config)
+  devices = build_devices(config)
+  augmentation = Augmentation(**config.augment)
+  data = open_data(config)
+  check_labels(config, data)
+  channels = channel_contract(config, data)
+  model = build_model(config, len(channels.slots), len(data.classes))
+  steps_per_epoch = -(-len(data.splits['train'].labels) // config.train.batch_size)
+  optimizer = config.optimizer
+  schedule = cosine_schedule(optimizer.learning_rate, config.train.epochs, optimizer.warmup_epochs, steps_per_epoch,
+                             optimizer.stepped_per_epoch)
+  return TrainingPlan(
+      folder=folder, data=data, devices=devices, model=model,
+      optimizer=create_optimizer(optimizer.name, schedule, optimizer.momentum, optimizer.weight_decay,
+                                 optimizer.decay_all),
+      schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
+      contract=Contract(channels, data.classes, data.image_shape[:2]), gather_mode=config.runtime.gather,
+      epochs=config.train.epochs, batch_size=config.train.batch_size, seed=config.train.seed,
+      label_smoothing=config.train.label_smoothing)

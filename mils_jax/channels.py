@@ -1,0 +1,111 @@
+"""Names, subsets and presence of channels: which channel of the data goes to which input slot of a model.
+
+A model's input slots have names. A named channel goes to the slot of its name, whatever its position; unnamed channels
+fill the first slots (the report's rule). A slot without a channel is absent, which is not the same as zero.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mils_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelContract:
+  """What a model expects of its input; part of every checkpoint, so that a restored model normalises by itself.
+
+  Attributes:
+    slots: name of each input slot.
+    units: unit of each slot's values ('' where unknown).
+    mean: what is subtracted from each slot's values, in their unit.
+    std: what they are divided by afterwards, in their unit.
+  """
+
+  slots: tuple[str, ...]
+  units: tuple[str, ...]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  def to_json(self) -> dict:
+    return {key: list(value) for key, value in dataclasses.asdict(self).items()}
+
+  @classmethod
+  def from_json(cls, values: dict) -> 'ChannelContract':
+    return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
+
+  def place(self, names: Sequence[str | None]) -> 'Placement':
+    """The placement of channels called `names` into the slots; a channel named None goes nowhere.
+
+    Raises:
+      UserError: a name is given twice, or is no slot's.
+    """
+    check_names([name for name in names if name is not None], 'channel', self.slots)
+    source = [list(names).index(slot) if slot in names else -1 for slot in self.slots]
+    return Placement(np.array(source), np.array(self.mean, np.float32), np.array(self.std, np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+  """Where each slot's values come from.
+
+  Attributes:
+    source: (slots,) position of the slot's channel among the given ones, -1 where it is absent.
+    mean: (slots,) float32.
+    std: (slots,) float32.
+  """
+
+  source: np.ndarray
+  mean: np.ndarray
+  std: np.ndarray
+
+  @property
+  def present(self) -> np.ndarray:
+    """(slots,) bool: which slots have a channel."""
+    return self.source >= 0
+
+  def apply(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Normalises pictures and puts their channels into the slots.
+
+    Args:
+      images: (B, H, W, C) of any number type, in the data's own order of channels.
+
+    Returns:
+      (B, H, W, slots) float32, zero in absent slots, and the presence mask (B, slots).
+    """
+    taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, slots)
+    placed = jnp.where(self.present, (taken - self.mean) / self.std, 0.0)
+    return placed, jnp.broadcast_to(self.present, (images.shape[0], len(self.source)))
+
+
+def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:
+  """Raises UserError where a name is empty, twice there, or none of `valid`."""
+  for name in names:
+    if name not in valid:
+      raise UserError(f"unknown {kind} '{name}'. Valid: {', '.join(valid)}")
+  twice = sorted({name for name in names if list(names).count(name) > 1})
+  if twice:
+    raise UserError(f"{kind} '{twice[0]}' is given twice. Valid: {', '.join(valid)}, each once")
+
+
+def split_names(text: str, single_letters: bool = False) -> tuple[str, ...]:
+  """Reads channel names from 'red,green', or, with `single_letters`, from one word such as 'RG'."""
+  if ',' not in text and single_letters:
+    return tuple(text.strip())
+  return tuple(part.strip() for part in text.split(',')) if text.strip() else ()
+
+
+def choose(text: str, available: Sequence[str], kind: str = 'channel') -> tuple[str, ...]:
+  """The channels that `text` names among the `available` ones; all of them where it is empty.
+
+  Raises:
+    UserError: a name is unknown or given twice.
+  """
+  if not text.strip():
+    return tuple(available)
+  names = split_names(text, single_letters=all(len(name) == 1 for name in available))
+  check_names(names, kind, available)
+  return names

@@ -1,0 +1,183 @@
+"""The command line: flags to one function per mode, and every foreseen failure to one line and an exit code."""
+
+import dataclasses
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mils_jax.build import cache_folder
+from mils_jax.errors import RunError, UserError, unknown
+from mils_jax.progress import say
+from mils_jax.reports.text import cost_lines, result_lines
+from mils_jax.studies.cost import measure_cost
+from mils_jax.studies.evaluate import run_evaluation
+from mils_jax.studies.train import run_training
+from mils_jax.training.run_folder import RunFolder, write_json
+
+USAGE = """Image classifiers for any input channels, and shallow wide ones.
+
+usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--workdir FOLDER] [--mode MODE]
+
+  --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
+  --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
+  --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
+  --mode      train (default), evaluate or cost
+  --help      this text
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """What the flags say: the configuration, the run folder and the words themselves."""
+
+  mode: str
+  config: ConfigDict
+  folder: RunFolder
+  argv: list[str]
+
+
+def train_mode(command: Command) -> None:
+  results = run_training(command.config, command.folder, command.argv)
+  _say_all(result_lines(results, command.folder.path))
+
+
+def evaluate_mode(command: Command) -> None:
+  results = run_evaluation(command.config, command.folder)
+  _say_all(result_lines(results, command.folder.path))
+
+
+def cost_mode(command: Command) -> None:
+  command.folder.claim(command.config.to_dict())
+  cost = measure_cost(command.config)
+  path = command.folder.path / 'cost.json'
+  write_json(path, dataclasses.asdict(cost))
+  _say_all([*cost_lines(cost), '', f'saved as {path}'])
+
+
+MODES: dict[str, Callable[[Command], None]] = {'train': train_mode, 'evaluate': evaluate_mode, 'cost': cost_mode}
+
+
+def main(argv: list[str]) -> int:
+  """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command."""
+  if any(word in ('--help', '-h', '-help') for word in argv[1:]):
+    print(USAGE)
+    return 0
+  try:
+    command = parse(argv)
+    _use_compilation_cache(command.config)
+    MODES[command.mode](command)
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  except RunError as error:
+    print(f'failed: {error}', file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print('interrupted: the same command goes on from the last checkpoint', file=sys.stderr)
+    return 130
+  return 0
+
+
+def parse(argv: list[str]) -> Command:
+  """Reads the flags; raises UserError for each way in which they can be wrong."""
+  words = [re.sub('^-(?=[^-])', '--', word) for word in argv]
+  mode, workdir, path = _plain_flags(words)
+  if mode not in MODES:
+    raise unknown('mode', mode, MODES)
+  if not path:
+    if not workdir:
+      raise UserError('no --config given. Try --config configs/task_a.py, or --help')
+    folder = RunFolder(Path(workdir))
+    return Command(mode, ConfigDict(folder.read_config()).lock(), folder, argv)
+  config, overrides = _load_config(words, path)
+  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
+  return Command(mode, config, folder, argv)
+
+
+def run_name(name: str, path: str, overrides: dict) -> str:
+  """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
+  variant = path.partition(':')[2]
+  fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
+            if not key.startswith(('runtime.', 'data.path'))]
+  text = '-'.join(part for part in (name, variant, *fields) if part)
+  readable = re.sub(r'[^\w.=,+-]', '_', text)
+  if readable == text and len(text) <= 100:
+    return text
+  return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
+
+
+def _plain_flags(words: list[str]) -> tuple[str, str, str]:
+  """Mode, workdir and config path; refuses words that are no flag of ours."""
+  values = flags.FlagValues()
+  for name, default in (('mode', 'train'), ('workdir', ''), ('config', '')):
+    flags.DEFINE_string(name, default, '', flag_values=values)
+  plain, skip = [words[0]], False
+  for word in words[1:]:
+    if skip or word.startswith('--config.'):
+      skip = not skip and '=' not in word  # '--config.key value' takes the next word too
+      continue
+    plain.append(word)
+  try:
+    rest = values(plain)
+  except flags.Error as error:
+    raise UserError(f'{str(error).splitlines()[0].rstrip(".")}. Valid flags: --config, --config.FIELD, --mode, '
+                    '--workdir, --help') from error
+  if len(rest) > 1:
+    raise UserError(f"'{rest[1]}' is no flag. Valid flags: --config, --config.FIELD, --mode, --workdir, --help")
+  if any(word.startswith('--config.') for word in words) and not values.config:
+    raise UserError('--config.FIELD needs --config FILE beside it')
+  return values.mode, values.workdir, values.config
+
+
+def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
+  """The configuration with the command line's changes, and these changes by field."""
+  file = path.partition(':')[0]
+  if not Path(file).is_file():
+    near = sorted(str(found) for found in Path('configs').glob('*.py')) if Path('configs').is_dir() else []
+    raise UserError(f"config file '{file}' does not exist. Here are: {', '.join(near) or 'none in configs/'}")
+  _check_fields(words, _parse_config([words[0], f'--config={path}'])[0])
+  return _parse_config(words)
+
+
+def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
+  for name in ('mode', 'workdir'):
+    flags.DEFINE_string(name, '', '', flag_values=values)
+  try:
+    values(words)
+  except flags.Error as error:
+    raise UserError(str(error).splitlines()[0]) from error
+  except TypeError as error:  # get_config takes no variant
+    raise UserError(f'the configuration takes no variant: {str(error).splitlines()[-1]}') from error
+  return values.config, dict(values['config'].override_values)
+
+
+def _check_fields(words: list[str], config: ConfigDict) -> None:
+  """Raises UserError for an override of a field that the configuration has not."""
+  for word in words:
+    if not word.startswith('--config.'):
+      continue
+    section, known = config, ''
+    for part in word.removeprefix('--config.').partition('=')[0].split('.'):
+      if not isinstance(section, ConfigDict) or part not in section:
+        choices = section.keys() if isinstance(section, ConfigDict) else ()
+        raise unknown('config field', known + part, [known + key for key in choices])
+      section, known = section[part], f'{known}{part}.'
+
+
+def _use_compilation_cache(config: ConfigDict) -> None:
+  """Keeps compiled programs between starts, unless the user's environment already says where."""
+  if jax.config.jax_compilation_cache_dir is None:
+    jax.config.update('jax_compilation_cache_dir', str(cache_folder(config) / 'compiled'))
+
+
+def _say_all(lines: list[str]) -> None:
+  for line in lines:
+    say(line)

@@ -1,0 +1,61 @@
+"""Batch normalisation over the true examples of a batch, wherever they are.
+
+flax.linen.BatchNorm averages the devices' means, each with the same weight; a last short batch that is padded leaves the
+devices with different numbers of examples. Here the sums are taken over all devices first, so a padded batch on several
+devices has exactly the statistics of the short batch on one.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+
+class BatchNorm(nn.Module):
+  """Normalises each channel to the batch's mean 0 and variance 1, then scales and shifts it (Ioffe & Szegedy, 2015).
+
+  Attributes:
+    momentum: share of the running statistics that a training step keeps (PyTorch's momentum 0.1 is 0.9 here).
+    epsilon: added to the variance.
+    axis_name: name of the mapped axis whose devices share the batch; None: one device.
+  """
+
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
+    """Normalises by the batch (train) or by the running statistics.
+
+    Args:
+      x: (B, H, W, C).
+      train: whether to use and record the batch's own statistics.
+      weight: (B,) 0 for padding, else 1; None: every example counts. Used in training only.
+    """
+    channels = x.shape[-1]
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
+    running_variance = self.variable('batch_stats', 'var', jnp.ones, channels)
+    scale = self.param('scale', nn.initializers.ones, (channels,))
+    bias = self.param('bias', nn.initializers.zeros, (channels,))
+    if train:
+      mean, variance = self._batch_statistics(x, weight)
+      if not self.is_initializing():
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
+    else:
+      mean, variance = running_mean.value, running_variance.value
+    factor = scale * lax.rsqrt(variance + self.epsilon)
+    return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+
+  def _batch_statistics(self, x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Mean and (biased) variance of each channel, in float32."""
+    values = x.astype(jnp.float32)
+    weight = jnp.ones(x.shape[0]) if weight is None else weight
+    sums = (weight[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first: small sums stay exact
+    squares = (weight[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
+    totals = (sums, squares, weight.sum())
+    if self.axis_name is not None and not self.is_initializing():
+      totals = lax.psum(totals, self.axis_name)
+    mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
+    return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)

@@ -1,0 +1,132 @@
+"""Dynamic convolution: K kernels mixed by attention, for any number of input channels up to a maximum.
+
+The module is the report's DynamicConv2d, which follows "Dynamic Convolution: Attention over Convolution Kernels" (Chen
+et al., CVPR 2020).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mils_jax.models.convolution import convolve, extract_patches, output_size
+from mils_jax.models.input_slots import fill_slots
+
+FORMULATIONS = ('auto', 'parallel', 'mixed')
+
+
+def faster_formulation(backend: str, positions: int) -> str:
+  """The faster formulation for a map of `positions` (H' * W') outputs.
+
+  Mixing the kernels first costs, per sample, the writing and reading of one whole kernel, and saves (K - 1) / K of the
+  convolution. Only a wide map uses its kernel often enough to earn that back (docs/performance.md has the figures).
+  GPU and TPU run the K convolutions as one.
+  """
+  return 'mixed' if backend == 'cpu' and positions >= 49 else 'parallel'
+
+
+def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int) -> jax.Array:
+  """All K kernels' outputs, then their mixture; one convolution with K times the output channels.
+
+  Args:
+    x: (B, H, W, C).
+    kernels: (K, k, k, C, features).
+    attention: (B, K), the weight of each kernel for each sample.
+    stride: of the convolution.
+
+  Returns:
+    (B, H', W', features).
+  """
+  number, kernel_size, _, channels, features = kernels.shape
+  side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
+  outputs = convolve(x, side_by_side, stride)
+  outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
+  return (outputs * attention[:, None, None, :, None]).sum(axis=3)
+
+
+def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int) -> jax.Array:
+  """Each sample's own mixture of the kernels, applied to its patches; the same function by linearity.
+
+  Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
+  Arguments and result as there.
+  """
+  number, kernel_size, _, channels, features = kernels.shape
+  batch = x.shape[0]
+  height, width = (output_size(size, kernel_size, stride) for size in x.shape[1:3])
+  mixed = (attention @ kernels.reshape(number, -1)).reshape(batch, -1, features)  # (B, k * k * C, features)
+  patches = extract_patches(x, kernel_size, stride).reshape(batch, height * width, -1)  # (B, H' * W', k * k * C)
+  return (patches @ mixed).reshape(batch, height, width, features)
+
+
+class KernelAttention(nn.Module):
+  """How much each of K kernels counts for a sample: softmax(logits / temperature) from the global average.
+
+  Attributes:
+    kernels: K.
+    hidden: channels between the two bias-free 1x1 convolutions.
+    temperature: above 1 it evens the weights out. The report's 30 keeps them close to uniform; the paper anneals it
+      from 30 to 1 over the first epochs.
+    dtype: of the computation.
+  """
+
+  kernels: int
+  hidden: int
+  temperature: float
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(B, H, W, C) -> (B, K), each row summing to 1, in float32."""
+    average = x.mean(axis=(1, 2), dtype=jnp.float32).astype(self.dtype)  # (B, C); on 1x1 maps Dense is a 1x1 convolution
+    squeezed = nn.relu(nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name='squeeze')(average))
+    logits = nn.Dense(self.kernels, use_bias=False, dtype=self.dtype, name='expand')(squeezed)
+    return nn.softmax(logits.astype(jnp.float32) / self.temperature)
+
+
+class DynamicConv(nn.Module):
+  """A convolution whose kernel is mixed for every sample from K kernels (report, section I.B; no bias).
+
+      layer = DynamicConv(features=64, max_channels=13)
+      variables = layer.init(key, jnp.zeros((1, 32, 32, 13)))
+      layer.apply(variables, pictures_with_four_channels)  # channels 5 to 13 count as zero
+
+  Attributes:
+    features: output channels.
+    max_channels: input channels; a picture with fewer gets zero channels at the end.
+    kernel_size: odd; padding is kernel_size // 2.
+    stride: of the convolution.
+    kernels: K.
+    temperature: of the attention's softmax.
+    formulation: 'parallel' or 'mixed', two ways to the same result, or 'auto' for the faster one.
+    dtype: of the computation; parameters are kept in float32.
+  """
+
+  features: int
+  max_channels: int
+  kernel_size: int = 3
+  stride: int = 1
+  kernels: int = 4
+  temperature: float = 30.0
+  formulation: str = 'auto'
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(B, H, W, C <= max_channels) -> (B, H', W', features), H' = (H - 1) // stride + 1.
+
+    Raises:
+      ValueError: more than max_channels channels, or an unknown formulation.
+    """
+    if self.formulation not in FORMULATIONS:
+      raise ValueError(f"formulation '{self.formulation}' is none of {', '.join(FORMULATIONS)}")
+    x = fill_slots(x, self.max_channels).astype(self.dtype)
+    initialise = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal', batch_axis=(0,))
+    shape = (self.kernels, self.kernel_size, self.kernel_size, self.max_channels, self.features)
+    kernels = self.param('kernels', initialise, shape).astype(self.dtype)
+    hidden = max(self.max_channels // 4, 1)
+    attention = KernelAttention(self.kernels, hidden, self.temperature, self.dtype, name='attention')(x)
+    formulation = self.formulation
+    if formulation == 'auto':
+      height, width = (output_size(size, self.kernel_size, self.stride) for size in x.shape[1:3])
+      formulation = faster_formulation(jax.default_backend(), height * width)
+    convolution = mixed_kernels if formulation == 'mixed' else parallel_convolutions
+    return convolution(x, kernels, attention.astype(self.dtype), self.stride)

@@ -1,0 +1,100 @@
+"""DynamicResNet12: a residual network whose every convolution is dynamic (report, section I)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mils_jax.models.batch_norm import BatchNorm
+from mils_jax.models.dynamic_conv import DynamicConv
+from mils_jax.models.input_slots import fill_slots
+from mils_jax.models.pooling import max_pool
+
+
+class DynamicResBlock(nn.Module):
+  """Two dynamic 3x3 convolutions and a shortcut, which is a dynamic 1x1 convolution where stride or width changes.
+
+  Attributes:
+    features: output channels.
+    stride: of the first convolution.
+    kernels, temperature, formulation, dtype: as in DynamicConv.
+    axis_name: as in BatchNorm.
+  """
+
+  features: int
+  stride: int = 1
+  kernels: int = 4
+  temperature: float = 30.0
+  formulation: str = 'auto'
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
+    """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm."""
+    conv = partial(DynamicConv, self.features, kernels=self.kernels, temperature=self.temperature,
+                   formulation=self.formulation, dtype=self.dtype)
+    norm = partial(BatchNorm, axis_name=self.axis_name)
+    channels = x.shape[-1]
+    y = conv(channels, stride=self.stride, name='conv1')(x)
+    y = nn.relu(norm(name='norm1')(y, train, weight))
+    y = conv(self.features, name='conv2')(y)
+    y = norm(name='norm2')(y, train, weight)
+    if self.stride != 1 or channels != self.features:
+      x = conv(channels, kernel_size=1, stride=self.stride, name='shortcut_conv')(x)
+      x = norm(name='shortcut_norm')(x, train, weight)
+    return nn.relu(x + y)
+
+
+class DynamicResNet12(nn.Module):
+  """A stem, three stages of three blocks, the first of each with stride 2, and a classifier.
+
+  Attributes:
+    num_classes: number of logits.
+    max_channels: input slots; pictures with fewer channels are padded with zeros.
+    widths: output channels of each stage.
+    blocks: residual blocks in each stage.
+    stem_width: output channels of the stem.
+    kernels, temperature, formulation, dtype: as in DynamicConv.
+    axis_name: as in BatchNorm.
+  """
+
+  num_classes: int
+  max_channels: int = 3
+  widths: tuple[int, ...] = (64, 128, 256)
+  blocks: int = 3
+  stem_width: int = 64
+  kernels: int = 4
+  temperature: float = 30.0
+  formulation: str = 'auto'
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,
+               weight: jax.Array | None = None) -> jax.Array:
+    """Classifies pictures.
+
+    Args:
+      images: (B, H, W, C <= max_channels), normalised.
+      train: whether batch statistics are used and recorded.
+      present: (B, C) bool, False where a sample lacks the channel; None: all are there.
+      weight: (B,) 0 for padding, else 1; None: every sample counts.
+
+    Returns:
+      (B, num_classes) float32 logits.
+    """
+    dynamic = {'kernels': self.kernels, 'temperature': self.temperature, 'formulation': self.formulation,
+               'dtype': self.dtype}
+    x = fill_slots(images, self.max_channels, present)
+    x = DynamicConv(self.stem_width, self.max_channels, name='stem_conv', **dynamic)(x)
+    x = nn.relu(BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight))
+    x = max_pool(x, window=2, stride=2)
+    for stage, width in enumerate(self.widths, start=1):
+      for block in range(1, self.blocks + 1):
+        stride = 2 if block == 1 else 1
+        x = DynamicResBlock(width, stride, axis_name=self.axis_name, name=f'stage{stage}_block{block}', **dynamic)(
+            x, train, weight)
+    x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
+    return nn.Dense(self.num_classes, name='classifier')(x)

@@ -1,0 +1,30 @@
+"""Squeeze-and-excitation: the channels of a map scaled by what the whole map shows."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class SqueezeExcite(nn.Module):
+  """Scales each channel by a gate in (0, 1) computed from all channels' global averages.
+
+  From "Squeeze-and-Excitation Networks" (Hu et al., CVPR 2018); the report's SEBlock. The report suggests 1x1
+  convolutions in place of its fully connected layers: on the 1x1 map of averages they are the same function with the
+  same parameters, so there is one implementation.
+
+  Attributes:
+    reduction: the two layers meet in channels // reduction units.
+    dtype: of the computation.
+  """
+
+  reduction: int = 16
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(B, H, W, C) -> (B, H, W, C)."""
+    channels = x.shape[-1]
+    average = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
+    squeezed = nn.relu(nn.Dense(max(channels // self.reduction, 1), dtype=self.dtype, name='squeeze')(average))
+    gate = nn.sigmoid(nn.Dense(channels, dtype=self.dtype, name='excite')(squeezed))
+    return x * gate[:, None, None, :].astype(x.dtype)

@@ -1,0 +1,44 @@
+"""Progress on the screen: bars on a terminal's standard error, lines on standard output."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+
+def say(line: str) -> None:
+  """Prints one line of information, at once, so that a log file shows it while the run goes on."""
+  print(line, flush=True)
+
+
+@contextlib.contextmanager
+def bar(description: str, total: int, unit: str = 'pictures') -> Iterator[Callable[..., None]]:
+  """Shows a bar on a terminal, nothing elsewhere, and removes it at the end.
+
+  Args:
+    description: what is being done.
+    total: number of units at the end.
+    unit: what is counted; its rate is shown too.
+
+  Yields:
+    `advance(amount, note='')`: moves the bar on by `amount` units and shows `note` (losses, accuracies) beside it.
+  """
+  columns = (
+      rich_progress.TextColumn('{task.description}'),
+      rich_progress.BarColumn(),
+      rich_progress.MofNCompleteColumn(),
+      rich_progress.TextColumn('{task.fields[rate]}'),
+      rich_progress.TimeRemainingColumn(),
+      rich_progress.TextColumn('{task.fields[note]}'),
+  )
+  console = Console(stderr=True)
+  with rich_progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
+    task = display.add_task(description, total=total, rate='', note='')
+
+    def advance(amount: int, note: str = '') -> None:
+      speed = display.tasks[0].speed
+      rate = f'{speed:.0f} {unit}/s' if speed else ''
+      display.update(task, advance=amount, rate=rate, note=note)
+
+    yield advance

@@ -1,0 +1,59 @@
+"""Results and costs as lines that a person reads."""
+
+import shlex
+from pathlib import Path
+
+from mils_jax.evaluation.cost import CONVENTIONS
+from mils_jax.evaluation.statistics import Accuracy
+from mils_jax.studies.cost import Cost
+
+
+def grouped(number: float) -> str:
+  """1234567 -> '1 234 567'."""
+  return f'{number:,.0f}'.replace(',', ' ')
+
+
+def result_lines(results: dict, folder: Path) -> list[str]:
+  """A run's result, where everything lies and what to try next."""
+  test = Accuracy(results['test']['correct'], results['test']['count'])
+  validation = Accuracy(results['validation']['correct'], results['validation']['count'])
+  as_run = ''
+  if results['macs_as_run'] != results['macs']:
+    as_run = f' with all kernels in parallel; {grouped(results["macs_as_run"])} in the form run here'
+  size = 'x'.join(map(str, results['image_shape'][:2]))
+  absent = [slot for slot in results['slots'] if slot not in results['channels']]
+  channels = ', '.join(results['channels']) + (f' (absent: {", ".join(absent)})' if absent else '')
+  return [
+      '',
+      f'{results["name"]}: {results["model"]}, {size} pictures, channels {channels}',
+      f'  test accuracy   {test}',
+      f'  validation      {validation}, best of {results["epochs"]} epochs: epoch {results["best_epoch"]}',
+      f'  parameters      {grouped(results["parameters"])}',
+      f'  MACs            {grouped(results["macs"])} per picture{as_run}',
+      f'  FLOPs           {grouped(results["flops"])} per picture (2 x MACs)',
+      f'  everything in   {folder}',
+      '',
+      'next: count what it costs, block by block, with XLA\'s own figures:',
+      f'  python main.py --mode cost --workdir {shlex.quote(str(folder))}',
+  ]
+
+
+def cost_lines(cost: Cost) -> list[str]:
+  """A table by block, then the totals of each formulation."""
+  header = ['block', 'parameters', *(f'MACs{part.formulation and " " + part.formulation}' for part in cost.formulations)]
+  rows = [[block, grouped(number), *(grouped(part.macs.get(block, 0)) for part in cost.formulations)]
+          for block, number in cost.parameters.items()]
+  rows.append(['total', grouped(sum(cost.parameters.values())),
+               *(grouped(sum(part.macs.values())) for part in cost.formulations)])
+  widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one picture', '']
+  for row in (header, *rows):
+    lines.append('  '.join(text.ljust(width) if column == 0 else text.rjust(width)
+                           for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip())
+  for part in cost.formulations:
+    macs = sum(part.macs.values())
+    lines += ['', f'{part.formulation or cost.model}:',
+              f'  MACs {grouped(macs)}, FLOPs (2 x MACs) {grouped(2 * macs)}']
+    lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
+              for name, count in (('inference', part.inference), ('training step', part.training))]
+  return [*lines, '', CONVENTIONS]

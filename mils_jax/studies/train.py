@@ -1,0 +1,88 @@
+"""A whole run: trained or gone on with, tested once, and its results written."""
+
+import platform
+import sys
+import time
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.evaluation.cost import count_multiply_adds, count_parameters
+from mils_jax.evaluation.predictions import Predictions
+from mils_jax.progress import say
+from mils_jax.training.loop import TrainingPlan, train
+from mils_jax.training.run_folder import RunFolder, write_json
+
+
+def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> dict:
+  """Trains to the end, or finds that it has been, and returns the results.
+
+  Args:
+    config: of the run.
+    folder: where it lies, or will.
+    command: that started it, for the record.
+  """
+  build.check_numbers(config)
+  folder.claim(config.to_dict())
+  results = folder.read_results()
+  if results is not None:
+    say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
+    return results
+  plan = build.build_plan(config, folder)
+  say(f'training {type(plan.model).__name__} on {config.data.source}: '
+      + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
+      + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
+      + ', '.join(build.used_channels(config, plan.data)))
+  started = time.perf_counter()
+  outcome = train(plan)
+  outcome.test.save(folder.predictions)
+  results = summarise(config, plan, outcome.best_epoch, outcome.validation, outcome.test)
+  write_json(folder.run, describe_machine(command, time.perf_counter() - started))
+  write_json(folder.results, results)
+  return results
+
+
+def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validation: Predictions,
+              test: Predictions) -> dict:
+  """What results.json holds: only what state and data determine."""
+  return {
+      'name': config.name,
+      'model': config.model.name,
+      'channels': list(build.used_channels(config, plan.data)),
+      'slots': list(plan.contract.channels.slots),
+      'epochs': plan.epochs,
+      'best_epoch': best_epoch,
+      'validation': {**validation.accuracy.to_json(), 'loss': validation.loss},
+      'test': {**test.accuracy.to_json(), 'loss': test.loss},
+      'image_shape': list(plan.data.image_shape),
+      **model_size(plan.model, plan.contract.image_size),
+      'data_fingerprint': plan.data.fingerprint,
+  }
+
+
+def model_size(model: jax.typing.ArrayLike, image_size: tuple[int, int]) -> dict:
+  """Parameters and multiply-adds of one picture, K kernels in parallel as the report counts them, and as run here."""
+  images = jax.ShapeDtypeStruct((1, *image_size, model.max_channels), jnp.float32)
+  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
+  reported = model.clone(formulation='parallel') if hasattr(model, 'formulation') else model
+  macs, macs_as_run = (
+      sum(count_multiply_adds(lambda v, x, network=network: network.apply(v, x, train=False), variables, images).values())
+      for network in (reported, model))
+  parameters = sum(count_parameters(variables['params']).values())
+  return {'parameters': parameters, 'macs': macs, 'flops': 2 * macs, 'macs_as_run': macs_as_run}
+
+
+def describe_machine(command: list[str], seconds: float) -> dict:
+  """What run.json holds: how, on what and how long."""
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'mils-jax')
+  return {
+      'command': command,
+      'seconds': seconds,
+      'devices': [str(device.device_kind) for device in jax.local_devices()],
+      'platform': platform.platform(),
+      'python': sys.version.split()[0],
+      'versions': {name: metadata.version(name) for name in packages},
+  }

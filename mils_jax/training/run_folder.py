@@ -1,0 +1,95 @@
+"""The folder of one run: where everything lies, and whose it is.
+
+    config.json        the whole configuration
+    checkpoints/       Orbax checkpoints, named by step
+    metrics.jsonl      a line per epoch } only what state and data determine
+    results.json       the final test   }
+    predictions.npz    identity, label and logits of every test example
+    timings.jsonl      seconds and pictures per second of each epoch
+    run.json           command, versions, hardware
+    events.out...      TensorBoard
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mils_jax.errors import RunError, UserError
+
+RUNTIME = 'runtime'  # the part of a configuration that changes no result, and may differ when a run goes on
+
+
+class RunFolder:
+  """Names and reads the files of one run."""
+
+  def __init__(self, path: Path):
+    self.path = path
+    self.config = path / 'config.json'
+    self.checkpoints = path / 'checkpoints'
+    self.metrics = path / 'metrics.jsonl'
+    self.timings = path / 'timings.jsonl'
+    self.results = path / 'results.json'
+    self.predictions = path / 'predictions.npz'
+    self.run = path / 'run.json'
+
+  def claim(self, config: dict) -> None:
+    """Makes the folder this configuration's own.
+
+    Raises:
+      UserError: it belongs to another configuration, holds something else, or cannot be written.
+    """
+    if self.config.exists():
+      differences = list(_differences(self.read_config(), config))
+      if differences:
+        raise UserError(f'{self.path} belongs to another configuration: {"; ".join(differences)}. '
+                        'Give another --workdir, or the same settings')
+      return
+    if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+      raise UserError(f'{self.path} exists and is no run folder (it has no config.json). Give another --workdir')
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      write_json(self.config, config)
+    except OSError as error:
+      raise UserError(f'the run folder {self.path} cannot be written: {error.strerror}') from error
+
+  def read_config(self) -> dict:
+    """Raises UserError where this is no run folder."""
+    if not self.config.exists():
+      raise UserError(f'{self.path} is no run folder: it has no config.json. Train one first, or give its --workdir')
+    return _read_json(self.config)
+
+  def read_results(self) -> dict | None:
+    """The finished run's results, None where it is not finished."""
+    return _read_json(self.results) if self.results.exists() else None
+
+  def read_metrics(self) -> list[dict]:
+    return [json.loads(line) for line in self.metrics.read_text().splitlines()] if self.metrics.exists() else []
+
+
+def write_json(path: Path, values: Any) -> None:
+  """Writes a whole file or nothing: a reader never sees half of it."""
+  temporary = path.with_name(path.name + '.tmp')
+  temporary.write_text(json.dumps(values, indent=2) + '\n')
+  os.replace(temporary, path)
+
+
+def _read_json(path: Path) -> dict:
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise RunError(f'{path} cannot be read: {error}. Delete the run folder, or restore the file') from error
+
+
+def _differences(old: dict, new: dict, prefix: str = '') -> Iterator[str]:
+  """'optimizer.learning_rate is 0.1 there, 0.2 here', for each key that differs outside RUNTIME."""
+  for key in sorted(old.keys() | new.keys()):
+    name = f'{prefix}{key}'
+    before, now = old.get(key), new.get(key)
+    if name == RUNTIME or before == now:
+      continue
+    if isinstance(before, dict) and isinstance(now, dict):
+      yield from _differences(before, now, name + '.')
+    else:
+      yield f'{name} is {before!r} there, {now!r} here'

@@ -1,0 +1,69 @@
+"""The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax import lax
+
+from mils_jax.channels import Placement
+from mils_jax.data.augment import Augmentation
+from mils_jax.random_streams import stream_key
+from mils_jax.training.state import EpochSums, TrainState
+
+
+def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, placement: Placement,
+                    augmentation: Augmentation, *, axis: str, label_smoothing: float, seed: int,
+                    steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
+  """Builds the step that one device runs on its share of a batch.
+
+  Args:
+    model: a network of mils_jax.models, its axis_name being `axis`.
+    optimizer: of its parameters.
+    placement: of the data's channels in the model's slots.
+    augmentation: applied to the stored pictures.
+    axis: name of the mapped axis over the devices.
+    label_smoothing: share of the target spread over all classes.
+    seed: of the run.
+    steps_per_epoch: steps in an epoch; its metrics' sums start anew with it.
+
+  Returns:
+    step(state, batch) -> (state, (sums, nonfinite_step)), identical on every device. The batch holds image (B, H, W, C)
+    as stored, label (B,) and weight (B,). The second part repeats what of the state is worth watching, because the
+    state's own memory is given to the next step.
+  """
+
+  def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
+    local = batch['label'].shape[0]
+    positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,), in the batch of all devices
+    targets = jax.nn.one_hot(batch['label'], model.num_classes)
+    images, targets = augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets, batch['weight'],
+                                   positions)
+    images, present = placement.apply(images)
+    targets = optax.smooth_labels(targets, label_smoothing)
+    count = lax.psum(batch['weight'].sum(), axis)
+    dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
+
+    def mean_loss(params: dict) -> tuple[jax.Array, tuple]:
+      logits, updates = model.apply({'params': params, 'batch_stats': state.batch_stats}, images, train=True,
+                                    present=present, weight=batch['weight'], mutable=['batch_stats'],
+                                    rngs={'dropout': dropout})
+      losses = optax.softmax_cross_entropy(logits, targets) * batch['weight']
+      return losses.sum() / count, (logits, updates['batch_stats'])
+
+    (loss, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    loss, gradients = lax.psum((loss, gradients), axis)
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+    correct = lax.psum(((logits.argmax(-1) == batch['label']) * batch['weight']).sum(), axis)
+    first_of_epoch = state.step % steps_per_epoch == 0
+    sums = jax.tree.map(lambda total, new: jnp.where(first_of_epoch, 0.0, total) + new, state.sums,
+                        EpochSums(loss * count, correct, count))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
+    nonfinite_step = jnp.where(finite | (state.nonfinite_step >= 0), state.nonfinite_step, state.step)
+    params = optax.apply_updates(state.params, updates)
+    return (TrainState(state.step + 1, params, batch_stats, optimizer_state, sums, nonfinite_step),
+            (sums, nonfinite_step))
+
+  return train_step

@@ -1,0 +1,51 @@
+"""What a run writes while it goes on: metrics, timings and TensorBoard events (without TensorFlow)."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from mils_jax.training.run_folder import RunFolder
+
+
+class Writers:
+  """Writes one line per epoch, and the same numbers for TensorBoard.
+
+  Args:
+    folder: of the run.
+    step: the step that the run goes on from; later lines, of steps that were lost, are dropped.
+  """
+
+  def __init__(self, folder: RunFolder, step: int):
+    kept = [line for line in folder.read_metrics() if line['step'] <= step]
+    _replace_lines(folder.metrics, kept)
+    self._folder = folder
+    self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
+
+  def write(self, metrics: Mapping, timings: Mapping) -> None:
+    """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""
+    _append_line(self._folder.metrics, metrics)
+    _append_line(self._folder.timings, timings)
+    for name, value in (*metrics.items(), *timings.items()):
+      if isinstance(value, int | float) and name not in ('step', 'epoch'):
+        self._events.add_scalar(name, value, metrics['step'])
+    self._events.flush()
+
+  def __enter__(self) -> 'Writers':
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._events.close()
+
+
+def _append_line(path: Path, values: Mapping) -> None:
+  with path.open('a') as file:
+    file.write(json.dumps(values) + '\n')
+
+
+def _replace_lines(path: Path, lines: list[dict]) -> None:
+  temporary = path.with_name(path.name + '.tmp')
+  temporary.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  os.replace(temporary, path)

@@ -1,0 +1,72 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mils_jax.channels import ChannelContract, choose, split_names
+from mils_jax.errors import UserError
+
+CONTRACT = ChannelContract(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
+
+
+def test_a_channel_goes_to_the_slot_of_its_name_wherever_it_stands():
+  images = np.arange(2 * 2 * 2 * 2, dtype=np.uint8).reshape(2, 2, 2, 2)
+  placed, present = CONTRACT.place(['B', 'R']).apply(jnp.asarray(images))
+  np.testing.assert_allclose(placed[..., 0], (images[..., 1] - 1.0) / 2)
+  np.testing.assert_allclose(placed[..., 2], (images[..., 0] - 3.0) / 8)
+  np.testing.assert_array_equal(placed[..., 1], 0)
+  np.testing.assert_array_equal(present, [[True, False, True]] * 2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(['R', 'G', 'B', None]))
+def test_the_order_of_named_channels_changes_nothing(order):
+  rng = np.random.default_rng(0)
+  values = {name: rng.normal(size=(2, 3, 3)).astype(np.float32) for name in ('R', 'G', 'B', None)}
+  images = jnp.stack([values[name] for name in order], axis=-1)
+  placed, present = CONTRACT.place(order).apply(images)
+  expected, _ = CONTRACT.place(['R', 'G', 'B']).apply(jnp.stack([values[name] for name in 'RGB'], axis=-1))
+  np.testing.assert_array_equal(placed, expected)
+  assert present.all()
+
+
+def test_an_absent_channel_is_zero_even_where_the_data_is_not_finite():
+  images = jnp.full((1, 2, 2, 3), jnp.nan).at[..., 1].set(6.0)
+  placed, _ = CONTRACT.place([None, 'G', None]).apply(images)
+  np.testing.assert_array_equal(placed, jnp.zeros((1, 2, 2, 3)).at[..., 1].set(1.0))
+
+
+@pytest.mark.parametrize(('names', 'message'), [
+    (['R', 'X'], "unknown channel 'X'. Valid: R, G, B"),
+    (['R', 'R'], "channel 'R' is given twice"),
+])
+def test_wrong_names_are_refused_with_the_valid_ones(names, message):
+  with pytest.raises(UserError, match=message):
+    CONTRACT.place(names)
+
+
+@pytest.mark.parametrize(('text', 'available', 'expected'), [
+    ('', ('R', 'G', 'B'), ('R', 'G', 'B')),
+    ('RG', ('R', 'G', 'B'), ('R', 'G')),
+    ('B,R', ('R', 'G', 'B'), ('B', 'R')),
+    ('red', ('red', 'nir'), ('red',)),
+    ('nir, red', ('red', 'nir'), ('nir', 'red')),
+])
+def test_channels_are_chosen_by_commas_or_by_a_word_of_single_letters(text, available, expected):
+  assert choose(text, available) == expected
+
+
+@pytest.mark.parametrize('text', ['RGX', 'RR', 'R,,G', 'red'])
+def test_a_choice_that_is_none_is_refused(text):
+  with pytest.raises(UserError, match='Valid: R, G, B'):
+    choose(text, ('R', 'G', 'B'))
+
+
+def test_names_are_split_at_commas():
+  assert split_names('') == ()
+  assert split_names('a, b') == ('a', 'b')
+
+
+def test_a_contract_survives_its_json():
+  assert ChannelContract.from_json(CONTRACT.to_json()) == CONTRACT

@@ -1,0 +1,125 @@
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mils_jax.channels import ChannelContract
+from mils_jax.data.augment import Augmentation
+from mils_jax.devices import AXIS, Devices
+from mils_jax.errors import UserError
+from mils_jax.models import DynamicResNet12, WideCNN
+from mils_jax.training.state import create_state
+from mils_jax.training.steps import make_train_step
+
+PLACEMENT = ChannelContract(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).place(['R', 'G', 'B'])
+NETWORKS = {
+    'dynamic': DynamicResNet12(5, widths=(8, 16), stem_width=8, blocks=1, axis_name=AXIS),
+    'wide': WideCNN(5, stages=2, width=16, axis_name=AXIS),
+}
+
+
+def make(model, augmentation=Augmentation(), learning_rate=0.05):  # noqa: B008 (frozen)
+  optimizer = optax.sgd(learning_rate, 0.9)
+  step = make_train_step(model, optimizer, PLACEMENT, augmentation, axis=AXIS, label_smoothing=0.1, seed=3,
+                         steps_per_epoch=3)
+  return step, create_state(model, optimizer, (16, 16, 3), seed=3)
+
+
+def batch(size, count=None, seed=0):
+  rng = np.random.default_rng(seed)
+  weight = np.zeros(size, np.float32)
+  weight[:size if count is None else count] = 1
+  return {'image': rng.integers(0, 255, (size, 16, 16, 3), np.uint8), 'label': rng.integers(0, 5, size, np.int32),
+          'weight': weight}
+
+
+@pytest.fixture(scope='module')
+def four_devices():
+  if jax.local_device_count() < 4:
+    pytest.skip('needs four devices')
+
+
+def run(step, state, devices, batches):
+  state = devices.replicate(state)
+  compiled = devices.parallel(step, replicated=1, shared=1)
+  for values in batches:
+    state, signals = compiled(state, devices.share(values))
+  return jax.device_get(state), jax.device_get(signals)
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_1_2_and_4_devices_train_the_same(network, four_devices):
+  """With random crops and flips, and a last batch whose padding leaves one device with no example at all."""
+  step, state = make(NETWORKS[network], Augmentation(crop_padding=2, horizontal_flip=True))
+  batches = [batch(16, seed=1), batch(16, seed=2), batch(16, count=9, seed=3)]
+  alone, _ = run(step, state, Devices(1), batches)
+  for count in (2, 4):
+    shared, _ = run(step, state, Devices(count), batches)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-3), shared, alone)
+    assert shared.sums.count == alone.sums.count == 16 + 16 + 9
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_of_the_true_examples():
+  step, state = make(NETWORKS['wide'])
+  values = batch(8, count=5)
+  after, (sums, _) = run(step, state, Devices(1), [values])
+  images, present = PLACEMENT.apply(jnp.asarray(values['image'][:5]))
+  model = NETWORKS['wide'].clone(axis_name=None)
+  logits, _ = model.apply(state.variables, images, train=True, present=present, mutable=['batch_stats'])
+  log_probabilities = np.asarray(jax.nn.log_softmax(logits), np.float64)
+  targets = 0.9 * np.eye(5)[values['label'][:5]] + 0.1 / 5
+  np.testing.assert_allclose(sums.loss, -(targets * log_probabilities).sum(), rtol=1e-4)
+  assert sums.correct == (np.argmax(logits, axis=1) == values['label'][:5]).sum()
+  assert sums.count == 5
+  assert after.step == 1
+
+
+def test_sums_start_anew_with_each_epoch():
+  step, state = make(NETWORKS['wide'])
+  counts = []
+  devices = Devices(1)
+  state, compiled = devices.replicate(state), devices.parallel(step, replicated=1, shared=1)
+  for number in range(4):
+    state, (sums, _) = compiled(state, devices.share(batch(4, seed=number)))
+    counts.append(int(sums.count))
+  assert counts == [4, 8, 12, 4]
+
+
+def test_training_lowers_the_loss():
+  step, state = make(NETWORKS['wide'])
+  devices = Devices(1)
+  state, compiled = devices.replicate(state), devices.parallel(step, replicated=1, shared=1)
+  losses = []
+  for _ in range(21):
+    state, (sums, _) = compiled(state, devices.share(batch(16)))
+    losses.append(float(sums.loss / sums.count))
+  assert losses[-1] < 0.75 * losses[0]
+
+
+def test_the_first_step_that_is_not_finite_is_remembered():
+  step, state = make(NETWORKS['wide'], learning_rate=1e20)
+  after, (_, nonfinite_step) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
+  assert 1 <= nonfinite_step < 4
+  assert after.nonfinite_step == nonfinite_step
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])
+@pytest.mark.parametrize('network', NETWORKS)
+def test_the_step_is_lowered_for_every_platform(network, platform, monkeypatch):
+  """As jit of vmap over the same axis: a pmapped function cannot be exported."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: {'cuda': 'gpu'}.get(platform, platform))
+  step, state = make(NETWORKS[network].clone(dtype=jnp.bfloat16), Augmentation(crop_padding=4, horizontal_flip=True))
+  shared = jax.tree.map(lambda value: value.reshape(2, 4, *value.shape[1:]), batch(8))
+  whole = jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS))
+  exported = jax.export.export(whole, platforms=[platform])(state, shared)
+  assert exported.platforms == (platform,)
+  assert ('stablehlo.convolution' in exported.mlir_module()) == (platform != 'cpu')
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
+  with pytest.raises(UserError, match='batch_size=6: must be a positive multiple of the 4 devices'):
+    Devices(4).check_batch_size(6)
+  with pytest.raises(UserError, match='9 asked for, but this host has'):
+    Devices(9)
