@@ -1,0 +1,203 @@
+"""Augmentation on the device, from the stored number type: pure functions of keys and pictures.
+
+Every picture has a key of its own, made from the step's key and the picture's position in the batch of all devices, so
+the same batch comes out whatever the number of devices. Here N is the number of pictures that one device holds.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.image import scale_and_translate
+
+from mils_jax.data.mixing import cutmix, mixup
+from mils_jax.errors import UserError
+
+__all__ = ['Augmentation', 'cutmix', 'jitter', 'mixup', 'random_crop', 'random_flip', 'random_quarter_turn',
+           'random_resized_crop', 'random_vertical_flip', 'sample_keys']
+
+
+def sample_keys(key: jax.Array, positions: jax.Array) -> jax.Array:
+  """(N,) keys, one for each global position (N,)."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+
+
+def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
+  """Moves each picture by up to `padding` pixels along both axes; what comes in from outside is 0, in raw values.
+
+  Args:
+    keys: (N,) one per picture.
+    images: (N, H, W, C).
+    padding: in pixels.
+
+  Returns:
+    (N, H, W, C) of the same number type.
+  """
+  _, height, width, channels = images.shape
+  corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * padding + 1))(keys)  # (N, 2)
+  padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+  def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
+
+  return jax.vmap(cut)(padded, corners)
+
+
+def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+  """Mirrors each picture (N, H, W, C) left to right with probability 1/2."""
+  return jnp.where(_coins(keys), images[:, :, ::-1], images)
+
+
+def random_vertical_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+  """Mirrors each picture (N, H, W, C) top to bottom with probability 1/2; for pictures seen from above."""
+  return jnp.where(_coins(keys), images[:, ::-1], images)
+
+
+def random_quarter_turn(keys: jax.Array, images: jax.Array) -> jax.Array:
+  """Turns each square picture (N, S, S, C) by 0, 90, 180 or 270 degrees.
+
+  Raises:
+    UserError: the pictures are not square.
+  """
+  if images.shape[1] != images.shape[2]:
+    raise UserError(f'augment.quarter_turns: pictures are {images.shape[1]} x {images.shape[2]}; expected squares')
+  turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys)[:, None, None, None]
+  quarter = jnp.where(turns % 2 == 1, jnp.rot90(images, axes=(1, 2)), images)
+  return jnp.where(turns >= 2, quarter[:, ::-1, ::-1], quarter)
+
+
+def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> jax.Array:
+  """Stretches a random part of each picture to the whole (Szegedy et al., "Going deeper with convolutions", 2015).
+
+  The part has `min_area` to 1 of the area and sides whose ratio is the picture's own times 3/4 to 4/3, as far as it
+  fits.
+
+  Args:
+    keys: (N,) one per picture.
+    images: (N, H, W, C).
+    min_area: least share of the area, above 0.
+
+  Returns:
+    (N, H, W, C) float32, interpolated linearly.
+  """
+  _, height, width, channels = images.shape
+
+  def cut(key: jax.Array, image: jax.Array) -> jax.Array:
+    area_key, ratio_key, corner_key = jax.random.split(key, 3)
+    area = jax.random.uniform(area_key, (), minval=min_area, maxval=1.0)
+    stretch = jnp.exp(jax.random.uniform(ratio_key, (), minval=-1.0, maxval=1.0) * math.log(4 / 3) / 2)
+    share = jnp.minimum(jnp.sqrt(area) * jnp.stack([stretch, 1 / stretch]), 1.0)  # (2,) of height and width
+    size = jnp.array([height, width], jnp.float32)
+    corner = jax.random.uniform(corner_key, (2,)) * (1 - share) * size
+    return scale_and_translate(image.astype(jnp.float32), (height, width, channels), (0, 1), 1 / share,
+                               -corner / share, method='linear', antialias=False)
+
+  return jax.vmap(cut)(keys, images)
+
+
+def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: float) -> jax.Array:
+  """Changes brightness and contrast of each channel of each picture by itself.
+
+  Contrast stretches a channel's values about their mean by a factor in 1 - contrast..1 + contrast; brightness then
+  multiplies them by one in 1 - brightness..1 + brightness.
+
+  Args:
+    keys: (N,) one per picture.
+    images: (N, H, W, C).
+    brightness, contrast: in 0..1.
+
+  Returns:
+    (N, H, W, C) float32.
+  """
+  channels = images.shape[-1]
+  draws = jax.vmap(lambda key: jax.random.uniform(key, (2, channels), minval=-1.0, maxval=1.0))(keys)  # (N, 2, C)
+  factors = 1 + draws * jnp.array([[contrast], [brightness]])
+  stretch, gain = factors[:, 0, None, None], factors[:, 1, None, None]  # (N, 1, 1, C) each
+  values = images.astype(jnp.float32)
+  mean = values.mean((1, 2), keepdims=True)
+  return ((values - mean) * stretch + mean) * gain
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What is done to the pictures of a training batch; nothing by default.
+
+  Attributes:
+    crop_padding: pixels that a picture may move along each axis, 0 coming in from outside.
+    horizontal_flip: mirror left to right, with probability 1/2.
+    vertical_flip: mirror top to bottom, with probability 1/2.
+    quarter_turns: turn by a random multiple of 90 degrees.
+    resized_crop_min_area: least share of the area that a random resized crop keeps; 0: no such crop.
+    brightness: largest relative change of a channel's brightness, in 0..1.
+    contrast: largest relative change of a channel's contrast, in 0..1.
+    mixup_alpha: of MixUp's Beta distribution; 0: no MixUp.
+    cutmix_alpha: of CutMix's; 0: no CutMix. With both, each picture gets either with probability 1/2.
+  """
+
+  crop_padding: int = 0
+  horizontal_flip: bool = False
+  vertical_flip: bool = False
+  quarter_turns: bool = False
+  resized_crop_min_area: float = 0.0
+  brightness: float = 0.0
+  contrast: float = 0.0
+  mixup_alpha: float = 0.0
+  cutmix_alpha: float = 0.0
+
+  def __post_init__(self):
+    for name, limit in (('crop_padding', math.inf), ('resized_crop_min_area', 1), ('brightness', 1), ('contrast', 1),
+                        ('mixup_alpha', math.inf), ('cutmix_alpha', math.inf)):
+      value = getattr(self, name)
+      if not 0 <= value <= limit:
+        upper = f' and at most {limit}' if limit < math.inf else ''
+        raise UserError(f'augment.{name}={value}: must be at least 0{upper}')
+
+  def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array,
+               positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Augments the pictures that one device holds.
+
+    Args:
+      key: of the step.
+      images: (N, H, W, C) as stored.
+      labels: (N, classes) float32, each row summing to 1.
+      weight: (N,), 0 for padding.
+      positions: (N,) consecutive positions of these pictures in the batch of all devices.
+
+    Returns:
+      Images (N, H, W, C), of the stored type where nothing had to be interpolated, and labels (N, classes).
+    """
+
+    def keys(stream: int) -> jax.Array:
+      return sample_keys(jax.random.fold_in(key, stream), positions)
+
+    if self.resized_crop_min_area:
+      images = random_resized_crop(keys(0), images, self.resized_crop_min_area)
+    if self.crop_padding:
+      images = random_crop(keys(1), images, self.crop_padding)
+    if self.horizontal_flip:
+      images = random_flip(keys(2), images)
+    if self.vertical_flip:
+      images = random_vertical_flip(keys(3), images)
+    if self.quarter_turns:
+      images = random_quarter_turn(keys(4), images)
+    if self.brightness or self.contrast:
+      images = jitter(keys(5), images, self.brightness, self.contrast)
+    return self._mix(keys(6), images, labels, weight, positions)
+
+  def _mix(self, keys: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array,
+           positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    choice, chosen = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)  # (N,) each
+    batch = (chosen, images, labels, weight, positions)
+    if not self.cutmix_alpha:
+      return mixup(*batch, self.mixup_alpha) if self.mixup_alpha else (images, labels)
+    if not self.mixup_alpha:
+      return cutmix(*batch, self.cutmix_alpha)
+    cut, blended = cutmix(*batch, self.cutmix_alpha), mixup(*batch, self.mixup_alpha)
+    coins = _coins(choice)  # (N, 1, 1, 1)
+    return jnp.where(coins, cut[0], blended[0]), jnp.where(coins[:, :, 0, 0], cut[1], blended[1])
+
+
+def _coins(keys: jax.Array) -> jax.Array:
+  """(N, 1, 1, 1) bool, fair."""
+  return jax.vmap(jax.random.bernoulli)(keys)[:, None, None, None]

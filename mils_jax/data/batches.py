@@ -1,0 +1,140 @@
+"""Batches on the devices, gathered there (resident) or on the host and sent ahead (streamed); both give the same.
+
+A batch is a dict of arrays laid out over this host's D devices, B being the host's share of the batch:
+
+    image   (D, B / D, H, W, C)  in the stored number type
+    label   (D, B / D)           int32
+    weight  (D, B / D)           float32, 0 for the padding of a last short batch
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from mils_jax.data.order import (
+    EvaluationOrder,
+    TrainingOrder,
+    evaluation_rows,
+    local_share,
+    steps_per_epoch,
+    training_rows,
+)
+from mils_jax.data.packed import Split
+from mils_jax.devices import Devices
+from mils_jax.errors import unknown
+
+__all__ = ['GATHERS', 'EvaluationOrder', 'Resident', 'Streamed', 'TrainingOrder', 'evaluation_rows', 'gather',
+           'steps_per_epoch', 'training_rows']
+
+GATHERS = ('auto', 'resident', 'streamed')
+BATCHES_AHEAD = 2  # that the streamed gather keeps ready, beside the one in use and the one in the making
+
+Batch = dict[str, jax.Array]
+Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class Resident:
+  """Keeps the whole split on every device; a batch costs sending its row numbers."""
+
+  def __init__(self, split: Split, devices: Devices):
+    self.devices = devices
+    self._images = devices.replicate(np.asarray(split.images))
+    self._labels = devices.replicate(np.asarray(split.labels))
+    self._gather = devices.parallel(lambda images, labels, rows: (images[rows], labels[rows]), replicated=2, shared=1,
+                                    gather=True)
+
+  def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
+    """The batches of the steps first_step..last_step - 1."""
+    for step in range(first_step, last_step):
+      rows, weight = self.devices.share([local_share(values) for values in order(step)])
+      images, labels = self._gather(self._images, self._labels, rows)
+      yield {'image': images, 'label': labels, 'weight': weight}
+
+
+class Streamed:
+  """Reads each batch from the memory map, on a thread that keeps a few batches ahead.
+
+  The host holds `BATCHES_AHEAD` + 2 batches at most, whatever the size of the split.
+  """
+
+  def __init__(self, split: Split, devices: Devices):
+    self.split = split
+    self.devices = devices
+
+  def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
+    """The batches of the steps first_step..last_step - 1.
+
+    What fails on the thread is raised here. Closing the iterator early ends the thread.
+    """
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+    stop = threading.Event()
+
+    def offer(item: Batch | BaseException | None) -> None:
+      while not stop.is_set():
+        try:
+          return ready.put(item, timeout=0.1)
+        except queue.Full:
+          continue
+
+    def produce() -> None:
+      try:
+        for step in range(first_step, last_step):
+          if stop.is_set():
+            return
+          offer(self._batch(order, step))
+        offer(None)
+      except BaseException as error:
+        offer(error)
+
+    thread = threading.Thread(target=produce, name='batches', daemon=True)
+    thread.start()
+    try:
+      while (item := ready.get()) is not None:
+        if isinstance(item, BaseException):
+          raise item
+        yield item
+    finally:
+      stop.set()
+      thread.join()
+
+  def _batch(self, order: Order, step: int) -> Batch:
+    rows, weight = (local_share(values) for values in order(step))
+    return self.devices.share({'image': self.split.images[rows], 'label': self.split.labels[rows], 'weight': weight})
+
+
+def gather(split: Split, devices: Devices, mode: str = 'auto') -> Resident | Streamed:
+  """The gather for a split.
+
+  Args:
+    split: of a packed set.
+    devices: of this host.
+    mode: one of `GATHERS`; auto: resident where all devices' copies take at most a quarter of their free memory.
+
+  Raises:
+    UserError: the mode is unknown.
+  """
+  if mode not in GATHERS:
+    raise unknown('data.gather', mode, GATHERS)
+  if mode == 'auto':
+    mode = 'resident' if 4 * split.images.nbytes <= _free_bytes_per_device(devices) else 'streamed'
+  return Resident(split, devices) if mode == 'resident' else Streamed(split, devices)
+
+
+def _free_bytes_per_device(devices: Devices) -> int:
+  stats = [device.memory_stats() for device in devices.devices]
+  if all(values and 'bytes_limit' in values for values in stats):
+    return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
+  return _free_host_bytes() // devices.count  # devices that share the host's memory say nothing
+
+
+def _free_host_bytes() -> int:
+  try:
+    with open('/proc/meminfo', encoding='ascii') as lines:
+      kibibytes = next(int(line.split()[1]) for line in lines if line.startswith('MemAvailable:'))
+    return kibibytes * 1024
+  except (OSError, StopIteration):
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2

@@ -1,0 +1,77 @@
+"""Which examples make which step: a pure function of the seed and the step, so that nothing of it is ever saved."""
+
+import math
+
+import jax
+import numpy as np
+
+from mils_jax.errors import UserError
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+  """How many batches hold every example once; the last one may be padded."""
+  if batch_size < 1:
+    raise UserError(f'batch size {batch_size}: must be at least 1')
+  return math.ceil(num_examples / batch_size)
+
+
+class TrainingOrder:
+  """Every epoch a fresh permutation of all examples.
+
+  Calling it with a step gives the same rows whatever was asked before; it only remembers the latest permutation, which
+  would otherwise be drawn anew for every step.
+  """
+
+  def __init__(self, seed: int, num_examples: int, batch_size: int):
+    self.seed, self.num_examples, self.batch_size = seed, num_examples, batch_size
+    self.steps_per_epoch = steps_per_epoch(num_examples, batch_size)
+    self._latest: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+
+  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (B,) int32 and weight (B,) float32 of a step; padding has weight 0."""
+    epoch, position = divmod(step, self.steps_per_epoch)
+    known, permutation = self._latest
+    if known != epoch:
+      random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
+      permutation = random.permutation(self.num_examples).astype(np.int32)
+      self._latest = (epoch, permutation)
+    return _padded(permutation[position * self.batch_size:][:self.batch_size], self.batch_size)
+
+
+class EvaluationOrder:
+  """All examples once, as stored."""
+
+  def __init__(self, num_examples: int, batch_size: int):
+    self.num_examples, self.batch_size = num_examples, batch_size
+    self.steps_per_epoch = steps_per_epoch(num_examples, batch_size)
+
+  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (B,) int32 and weight (B,) float32 of a step; padding has weight 0."""
+    if not 0 <= step < self.steps_per_epoch:
+      raise ValueError(f'step {step} of {self.steps_per_epoch}')
+    start = step * self.batch_size
+    rows = np.arange(start, min(start + self.batch_size, self.num_examples), dtype=np.int32)
+    return _padded(rows, self.batch_size)
+
+
+def training_rows(seed: int, step: int, num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """The rows and weights of one training step; `TrainingOrder` gives the same, faster for many."""
+  return TrainingOrder(seed, num_examples, batch_size)(step)
+
+
+def evaluation_rows(step: int, num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """The rows and weights of one step over all examples as stored."""
+  return EvaluationOrder(num_examples, batch_size)(step)
+
+
+def local_share(values: np.ndarray) -> np.ndarray:
+  """This process's share of a batch of all processes: the equal, contiguous part that its devices hold."""
+  share = len(values) // jax.process_count()
+  return values[jax.process_index() * share:][:share]
+
+
+def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  weight = np.zeros(batch_size, np.float32)
+  weight[:len(rows)] = 1
+  padding = np.full(batch_size - len(rows), rows[0], np.int32)
+  return np.concatenate([rows, padding]), weight

@@ -1,0 +1,106 @@
+"""Packing one piece: pictures read from the source, checked, and written to their place in a file.
+
+This is what the packing processes run, so it imports little: they have to start quickly.
+"""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from mils_jax.data.sources.source import Source
+from mils_jax.data.statistics import Moments
+from mils_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """Pictures start..stop of a split, and where they go.
+
+  Attributes:
+    split: of the source.
+    start, stop: positions in the split.
+    shape: (H, W, C) that every picture must have.
+    number_type: name of the number type that every picture must have.
+    path: the .npy file, whose header is already written.
+    offset: where the data of the whole split begins in it, in bytes.
+  """
+
+  split: str
+  start: int
+  stop: int
+  shape: tuple[int, int, int]
+  number_type: str
+  path: str
+  offset: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceResult:
+  """What packing keeps of a piece beside its pictures.
+
+  Attributes:
+    labels: (n,) int32.
+    identities: one per picture.
+    moments: of the pictures' values.
+    not_finite: how many values are not finite.
+    first_not_finite: identity of the first picture with such a value, '' without one.
+  """
+
+  labels: np.ndarray
+  identities: list[str]
+  moments: Moments
+  not_finite: int
+  first_not_finite: str
+
+
+def pack_piece(source: Source, piece: Piece) -> PieceResult:
+  """Reads a piece's pictures and writes them to its file.
+
+  Raises:
+    UserError: a picture cannot be read, or differs in shape or number type from the set's first one.
+    OSError: the disk is full.
+  """
+  count = piece.stop - piece.start
+  images = np.empty((count, *piece.shape), piece.number_type)
+  labels = np.empty(count, np.int32)
+  identities = []
+  for row in range(count):
+    image, labels[row] = source.read(piece.split, piece.start + row)
+    identities.append(source.identity(piece.split, piece.start + row))
+    _check_alike(image, piece, identities[-1])
+    images[row] = image
+  _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
+  bad = np.zeros(count, np.int64)
+  if images.dtype.kind == 'f':
+    bad = count_not_finite(images)
+  first = identities[int(np.argmax(bad > 0))] if bad.any() else ''
+  return PieceResult(labels, identities, Moments.of(images), int(bad.sum()), first)
+
+
+def count_not_finite(images: np.ndarray) -> np.ndarray:
+  """(N,) number of values of each picture (N, H, W, C) that are not finite."""
+  return (~np.isfinite(images)).sum((1, 2, 3))
+
+
+def _check_alike(image: np.ndarray, piece: Piece, identity: str) -> None:
+  if image.shape[-1] != piece.shape[-1]:
+    raise UserError(f'{identity}: {image.shape[-1]} channels, but the first training picture has {piece.shape[-1]}; '
+                    'expected the same in every picture')
+  if image.shape != piece.shape:
+    raise UserError(f'{identity}: {image.shape[0]} x {image.shape[1]} pixels, but the first training picture has '
+                    f'{piece.shape[0]} x {piece.shape[1]}; data.image_size brings all to one size')
+  if image.dtype.name != piece.number_type:
+    raise UserError(f'{identity}: number type {image.dtype}, but the first training picture has {piece.number_type}; '
+                    'expected the same in every picture')
+
+
+def _write_fully(path: str, images: np.ndarray, offset: int) -> None:
+  data = memoryview(images).cast('B')
+  descriptor = os.open(path, os.O_WRONLY)
+  try:
+    while data:
+      written = os.pwrite(descriptor, data, offset)
+      data, offset = data[written:], offset + written
+  finally:
+    os.close(descriptor)

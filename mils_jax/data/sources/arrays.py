@@ -1,0 +1,190 @@
+"""Arrays: one .npz, or a folder of .npy, with train_images, train_labels and the like."""
+
+import functools
+import os
+import zipfile
+
+import numpy as np
+
+from mils_jax.data.sources import names, pictures
+from mils_jax.data.sources.source import SPLITS, hashed_identity
+from mils_jax.errors import UserError
+
+
+class ArraysSource:
+  """Pictures held as arrays.
+
+  A folder of .npy, or an .npz written by np.savez (without compression), is read through a memory map, whatever its
+  size; of an .npz written by np.savez_compressed, one split at a time is held in memory.
+
+  Args:
+    path: the .npz, or the folder. Arrays: `<split>_images` (N, H, W, C) or (N, H, W) of uint8, int16, uint16 or
+      float32 and `<split>_labels` (N,) for train and, if there, val and test; optionally `classes`, `channels` (or
+      `bands`) and `units`, arrays of text.
+    image_size: side of the square that every picture becomes; 0: their own size.
+    channel_names: names of the channels; empty: those in the file, else R, G, B for three, else c0, c1, ...
+    channel_axis: 'first' for (N, C, H, W).
+
+  Raises:
+    UserError: shapes, counts or types are not as described; the message names the array.
+  """
+
+  decodes = False
+
+  def __init__(self, path: str, image_size: int = 0, channel_names: tuple[str, ...] = (), channel_axis: str = ''):
+    self.path = os.path.abspath(path)
+    if not path or not os.path.exists(self.path):
+      raise UserError(f"data.path='{path}': no such file; expected an .npz, or a folder of .npy, with train_images")
+    self.image_size = image_size
+    self.channel_axis = channel_axis
+    self._headers = self._read_headers()
+    self.splits = tuple(split for split in SPLITS if f'{split}_images' in self._headers)
+    if 'train' not in self.splits:
+      raise UserError(f"{self.path}: no train_images. It holds: {', '.join(sorted(self._headers)) or 'nothing'}")
+    count = {split: self._check_split(split) for split in self.splits}['train']
+    self._settle_names(count, channel_names)
+
+  def length(self, split: str) -> int:
+    return self._headers[f'{split}_images'][0][0]
+
+  def labels(self, split: str) -> np.ndarray:
+    labels = self._array(f'{split}_labels')
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+    if len(wrong):
+      raise UserError(f'{self.path}: {split}_labels[{wrong[0]}] is {labels[wrong[0]]}, and {len(wrong)} labels in all '
+                      f'are out of range; valid: 0 to {len(self.classes) - 1}')
+    return np.array(labels, np.int32)
+
+  def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
+    image = pictures.channels_last(self._images(split)[index], self.channel_axis, f'{self.path}: {split}_images')
+    return pictures.resize_square(image, self.image_size), int(self._array(f'{split}_labels')[index])
+
+  def identity(self, split: str, index: int) -> str:
+    return hashed_identity(split, self._images(split)[index])
+
+  def settings(self) -> dict:
+    return {'source': 'arrays', 'image_size': self.image_size, 'channel_axis': self.channel_axis,
+            'channels': self.channels, 'units': self.units, 'classes': self.classes}
+
+  def inputs(self) -> list[tuple[str, int, int]]:
+    files = [self.path]
+    if os.path.isdir(self.path):
+      files = [os.path.join(self.path, f'{name}.npy') for name in sorted(self._headers)]
+    return [(os.path.basename(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
+
+  def __getstate__(self) -> dict:
+    # What is open or cached stays behind when the source goes to another process.
+    return {key: value for key, value in self.__dict__.items() if key != '_opened'}
+
+  @functools.cached_property
+  def _opened(self) -> dict[str, np.ndarray]:
+    return {}
+
+  def _array(self, name: str) -> np.ndarray:
+    if name not in self._opened:
+      if name.endswith('_images'):  # one split's pictures at a time: each may be most of the memory
+        for other in [other for other in self._opened if other.endswith('_images')]:
+          del self._opened[other]
+      self._opened[name] = self._load(name)
+    return self._opened[name]
+
+  def _images(self, split: str) -> np.ndarray:
+    return self._array(f'{split}_images')
+
+  def _load(self, name: str) -> np.ndarray:
+    try:
+      if os.path.isdir(self.path):
+        return np.load(os.path.join(self.path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
+      offset = _stored_offset(self.path, f'{name}.npy')
+      if offset is None:
+        with np.load(self.path, allow_pickle=False) as arrays:
+          return arrays[name]
+      shape, fortran_order, dtype = self._headers[name]
+      return np.memmap(self.path, dtype, 'r', offset, shape, 'F' if fortran_order else 'C')
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      raise UserError(f"{self.path}: {name} does not load: {' '.join(str(error).split())}") from error
+
+  def _read_headers(self) -> dict[str, tuple[tuple[int, ...], bool, np.dtype]]:
+    """Shape, Fortran order and number type of every array, without reading the arrays."""
+    headers = {}
+    try:
+      if os.path.isdir(self.path):
+        for name in sorted(os.listdir(self.path)):
+          if name.endswith('.npy'):
+            with open(os.path.join(self.path, name), 'rb') as file:
+              headers[name[:-4]] = _read_header(file)
+      else:
+        with zipfile.ZipFile(self.path) as archive:
+          for name in archive.namelist():
+            if name.endswith('.npy'):
+              with archive.open(name) as file:
+                headers[name[:-4]] = _read_header(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      raise UserError(f"{self.path}: not an .npz or a folder of .npy: {' '.join(str(error).split())}") from error
+    for name, (_, _, dtype) in headers.items():
+      if dtype.hasobject:
+        raise UserError(f'{self.path}: {name} is an object array, which only unpickling could read; that is refused. '
+                        'Expected arrays of numbers, or of text for names')
+    return headers
+
+  def _check_split(self, split: str) -> int:
+    """Checks one split's shapes and types, and gives its number of channels."""
+    where = f'{self.path}: {split}_images'
+    shape, _, dtype = self._headers[f'{split}_images']
+    pictures.check_number_type(dtype, where)
+    if len(shape) not in (3, 4):
+      raise UserError(f'{where}: shape {shape}; expected (N, H, W, C) or (N, H, W)')
+    if 0 in shape:
+      raise UserError(f'{where}: shape {shape}: an empty split; expected at least one picture')
+    if f'{split}_labels' not in self._headers:
+      raise UserError(f'{self.path}: {split}_images without {split}_labels')
+    labels_shape, _, labels_dtype = self._headers[f'{split}_labels']
+    if labels_dtype.kind not in 'iu' or labels_shape != shape[:1]:
+      raise UserError(f'{self.path}: {split}_labels has shape {labels_shape} and type {labels_dtype}; '
+                      f'expected {shape[:1]} whole numbers, as {split}_images has shape {shape}')
+    picture = pictures.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.channel_axis, where)
+    train_shape, _, train_dtype = self._headers['train_images']
+    if (shape[1:], dtype) != (train_shape[1:], train_dtype):
+      raise UserError(f'{where}: pictures {shape[1:]} of {dtype}, but train_images has {train_shape[1:]} of '
+                      f'{train_dtype}')
+    return picture.shape[-1]
+
+  def _settle_names(self, count: int, channel_names: tuple[str, ...]) -> None:
+    given = next((name for name in ('channels', 'bands') if name in self._headers), '')
+    where = 'data.channel_names'
+    if given and not channel_names:
+      channel_names, where = self._texts(given), f'{self.path}: {given}'
+    self.channels, self.notes = names.name_channels(count, channel_names, where)
+    self.units = self._texts('units') if 'units' in self._headers else ('',) * count
+    if len(self.units) != count:
+      raise UserError(f'{self.path}: {len(self.units)} units, but the pictures have {count} channels')
+    if 'classes' in self._headers:
+      self.classes = self._texts('classes')
+    else:
+      self.classes = tuple(str(label) for label in range(int(self._array('train_labels').max()) + 1))
+
+  def _texts(self, name: str) -> tuple[str, ...]:
+    array = self._load(name)
+    if array.ndim != 1:
+      raise UserError(f'{self.path}: {name} has shape {array.shape}; expected a list of names')
+    return tuple(str(value) for value in array)
+
+
+def _read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
+  version = np.lib.format.read_magic(file)
+  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+  return read(file)
+
+
+def _stored_offset(path: str, member: str) -> int | None:
+  """Where the data of an uncompressed member of an .npz begins in the file; None where it is compressed."""
+  with zipfile.ZipFile(path) as archive:
+    info = archive.getinfo(member)
+    if info.compress_type != zipfile.ZIP_STORED:
+      return None
+  with open(path, 'rb') as file:
+    file.seek(info.header_offset + 26)
+    name_length, extra_length = np.frombuffer(file.read(4), '<u2')
+    file.seek(info.header_offset + 30 + int(name_length) + int(extra_length))
+    _read_header(file)
+    return file.tell()

@@ -1,0 +1,48 @@
+"""Names and units of channels, from the config, from a file, or assumed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mils_jax.errors import UserError
+
+
+def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Settles the names of `count` channels.
+
+  Args:
+    count: how many channels the pictures have.
+    given: the names, or nothing.
+    where: where the names come from, for the error.
+
+  Returns:
+    The names, and notes on what had to be assumed.
+
+  Raises:
+    UserError: a name is empty or given twice, or there is another number of names than of channels.
+  """
+  if given:
+    if len(given) != count:
+      raise UserError(f"{where}: {len(given)} channel names ({', '.join(given)}), but the pictures have {count} "
+                      'channels')
+    if '' in given:
+      raise UserError(f"{where}: an empty channel name among '{','.join(given)}'; expected {count} names")
+    twice = sorted({name for name in given if list(given).count(name) > 1})
+    if twice:
+      raise UserError(f"{where}: channel name '{twice[0]}' is given twice; expected {count} different names")
+    return tuple(given), ()
+  if count == 3:
+    return ('R', 'G', 'B'), ()
+  names = tuple(f'c{channel}' for channel in range(count))
+  span = names[0] if count == 1 else f'{names[0]} to {names[-1]}'
+  return names, (f'channels: nothing names them, so they are called {span} (data.channel_names names them)',)
+
+
+def read_channels_file(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Names and units from a file with one channel a line: its name and, after white space, its unit."""
+  lines = [line.split(maxsplit=1) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+  return tuple(line[0] for line in lines), tuple(line[1].strip() if len(line) > 1 else '' for line in lines)
+
+
+def split_config_names(text: str) -> tuple[str, ...]:
+  """Names from a config's 'red,green,blue'; nothing from ''."""
+  return tuple(part.strip() for part in text.split(',')) if text.strip() else ()

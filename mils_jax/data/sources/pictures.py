@@ -1,0 +1,184 @@
+"""One picture file as an array (H, W, C) in its own number type, and its resizing."""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mils_jax.data.sources.source import NUMBER_TYPES
+from mils_jax.errors import UserError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', '.tif', '.tiff', '.npy')
+CHANNEL_AXES = ('', 'first', 'last')
+MAX_VALUES = 2**28  # of one picture, over all channels: what claims more is refused before it is decoded
+
+# Pillow's modes that are read as another one; modes that are in neither table are refused.
+_CONVERTED = {'1': 'L', 'P': 'RGB', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
+_KEPT = {'L': 'uint8', 'LA': 'uint8', 'RGB': 'uint8', 'RGBA': 'uint8', 'I;16': 'uint16', 'I;16B': 'uint16',
+         'F': 'float32'}
+
+
+def read_picture(path: str, size: int, channel_axis: str) -> np.ndarray:
+  """Reads a picture of any of `SUFFIXES`.
+
+  Args:
+    path: the file.
+    size: side of the square it becomes (shorter side resized, central square); 0: its own size.
+    channel_axis: 'first' or 'last' where the file does not say which axis the channels are; '' where it must.
+
+  Returns:
+    (H, W, C) of one of `NUMBER_TYPES`.
+
+  Raises:
+    UserError: the file does not decode, claims to be enormous, or has an unsupported layout or number type.
+  """
+  suffix = Path(path).suffix.lower()
+  decode = _decode_npy if suffix == '.npy' else _decode_tiff if suffix in ('.tif', '.tiff') else None
+  try:
+    if decode is None:
+      return _decode_with_pillow(path, size)
+    return resize_square(decode(path, channel_axis), size)
+  except UserError:
+    raise
+  except FileNotFoundError as error:
+    raise UserError(f'{path}: no such picture') from error
+  except ImportError as error:
+    raise UserError(f"{path}: reading TIFF needs tifffile; pip install 'mils-jax[tiff]'") from error
+  except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    raise too_large(path, 'more pixels than Pillow opens') from error
+  except UnidentifiedImageError as error:
+    raise UserError(f'{path}: does not decode: not a picture that Pillow knows') from error
+  except Exception as error:  # a damaged file makes decoders raise anything at all
+    raise UserError(f"{path}: does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def too_large(path: str, claim: str) -> UserError:
+  return UserError(f'{path}: claims {claim}; expected at most {MAX_VALUES} values in one picture')
+
+
+def check_number_type(dtype: np.dtype, where: str) -> None:
+  """Raises UserError where pictures of this number type cannot be packed."""
+  if dtype.name not in NUMBER_TYPES:
+    raise UserError(f"{where}: number type {dtype.name}. Valid: {', '.join(NUMBER_TYPES)} (convert it with astype)")
+
+
+def channels_last(image: np.ndarray, channel_axis: str, where: str) -> np.ndarray:
+  """Brings an array (..., H, W), (..., H, W, C) or (..., C, H, W) of one picture to (H, W, C), as a view.
+
+  Raises:
+    UserError: the array has another number of axes, or looks like channels first and nothing says which it is.
+  """
+  if image.ndim == 2:
+    return image[..., None]
+  if image.ndim != 3:
+    raise UserError(f'{where}: shape {image.shape}; expected (H, W), (H, W, C) or, '
+                    'with data.channel_axis=first, (C, H, W)')
+  if channel_axis == 'first':
+    return np.moveaxis(image, 0, -1)
+  if channel_axis == '' and image.shape[0] < min(image.shape[1:]):
+    raise UserError(f'{where}: shape {image.shape} looks like channels first; say data.channel_axis=first or last')
+  return image
+
+
+def resize_square(image: np.ndarray, size: int) -> np.ndarray:
+  """Resizes the central square of (H, W, C) to (size, size, C), in the same number type; size 0: leaves it alone."""
+  height, width, channels = image.shape
+  if size == 0 or (height == size and width == size):
+    return image
+  box = _central_square(width, height)
+  if image.dtype == np.uint8 and channels == 3:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box))
+  result = np.empty((size, size, channels), image.dtype)
+  for channel in range(channels):
+    plane = np.ascontiguousarray(image[..., channel])
+    picture = Image.fromarray(plane if plane.dtype == np.uint8 else plane.astype(np.float32))
+    resized = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box))
+    # Bilinear weights never leave the range of the values, so rounding cannot overflow.
+    result[..., channel] = resized if image.dtype.kind == 'f' else np.rint(resized)
+  return result
+
+
+def _central_square(width: int, height: int) -> tuple[float, float, float, float]:
+  side = min(width, height)
+  left, top = (width - side) / 2, (height - side) / 2
+  return left, top, left + side, top + side
+
+
+def _decode_with_pillow(path: str, size: int) -> np.ndarray:
+  with warnings.catch_warnings():
+    warnings.simplefilter('error', Image.DecompressionBombWarning)
+    warnings.filterwarnings('ignore', category=UserWarning, module='PIL')  # of odd metadata, which is not read
+    with Image.open(path) as picture:
+      width, height = picture.size
+      if width * height * len(picture.getbands()) > MAX_VALUES:
+        raise too_large(path, f'{width} x {height} pixels')
+      if size and picture.format == 'JPEG':
+        # The JPEG decoder may halve the picture while it stays at least twice the size asked for: the resizing
+        # below averages what is left, so the result stays within about a grey level of the slow way's.
+        shrink = 2 * size / min(width, height)
+        picture.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
+      return _pixels(path, picture, size)
+
+
+def _pixels(path: str, picture: Image.Image, size: int) -> np.ndarray:
+  if picture.format == 'PNG' and picture.mode != 'I;16' and any('16B' in str(tile[3]) for tile in picture.tile):
+    raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
+  if picture.mode == 'P' and 'transparency' in picture.info:
+    picture = picture.convert('RGBA')
+  elif picture.mode in _CONVERTED:
+    picture = picture.convert(_CONVERTED[picture.mode])
+  if picture.mode not in _KEPT:
+    raise UserError(f"{path}: Pillow mode {picture.mode}. Valid: {', '.join([*_KEPT, *_CONVERTED])}")
+  if size and picture.mode == 'RGB':
+    if picture.size != (size, size):
+      picture = picture.resize((size, size), Image.Resampling.BILINEAR, _central_square(*picture.size))
+    return np.asarray(picture)
+  image = np.asarray(picture).astype(_KEPT[picture.mode], copy=False)
+  return resize_square(image[..., None] if image.ndim == 2 else image, size)
+
+
+def _decode_npy(path: str, channel_axis: str) -> np.ndarray:
+  try:
+    image = np.load(path, mmap_mode='r', allow_pickle=False)
+  except ValueError as error:
+    if 'allow_pickle' in str(error) or 'Python objects' in str(error):
+      raise UserError(f'{path}: holds pickled objects, which are refused; expected an array of numbers') from error
+    raise
+  check_number_type(image.dtype, path)
+  if image.size > MAX_VALUES:
+    raise too_large(path, f'the shape {image.shape}')
+  return np.array(channels_last(image, channel_axis, path))
+
+
+def _decode_tiff(path: str, channel_axis: str) -> np.ndarray:
+  import tifffile
+
+  with tifffile.TiffFile(path) as file:
+    if len(file.series) != 1:
+      raise UserError(f'{path}: a TIFF of {len(file.series)} separate pictures; expected one')
+    series = file.series[0]
+    if math.prod(series.shape) > MAX_VALUES:
+      raise too_large(path, f'the shape {tuple(series.shape)}')
+    check_number_type(series.dtype, path)
+    axes, shape = series.axes, tuple(series.shape)
+    rule = _tiff_channel_axis(axes, shape, channel_axis, path)
+    image = series.asarray()
+  return np.ascontiguousarray(channels_last(image, rule, path))
+
+
+def _tiff_channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:
+  """Which axis of the TIFF the channels are: what the file says, else the config's rule."""
+  if len(shape) == 2:
+    return 'last'
+  if axes in ('YXS', 'YXC'):
+    return 'last'
+  if axes in ('SYX', 'CYX'):
+    return 'first'
+  if len(shape) == 3 and channel_axis:
+    return channel_axis
+  raise UserError(f'{path}: a TIFF of several pages, shape {shape}, that does not say what they are; '
+                  'say data.channel_axis=first or last')
+
+

@@ -1,0 +1,141 @@
+"""Any TFDS classification set, read through TFDS's random-access data source, without TensorFlow."""
+
+import functools
+import os
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from mils_jax.data.sources import names, pictures
+from mils_jax.data.sources.source import hashed_identity
+from mils_jax.errors import UserError
+
+_OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'), 'test': ('test',)}
+
+
+class TfdsSource:
+  """A TFDS set, prepared first where it is not there yet.
+
+  Args:
+    name: of the set, with its configuration and version where needed: cifar10, eurosat/all.
+    data_dir: TFDS's folder of prepared sets; '': its default.
+    image_size: side of the square that every picture becomes; 0: their own size.
+    channel_names: names of the channels; empty: R, G, B for three, else c0, c1, ...
+    image_key, label_key: of the picture (H, W, C) and the label among the set's features.
+    splits: TFDS's name or slice for each of train, val and test; '': the set's own name for it, if it has one.
+
+  Raises:
+    UserError: the set, a key or a split is unknown, or the set cannot be prepared here.
+  """
+
+  decodes = False
+  units: tuple[str, ...]
+
+  def __init__(self, name: str, data_dir: str, image_size: int, channel_names: tuple[str, ...], image_key: str,
+               label_key: str, splits: dict[str, str]):
+    self.name, self.data_dir, self.image_size = name, data_dir, image_size
+    self.image_key, self.label_key = image_key, label_key
+    builder = self._builder
+    features = builder.info.features
+    for option, key in (('image_key', image_key), ('label_key', label_key)):
+      if key not in features:
+        raise UserError(f"data.{option}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
+    self._splits = self._find_splits(splits)
+    self.splits = tuple(self._splits)
+    count = features[label_key].num_classes if hasattr(features[label_key], 'num_classes') else None
+    if count is None:
+      raise UserError(f"data.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
+    self.classes = tuple(features[label_key].int2str(label) for label in range(count))
+    image = self._image('train', 0)
+    pictures.check_number_type(image.dtype, f"{name}, feature '{image_key}'")
+    self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names')
+    self.units = ('',) * len(self.channels)
+
+  def length(self, split: str) -> int:
+    return len(self._data[split])
+
+  def labels(self, split: str) -> np.ndarray:
+    import tensorflow_datasets as tfds
+
+    undecoded = self._builder.as_data_source(split=self._splits[split],
+                                             decoders={self.image_key: tfds.decode.SkipDecoding()})
+    labels = np.array([undecoded[row][self.label_key] for row in range(len(undecoded))], np.int32)
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+    if len(wrong):
+      raise UserError(f'{self.name}: example {wrong[0]} of {split} has label {labels[wrong[0]]}; '
+                      f'valid: 0 to {len(self.classes) - 1}')
+    return labels
+
+  def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
+    example = self._data[split][index]
+    image = pictures.channels_last(example[self.image_key], 'last', f'{self.name}, example {index} of {split}')
+    return pictures.resize_square(image, self.image_size), int(example[self.label_key])
+
+  def identity(self, split: str, index: int) -> str:
+    return hashed_identity(split, self._image(split, index))
+
+  def settings(self) -> dict:
+    return {'source': 'tfds', 'name': self._builder.info.full_name, 'splits': self._splits, 'image_key': self.image_key,
+            'label_key': self.label_key, 'image_size': self.image_size, 'channels': self.channels}
+
+  def inputs(self) -> list[tuple[str, int, int]]:
+    folder = os.fspath(self._builder.data_dir)
+    with os.scandir(folder) as entries:
+      return sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
+
+  def _image(self, split: str, index: int) -> np.ndarray:
+    where = f'{self.name}, example {index} of {split}'
+    return pictures.channels_last(self._data[split][index][self.image_key], 'last', where)
+
+  def __getstate__(self) -> dict:
+    return {key: value for key, value in self.__dict__.items() if key not in ('_builder', '_data')}
+
+  @functools.cached_property
+  def _data(self) -> dict[str, Any]:
+    return {split: self._builder.as_data_source(split=own) for split, own in self._splits.items()}
+
+  @functools.cached_property
+  def _builder(self) -> Any:
+    return _prepared_builder(self.name, self.data_dir)
+
+  def _find_splits(self, splits: dict[str, str]) -> dict[str, str]:
+    available = self._builder.info.splits
+    found = {}
+    for split, asked in splits.items():
+      own = asked or next((name for name in _OWN_NAMES[split] if name in available), '')
+      if not own:
+        continue
+      try:
+        length = available[own].num_examples
+      except (KeyError, ValueError) as error:
+        raise UserError(f"data.{split}_split='{own}': {self.name} has no such split. Valid: "
+                        f"{', '.join(available)} and slices such as {next(iter(available))}[:90%]") from error
+      if not length:
+        raise UserError(f"data.{split}_split='{own}': the split is empty")
+      found[split] = own
+    return found
+
+
+def _prepared_builder(name: str, data_dir: str) -> Any:
+  """The builder of a set that lies prepared in a format which needs no TensorFlow; prepares it where it does not."""
+  try:
+    import tensorflow_datasets as tfds
+  except ImportError as error:
+    raise UserError("data.source=tfds needs tensorflow_datasets; pip install 'mils-jax[tfds]'") from error
+  try:
+    builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
+  except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError) as error:
+    known = tfds.list_builders(with_community_datasets=False)
+    near = get_close_matches(name.split('/')[0].split(':')[0], known, n=5)
+    reason = ' '.join(str(error).split('\n')[0].split())
+    raise UserError(f"unknown TFDS set data.tfds_name='{name}' ({reason}). "
+                    f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()") from error
+  if not builder.is_prepared():
+    try:
+      builder.download_and_prepare(file_format='array_record')
+    except ImportError as error:
+      raise UserError(f'{name}: TFDS needs TensorFlow once to prepare this set (not to read it); '
+                      "pip install 'mils-jax[tfds-prepare]', or prepare it elsewhere and name that folder in "
+                      'data.path') from error
+  return builder
