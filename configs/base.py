@@ -60,6 +60,10 @@ def base_config(name: str) -> ConfigDict:
   config.train.label_smoothing = 0.1
   config.train.precision = 'auto'  # float32, bfloat16, or auto: bfloat16 on GPU and TPU
 
+  config.checkpoint = ConfigDict()  # changes no result: may differ when a run goes on; an epoch's end is always saved
+  config.checkpoint.every_steps = 0  # also after so many steps; 0: not
+  config.checkpoint.every_minutes = 10.0  # also when so many minutes have passed since the last; 0: not
+
   config.runtime = ConfigDict()  # changes no result: may differ when a run goes on
   config.runtime.devices = 0  # how many of the local devices; 0: all
   config.runtime.gather = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size

@@ -15,9 +15,10 @@ from mils_jax.data.sources import open_source
 from mils_jax.devices import AXIS, Devices
 from mils_jax.errors import UserError, unknown
 from mils_jax.models import MODELS
-from mils_jax.training.checkpoints import Contract
+from mils_jax.training.cadence import Cadence
 from mils_jax.training.loop import TrainingPlan
 from mils_jax.training.optimizer import cosine_schedule, create_optimizer
+from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
 
 # Mean and deviation of ImageNet's training pictures, as in the report's recipe, for values from 0 to 255.
@@ -172,4 +173,4 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
       schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
       contract=Contract(channels, data.classes, data.image_shape[:2]), gather_mode=config.runtime.gather,
       epochs=config.train.epochs, batch_size=config.train.batch_size, seed=config.train.seed,
-      label_smoothing=config.train.label_smoothing)
+      label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,13 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mils_jax.build import cache_folder
-from mils_jax.errors import RunError, UserError, unknown
+from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.progress import say
 from mils_jax.reports.text import cost_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.train import run_training
-from mils_jax.training.run_folder import RunFolder, write_json
+from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 
 USAGE = """Image classifiers for any input channels, and shallow wide ones.
 
@@ -78,6 +79,9 @@ def main(argv: list[str]) -> int:
   except RunError as error:
     print(f'failed: {error}', file=sys.stderr)
     return 1
+  except Stopped as stopped:
+    print(f'{stopped}. The same command goes on from the last checkpoint: python {shlex.join(argv)}', file=sys.stderr)
+    return stopped.exit_code
   except KeyboardInterrupt:
     print('interrupted: the same command goes on from the last checkpoint', file=sys.stderr)
     return 130
@@ -104,7 +108,7 @@ def run_name(name: str, path: str, overrides: dict) -> str:
   """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
   variant = path.partition(':')[2]
   fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
-            if not key.startswith(('runtime.', 'data.path'))]
+            if not key.startswith((*(f'{part}.' for part in RUNTIME), 'data.path'))]
   text = '-'.join(part for part in (name, variant, *fields) if part)
   readable = re.sub(r'[^\w.=,+-]', '_', text)
   if readable == text and len(text) <= 100:

@@ -1,8 +1,10 @@
 """What can go wrong, told apart by who can mend it.
 
-The command line turns both into one line on standard error: `UserError` ends with exit code 2, `RunError` with 1.
+The command line turns them into one line on standard error: `UserError` ends with exit code 2, `RunError` with 1 and
+`Stopped` with 128 and the signal's number, as a shell would say.
 """
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -13,6 +15,20 @@ class UserError(Exception):
 
 class RunError(Exception):
   """A run that failed: names what happened, what was kept and how to go on."""
+
+
+class Stopped(BaseException):
+  """A signal ended the work; as no `Exception`, nothing on the way takes it for a failure.
+
+  Args:
+    number: of the signal.
+    step: whose state was saved on account of it, None where nothing new was.
+  """
+
+  def __init__(self, number: int, step: int | None = None):
+    saved = '' if step is None else f' after step {step}, which is saved'
+    super().__init__(f'stopped by {signal.Signals(number).name}{saved}')
+    self.exit_code = 128 + number
 
 
 def unknown(kind: str, value: str, choices: Iterable[str]) -> UserError:

@@ -24,17 +24,17 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
     UserError: there is no checkpoint yet, or the data has other classes.
   """
   plan = build.build_plan(config, folder)
-  like = plan.devices.replicate(create_state(
-      plan.model, plan.optimizer, (*plan.data.image_shape[:2], len(plan.contract.channels.slots)), plan.seed))
-  with Checkpoints(folder.checkpoints) as checkpoints:
+  like = create_state(plan.model, plan.optimizer,
+                      (*plan.data.image_shape[:2], len(plan.contract.channels.slots)), plan.seed)
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.best_step
     if step is None:
       raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
-    contract = checkpoints.restore_contract(step)
+    contract = checkpoints.restore_contract()
     if contract.classes != plan.data.classes:
       missing = sorted(set(contract.classes) ^ set(plan.data.classes))
       raise UserError(f'the data has other classes than the model was trained on: {", ".join(missing) or "other order"}')
-    variables = checkpoints.restore_variables(step, like=like.variables)
+    variables = plan.devices.replicate(checkpoints.restore_best(like=like.variables))
   say(f'restored step {step}')
   placed = build.placement(config, plan.data, contract.channels)
   evaluator = Evaluator(plan.model, placed, plan.devices, plan.batch_size)

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mils_jax import build
+from mils_jax.errors import RunError
 from mils_jax.evaluation.cost import count_multiply_adds, count_parameters
 from mils_jax.evaluation.predictions import Predictions
 from mils_jax.progress import say
 from mils_jax.training.loop import TrainingPlan, train
 from mils_jax.training.run_folder import RunFolder, write_json
+from mils_jax.training.stopping import StopSignals
 
 
 def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> dict:
@@ -24,20 +26,34 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
     config: of the run.
     folder: where it lies, or will.
     command: that started it, for the record.
+
+  Raises:
+    UserError: the configuration does not fit, or another process trains in this folder.
+    RunError: the run failed; what was kept is named.
+    Stopped: a signal came.
   """
   build.check_numbers(config)
-  folder.claim(config.to_dict())
-  results = folder.read_results()
-  if results is not None:
-    say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
-    return results
+  with StopSignals() as stop, folder.locked():
+    folder.claim(config.to_dict())
+    results = folder.read_results()
+    if results is not None:
+      say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
+      return results
+    try:
+      return _train_and_test(config, folder, command, stop)
+    except OSError as error:
+      raise RunError(f'{folder.path}: {error.strerror or error}. The last good checkpoint is kept in '
+                     f'{folder.checkpoints}; the same command goes on from it') from error
+
+
+def _train_and_test(config: ConfigDict, folder: RunFolder, command: list[str], stop: StopSignals) -> dict:
   plan = build.build_plan(config, folder)
   say(f'training {type(plan.model).__name__} on {config.data.source}: '
       + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
       + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
       + ', '.join(build.used_channels(config, plan.data)))
   started = time.perf_counter()
-  outcome = train(plan)
+  outcome = train(plan, stop)
   outcome.test.save(folder.predictions)
   results = summarise(config, plan, outcome.best_epoch, outcome.validation, outcome.test)
   write_json(folder.run, describe_machine(command, time.perf_counter() - started))

@@ -1,114 +1,229 @@
-"""Checkpoints of a run, kept by Orbax: the latest two and the best by validation accuracy.
+"""Checkpoints of a run, kept by Orbax: the latest two states, and the best variables by validation accuracy.
 
-The only module that knows Orbax. A checkpoint has three parts: `variables` (parameters and batch statistics, all that
-evaluation needs), `progress` (the rest of the training state) and `contract` (the channel slots with their units, means
-and deviations, and the class names).
+    checkpoints/latest/STEP   variables, progress, record: a run goes on from here, at any step
+    checkpoints/best/STEP     variables, record: what evaluation takes
+    checkpoints/damaged/STEP  what could not be restored, moved out of the way
+
+The only module that knows Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
+training state, `record` says what is saved, with checksums that are verified on restore. Arrays are saved from and
+restored to the host, so a run may go on with another number of devices or processes.
 """
 
 import dataclasses
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mils_jax.channels import ChannelContract
-from mils_jax.errors import RunError
+from mils_jax.errors import RunError, UserError
+from mils_jax.training.record import Contract, DamagedError, Record
 from mils_jax.training.state import TrainState
 
-METRIC = 'validation_accuracy'
-
-
-@dataclasses.dataclass(frozen=True)
-class Contract:
-  """What a trained model expects and says, beside its arrays.
-
-  Attributes:
-    channels: its input slots.
-    classes: the names of its logits; a model may have more logits than named classes.
-    image_size: height and width of the pictures that it was trained on.
-  """
-
-  channels: ChannelContract
-  classes: tuple[str, ...]
-  image_size: tuple[int, int]
-
-  def to_json(self) -> dict:
-    return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size)}
-
-  @classmethod
-  def from_json(cls, values: dict) -> 'Contract':
-    return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']))
+LATEST_KEPT = 2
+ABANDONED_READS = 0.3  # seconds in which the other arrays' reads end after one has failed
 
 
 class Checkpoints:
-  """The checkpoints of one run folder. Saving goes on in the background until `wait`."""
+  """The checkpoints of one run folder. Saving goes on in the background until `wait`.
 
-  def __init__(self, folder: Path):
-    best = checkpoint_managers.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False)
-    policy = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(2), best])
-    options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_accuracy, best_mode='max', create=True)
-    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+  Every checkpoint of a later step is on disk only after the best one so far is: whatever state a run goes on from, the
+  best of the steps before it is there.
+
+  Args:
+    folder: where they lie, or will.
+    read_only: to look only: nothing is made, moved or deleted.
+  """
+
+  def __init__(self, folder: Path, read_only: bool = False):
     self._folder = folder
+    self._latest = _manager(folder / 'latest', LATEST_KEPT, read_only)
+    self._best = _manager(folder / 'best', 1, read_only)
 
   @property
   def latest_step(self) -> int | None:
-    return self._manager.latest_step()
+    return self._latest.latest_step()
 
   @property
   def best_step(self) -> int | None:
-    return self._manager.best_step()
+    return self._best.latest_step()
 
-  def save(self, step: int, state: TrainState, contract: Contract, validation_accuracy: float) -> None:
-    """Saves the state after `step` steps."""
-    variables, progress = _split(state)
-    items = ocp.args.Composite(variables=ocp.args.StandardSave(variables), progress=ocp.args.StandardSave(progress),
-                               contract=ocp.args.JsonSave(contract.to_json()))
+  def save(self, step: int, state: TrainState, contract: Contract) -> None:
+    """Saves the state after `step` steps, unless it is there."""
+    if step == self.latest_step:
+      return
+    variables, progress = _split(_on_host(state))
+    self.wait()
+    self._save(self._latest, step, {'variables': variables, 'progress': progress}, contract, None)
+
+  def save_best(self, step: int, variables: dict, contract: Contract, validation_accuracy: float) -> None:
+    """Saves the variables after `step` steps where they validate better than all before."""
+    self._wait(self._best)
+    if self.best_step is not None:
+      best = self._best_record()
+      if step <= self.best_step or validation_accuracy <= best.validation_accuracy:
+        return
+    self._save(self._best, step, {'variables': _on_host(variables)}, contract, float(validation_accuracy))
+
+  def restore_latest(self, like: TrainState) -> tuple[TrainState | None, list[str]]:
+    """The newest state that is whole, on the host, and what was skipped and why, a line each.
+
+    None where there is no checkpoint. Damaged ones are moved out of the way once a whole one is found.
+
+    Raises:
+      RunError: there are checkpoints, and none is whole.
+      UserError: the newest whole one is not of this configuration.
+    """
+    variables, progress = _split(like)
+    skipped: dict[int, str] = {}
+    for step in sorted(self._latest.all_steps(), reverse=True):
+      try:
+        _, parts = _restore(self._latest, step, {'variables': variables, 'progress': progress})
+      except DamagedError as error:
+        skipped[step] = f'the checkpoint of step {step} is damaged: {error}'
+        continue
+      lines = [f'{line}; moved to {self._set_aside(bad)}' for bad, line in skipped.items()]
+      return like.replace(**parts['variables'], **parts['progress']), lines
+    if skipped:
+      raise RunError(f'no checkpoint in {self._folder} can be restored: {"; ".join(skipped.values())}. Nothing was '
+                     'started afresh; to train anew, give another --workdir or delete this one')
+    return None, []
+
+  def restore_best(self, like: dict) -> dict:
+    """The best variables, on the host; `like` gives their shapes.
+
+    Raises:
+      RunError: they are damaged.
+    """
     try:
-      self._manager.save(step, args=items, metrics={METRIC: float(validation_accuracy)})
-    except OSError as error:
-      raise RunError(f'saving the checkpoint of step {step} failed: {error}. Older ones are kept in {self._folder}; '
-                     'the same command goes on from the last') from error
+      return _restore(self._best, self.best_step, {'variables': like})[1]['variables']
+    except DamagedError as error:
+      raise self._best_is_damaged(error) from error
 
-  def restore(self, step: int, like: TrainState) -> TrainState:
-    """The state after `step` steps, placed on the devices as `like` is."""
-    variables, progress = jax.tree.map(ocp.utils.to_shape_dtype_struct, _split(like))
-    items = ocp.args.Composite(variables=ocp.args.StandardRestore(variables),
-                               progress=ocp.args.StandardRestore(progress))
-    restored = self._restore(step, items)
-    return like.replace(**restored['variables'], **restored['progress'])
+  def restore_contract(self) -> Contract:
+    """What the best checkpoint's model expects and says."""
+    return self._best_record().contract
 
-  def restore_variables(self, step: int, like: dict) -> dict:
-    """Only what the model's apply takes; `like` gives its shapes and its place on the devices."""
-    items = ocp.args.Composite(variables=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
-    return self._restore(step, items)['variables']
-
-  def restore_contract(self, step: int) -> Contract:
-    items = ocp.args.Composite(contract=ocp.args.JsonRestore())
-    return Contract.from_json(self._restore(step, items)['contract'])
-
-  def _restore(self, step: int, items: ocp.args.Composite) -> Any:
+  def _best_record(self) -> Record:
     try:
-      return self._manager.restore(step, args=items)
-    except (OSError, ValueError, KeyError) as error:
-      reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-      raise RunError(f'the checkpoint of step {step} in {self._folder} cannot be restored: {reason}') from error
+      return _restore(self._best, self.best_step, {})[0]
+    except DamagedError as error:
+      raise self._best_is_damaged(error) from error
+
+  def _best_is_damaged(self, error: DamagedError) -> RunError:
+    folder = self._folder / 'best'
+    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; delete '
+                    f'{folder} and give the same command to take the best epoch from the last one on')
+
+  def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
+            validation_accuracy: float | None) -> None:
+    record = Record.of(parts, contract, validation_accuracy)
+    items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
+    try:
+      saved = manager.save(step, args=ocp.args.Composite(**items, record=ocp.args.JsonSave(record.to_json())))
+    except Exception as error:
+      raise self._saving_failed(error) from error
+    if not saved:
+      raise RunError(f'the checkpoint of step {step} was not saved: {self._folder} has one of a later step')
+
+  def _wait(self, manager: ocp.CheckpointManager) -> None:
+    try:
+      manager.wait_until_finished()
+    except Exception as error:  # whatever a thread of Orbax met
+      raise self._saving_failed(error) from error
+
+  def _saving_failed(self, error: Exception) -> RunError:
+    return RunError(f'saving a checkpoint failed: {_reason(error)}. Older ones are kept in {self._folder}; once there '
+                    'is space, the same command goes on from the last')
+
+  def _set_aside(self, step: int) -> Path:
+    self._folder.joinpath('damaged').mkdir(exist_ok=True)
+    target = self._folder / 'damaged' / str(step)
+    number = 2
+    while target.exists():
+      target = target.with_name(f'{step}-{number}')
+      number += 1
+    (self._folder / 'latest' / str(step)).rename(target)
+    self._latest.reload()
+    return target
 
   def wait(self) -> None:
     """Waits until everything saved is on disk."""
-    self._manager.wait_until_finished()
+    self._wait(self._best)
+    self._wait(self._latest)
 
   def __enter__(self) -> 'Checkpoints':
+    self._hook, sys.unraisablehook = sys.unraisablehook, _without_abandoned_reads(sys.unraisablehook)
     return self
 
   def __exit__(self, *_: object) -> None:
-    self.wait()
-    self._manager.close()
+    try:
+      self.wait()
+    finally:
+      sys.unraisablehook = self._hook
+      for manager in (self._best, self._latest):
+        try:
+          manager.close()
+        except Exception as error:
+          raise self._saving_failed(error) from error
 
 
-def _accuracy(metrics: dict | None) -> float:
-  return (metrics or {}).get(METRIC, -float('inf'))
+def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
+  options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=not read_only,
+                                         read_only=read_only)
+  return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Record, dict]:
+  """The record of a checkpoint, and those of its parts that `like` names.
+
+  Raises:
+    DamagedError: anything in it is not as it was saved.
+    UserError: it was saved from another structure.
+  """
+  try:
+    record = Record.from_json(manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))['record'])
+    record.check_structure(like)
+    if not like:
+      return record, {}
+    items = {name: ocp.args.StandardRestore(jax.tree.map(_empty_like, part)) for name, part in like.items()}
+    restored = manager.restore(step, args=ocp.args.Composite(**items))
+    parts = {name: restored[name] for name in like}
+    record.check_arrays(parts)
+  except (DamagedError, UserError):
+    raise
+  except Exception as error:  # Orbax raises many kinds, a bare Exception among them
+    time.sleep(ABANDONED_READS)
+    raise DamagedError(_reason(error)) from error
+  return record, parts
+
+
+def _without_abandoned_reads(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+  """Once one array of a damaged checkpoint cannot be read, the reads of the others end unheard, which says nothing."""
+  def filtered(unraisable: Any) -> None:
+    if not (isinstance(unraisable.exc_value, RuntimeError) and str(unraisable.exc_value) == 'Event loop is closed'):
+      hook(unraisable)
+
+  return filtered
+
+
+def _reason(error: Exception) -> str:
+  text = ' '.join(str(error).split())
+  return text[:200] or type(error).__name__
+
+
+def _empty_like(array: Any) -> np.ndarray:
+  return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+
+
+def _on_host(tree: Any) -> Any:
+  """Copies of the arrays: the devices' memory is given to the next step while these are being written."""
+  return jax.tree.map(lambda array: np.array(array, copy=True), tree)
 
 
 def _split(state: TrainState) -> tuple[dict, dict]:

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import jax
@@ -16,13 +15,16 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.data.packing import PackedSet
 from mils_jax.devices import AXIS, Devices
-from mils_jax.errors import RunError
+from mils_jax.errors import RunError, Stopped
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import bar, say
-from mils_jax.training.checkpoints import Checkpoints, Contract
+from mils_jax.training.cadence import Cadence
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.state import TrainState, create_state
 from mils_jax.training.steps import make_train_step
+from mils_jax.training.stopping import StopSignals
 from mils_jax.training.writers import Writers
 
 STEPS_UNDER_WAY = 2  # dispatched and not yet read back: enough to keep the devices busy, few enough to stop at once
@@ -43,6 +45,7 @@ class TrainingPlan:
     augmentation: of training pictures.
     contract: saved with every checkpoint.
     gather_mode: 'auto', 'resident' or 'streamed'.
+    cadence: of checkpoints within an epoch.
     epochs, batch_size, seed, label_smoothing: of the configuration.
   """
 
@@ -60,6 +63,7 @@ class TrainingPlan:
   batch_size: int
   seed: int
   label_smoothing: float
+  cadence: Cadence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,24 +81,29 @@ class Outcome:
   test: Predictions
 
 
-def train(plan: TrainingPlan) -> Outcome:
+def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   """Trains to the end, going on from the run folder's last checkpoint where there is one.
 
   Raises:
-    RunError: the loss or a gradient became infinite or no number; the last good checkpoint is kept.
+    RunError: the loss or a gradient became infinite or no number, saving failed, or no checkpoint is whole.
+    Stopped: a signal came; during training the step in hand was finished and saved.
   """
   training = plan.data.splits['train']
   order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
   image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
-  state = plan.devices.replicate(create_state(plan.model, plan.optimizer, image_shape, plan.seed))
+  state = create_state(plan.model, plan.optimizer, image_shape, plan.seed)
   with Checkpoints(plan.folder.checkpoints) as checkpoints:
-    if checkpoints.latest_step is not None:
-      state = checkpoints.restore(checkpoints.latest_step, like=state)
-      say(f'going on from step {checkpoints.latest_step}, epoch {checkpoints.latest_step // order.steps_per_epoch}')
-    state = _train_epochs(plan, order, state, checkpoints)
+    restored, skipped = checkpoints.restore_latest(like=state)
+    for line in skipped:
+      say(line)
+    if restored is not None:
+      state = restored
+      epoch, position = divmod(int(state.step), order.steps_per_epoch)
+      say(f'going on from step {int(state.step)}: {epoch} epochs and {position} steps')
+    state = Trainer(plan, order, checkpoints, stop).train(plan.devices.replicate(state))
     checkpoints.wait()
     best_step = checkpoints.best_step
-    variables = checkpoints.restore_variables(best_step, like=state.variables)
+    variables = plan.devices.replicate(checkpoints.restore_best(like=state.variables))
   del state
   evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)
   predictions = [
@@ -104,64 +113,87 @@ def train(plan: TrainingPlan) -> Outcome:
   return Outcome(best_step // order.steps_per_epoch, *predictions)
 
 
-def _train_epochs(plan: TrainingPlan, order: TrainingOrder, state: TrainState, checkpoints: Checkpoints) -> TrainState:
-  validation = plan.data.splits['val']
-  first_epoch = int(state.step) // order.steps_per_epoch
-  if first_epoch == plan.epochs:
+class Trainer:
+  """Runs the epochs of one plan, from any step on.
+
+  The state at an epoch's end is saved before its validation. A run that goes on from there validates again, so what
+  comes of an epoch never depends on which of its files had been written.
+  """
+
+  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, stop: StopSignals):
+    self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
+    self._step = plan.devices.parallel(
+        make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
+                        label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
+        replicated=1, shared=1, donate=(0,))
+    self._batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
+    self._validation_batches = gather(plan.data.splits['val'], plan.devices, plan.gather_mode)
+    self._evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)
+    self._saved = time.perf_counter()
+
+  def train(self, state: TrainState) -> TrainState:
+    """All epochs that are not finished and validated."""
+    step, length = int(state.step), self._order.steps_per_epoch
+    first_epoch = max(step - 1, 0) // length  # at an epoch's end, that epoch: its validation may not have been
+    with Writers(self._plan.folder, step) as writers:
+      if step < self._plan.epochs * length:
+        say('compiling the first step (later starts are faster)')
+      for epoch in range(first_epoch, self._plan.epochs):
+        last_step = (epoch + 1) * length
+        started = time.perf_counter()
+        state, pictures = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
+        trained = time.perf_counter()
+        result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
+                                 f'validating epoch {epoch + 1}')
+        metrics = _epoch_metrics(epoch, last_step, float(self._plan.schedule(last_step - 1)), state, result)
+        timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
+                   'validation_seconds': time.perf_counter() - trained,
+                   'pictures_per_second': pictures / (trained - started),
+                   'finished': datetime.now(UTC).isoformat(timespec='seconds')}
+        writers.write(metrics, timings)
+        with self._stop.deferred():
+          self._checkpoints.save_best(last_step, state.variables, self._plan.contract, metrics['val_accuracy'])
+        say(f'epoch {epoch + 1}/{self._plan.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
+            f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
+            f'({result.accuracy.correct} of {result.accuracy.count}); '
+            f'{trained - started:.0f} s, {timings["pictures_per_second"]:.0f} pictures/s')
     return state
-  step = plan.devices.parallel(
-      make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
-                      label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
-      replicated=1, shared=1, donate=(0,))
-  batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
-  validation_batches = gather(validation, plan.devices, plan.gather_mode)
-  evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)
-  with Writers(plan.folder, int(state.step)) as writers:
-    say('compiling the first step (later starts are faster)')
-    for epoch in range(first_epoch, plan.epochs):
-      started = time.perf_counter()
-      state = _train_epoch(plan, order, epoch, state, step, batches)
-      trained = time.perf_counter()
-      result = evaluator(state.variables, validation, validation_batches, f'validating epoch {epoch + 1}')
-      step_number = int(state.step)
-      metrics = _epoch_metrics(epoch, step_number, float(plan.schedule(step_number - 1)), state, result)
-      timings = {'epoch': epoch + 1, 'step': step_number, 'train_seconds': trained - started,
-                 'validation_seconds': time.perf_counter() - trained,
-                 'pictures_per_second': metrics['train_count'] / (trained - started),
-                 'finished': datetime.now(UTC).isoformat(timespec='seconds')}
-      writers.write(metrics, timings)
-      checkpoints.save(step_number, state, plan.contract, metrics['val_accuracy'])
-      say(f'epoch {epoch + 1}/{plan.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
-          f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
-          f'({result.accuracy.correct} of {result.accuracy.count}); '
-          f'{trained - started:.0f} s, {timings["pictures_per_second"]:.0f} pictures/s')
-  return state
 
+  def _train_epoch(self, state: TrainState, epoch: int, first: int, last: int) -> tuple[TrainState, int]:
+    """The steps first..last - 1 of an epoch, the state at its end saved; also how many pictures they took."""
+    under_way: deque = deque()
+    before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
+    with bar(f'epoch {epoch + 1}/{self._plan.epochs}', self._order.num_examples) as advance, self._stop.deferred():
+      advance(seen)
 
-def _train_epoch(plan: TrainingPlan, order: TrainingOrder, epoch: int, state: TrainState, step: Callable,
-                 batches: object) -> TrainState:
-  first, last = epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch
-  under_way: deque = deque()
-  with bar(f'epoch {epoch + 1}/{plan.epochs}', len(plan.data.splits['train'].labels)) as advance:
-    seen = 0
+      def read_oldest() -> None:
+        nonlocal seen
+        sums, nonfinite_step = jax.device_get(under_way.popleft())
+        if nonfinite_step >= 0:
+          raise RunError(f'the loss or its gradient was not finite at step {nonfinite_step}. The last good checkpoint '
+                         f'is kept in {self._plan.folder.checkpoints}; a lower optimizer.learning_rate often helps')
+        advance(int(sums.count) - seen, f'loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.1%}')
+        seen = int(sums.count)
 
-    def read_oldest() -> None:
-      nonlocal seen
-      sums, nonfinite_step = jax.device_get(under_way.popleft())
-      if nonfinite_step >= 0:
-        raise RunError(f'the loss or its gradient was not finite at step {nonfinite_step}. The last good checkpoint is '
-                       f'kept in {plan.folder.checkpoints}; a lower optimizer.learning_rate often helps')
-      advance(int(sums.count) - seen, f'loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.1%}')
-      seen = int(sums.count)
-
-    for batch in batches.batches(order, first, last):
-      state, signals = step(state, batch)
-      under_way.append(signals)
-      if len(under_way) > STEPS_UNDER_WAY:
+      for step, batch in enumerate(self._batches.batches(self._order, first, last), first + 1):
+        state, signals = self._step(state, batch)
+        under_way.append(signals)
+        save = self._stop.number or self._plan.cadence.due(step, time.perf_counter() - self._saved)
+        while under_way and (save or len(under_way) > STEPS_UNDER_WAY):
+          read_oldest()
+        if save:
+          self._save(step, state)
+        if self._stop.number:
+          raise Stopped(self._stop.number, step)
+      while under_way:
         read_oldest()
-    while under_way:
-      read_oldest()
-  return state
+      self._save(last, state)
+    return state, seen - before
+
+  def _save(self, step: int, state: TrainState) -> None:
+    with self._stop.deferred():
+      self._checkpoints.save(step, state, self._plan.contract)
+    self._saved = time.perf_counter()
 
 
 def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions) -> dict:

@@ -7,18 +7,22 @@
     predictions.npz    identity, label and logits of every test example
     timings.jsonl      seconds and pictures per second of each epoch
     run.json           command, versions, hardware
+    lock               held by the process that trains here, with its name and number inside
     events.out...      TensorBoard
 """
 
+import contextlib
+import fcntl
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mils_jax.errors import RunError, UserError
 
-RUNTIME = 'runtime'  # the part of a configuration that changes no result, and may differ when a run goes on
+RUNTIME = ('runtime', 'checkpoint')  # the parts of a configuration that change no result: may differ when a run goes on
 
 
 class RunFolder:
@@ -33,6 +37,32 @@ class RunFolder:
     self.results = path / 'results.json'
     self.predictions = path / 'predictions.npz'
     self.run = path / 'run.json'
+    self.lock = path / 'lock'
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Makes the folder where it is missing and holds its lock; the system frees it however this process ends.
+
+    Raises:
+      UserError: another process holds it, or the folder cannot be written.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      file = self.lock.open('a+', encoding='utf-8')
+    except OSError as error:
+      raise UserError(f'the run folder {self.path} cannot be written: {error.strerror}. Give another --workdir, or '
+                      'the right to write there') from error
+    with file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        file.seek(0)
+        raise UserError(f'{self.path} is being trained in by {file.read().strip() or "another process"}; wait for it, '
+                        'stop it, or give another --workdir') from error
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+      file.flush()
+      yield
 
   def claim(self, config: dict) -> None:
     """Makes the folder this configuration's own.
@@ -41,18 +71,22 @@ class RunFolder:
       UserError: it belongs to another configuration, holds something else, or cannot be written.
     """
     if self.config.exists():
-      differences = list(_differences(self.read_config(), config))
+      differences = list(_differences(self.read_config(), json.loads(json.dumps(config))))
       if differences:
         raise UserError(f'{self.path} belongs to another configuration: {"; ".join(differences)}. '
                         'Give another --workdir, or the same settings')
       return
-    if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    if self.path.exists() and (not self.path.is_dir() or any(self._others())):
       raise UserError(f'{self.path} exists and is no run folder (it has no config.json). Give another --workdir')
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       write_json(self.config, config)
     except OSError as error:
       raise UserError(f'the run folder {self.path} cannot be written: {error.strerror}') from error
+
+  def _others(self) -> Iterator[Path]:
+    """What lies in the folder beside the lock and what was being written when a process died."""
+    return (path for path in self.path.iterdir() if path != self.lock and path.suffix != '.tmp')
 
   def read_config(self) -> dict:
     """Raises UserError where this is no run folder."""
@@ -65,7 +99,14 @@ class RunFolder:
     return _read_json(self.results) if self.results.exists() else None
 
   def read_metrics(self) -> list[dict]:
-    return [json.loads(line) for line in self.metrics.read_text().splitlines()] if self.metrics.exists() else []
+    """The epochs so far, a line each; a last line that a dying process left unfinished is not one."""
+    if not self.metrics.exists():
+      return []
+    try:
+      return [json.loads(line) for line in self.metrics.read_text().splitlines(keepends=True) if line.endswith('\n')]
+    except ValueError as error:
+      raise RunError(f'{self.metrics} cannot be read: {error}. Restore the file, or train anew in another --workdir'
+                     ) from error
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -87,7 +128,7 @@ def _differences(old: dict, new: dict, prefix: str = '') -> Iterator[str]:
   for key in sorted(old.keys() | new.keys()):
     name = f'{prefix}{key}'
     before, now = old.get(key), new.get(key)
-    if name == RUNTIME or before == now:
+    if name in RUNTIME or before == now:
       continue
     if isinstance(before, dict) and isinstance(now, dict):
       yield from _differences(before, now, name + '.')

@@ -15,14 +15,14 @@ class Writers:
 
   Args:
     folder: of the run.
-    step: the step that the run goes on from; later lines, of steps that were lost, are dropped.
+    step: the step that the run goes on from. Lines of this step and later are dropped: they are written again.
   """
 
   def __init__(self, folder: RunFolder, step: int):
-    kept = [line for line in folder.read_metrics() if line['step'] <= step]
+    kept = [line for line in folder.read_metrics() if line['step'] < step]
     _replace_lines(folder.metrics, kept)
     self._folder = folder
-    self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
+    self._events = SummaryWriter(str(folder.path), purge_step=step)
 
   def write(self, metrics: Mapping, timings: Mapping) -> None:
     """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""

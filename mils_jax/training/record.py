@@ -1,0 +1,113 @@
+"""The record inside every checkpoint: what it holds, with a checksum of every array, so that no damage passes unseen.
+
+Orbax restores a flipped byte silently; the record is what tells.
+"""
+
+import dataclasses
+import json
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from mils_jax.channels import ChannelContract
+from mils_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+  """What a trained model expects and says, beside its arrays.
+
+  Attributes:
+    channels: its input slots.
+    classes: the names of its logits; a model may have more logits than named classes.
+    image_size: height and width of the pictures that it was trained on.
+  """
+
+  channels: ChannelContract
+  classes: tuple[str, ...]
+  image_size: tuple[int, int]
+
+  def to_json(self) -> dict:
+    return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size)}
+
+  @classmethod
+  def from_json(cls, values: dict) -> 'Contract':
+    return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']))
+
+
+class DamagedError(Exception):
+  """A checkpoint that cannot be trusted; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """What a checkpoint says of itself.
+
+  Attributes:
+    contract: of the model.
+    arrays: by path in the tree, the array's shape, number type and CRC-32.
+    validation_accuracy: of the parameters; None where they were not validated.
+  """
+
+  contract: Contract
+  arrays: dict[str, list]
+  validation_accuracy: float | None
+
+  @classmethod
+  def of(cls, tree: Any, contract: Contract, validation_accuracy: float | None) -> 'Record':
+    arrays = {path: [*_kind(array), _checksum(array)] for path, array in _by_path(tree).items()}
+    return cls(contract, arrays, validation_accuracy)
+
+  def to_json(self) -> dict:
+    values = {'contract': self.contract.to_json(), 'arrays': self.arrays,
+              'validation_accuracy': self.validation_accuracy}
+    return {**values, 'checksum': _checksum_of_json(values)}
+
+  @classmethod
+  def from_json(cls, values: dict) -> 'Record':
+    """Raises DamagedError where the record is not as it was written."""
+    try:
+      written = values.pop('checksum')
+      if written != _checksum_of_json(values):
+        raise DamagedError('its record has changed')
+      return cls(Contract.from_json(values['contract']), values['arrays'], values['validation_accuracy'])
+    except (AttributeError, KeyError, TypeError) as error:
+      raise DamagedError(f'its record is not one ({error})') from error
+
+  def check_structure(self, like: Any) -> None:
+    """Raises UserError where a tree like `like` is not what was saved: the configuration is another."""
+    expected = {path: _kind(array) for path, array in _by_path(like).items()}
+    saved = {path: kind for path, (*kind, _) in self.arrays.items() if path.split('/')[0] in like}
+    for path in sorted(expected.keys() | saved.keys()):
+      if expected.get(path) != saved.get(path):
+        raise UserError(f'the checkpoint does not fit the configuration: {path} is {_describe(saved.get(path))} in the '
+                        f'checkpoint, {_describe(expected.get(path))} by the configuration')
+
+  def check_arrays(self, tree: Any) -> None:
+    """Raises DamagedError where an array is not as it was saved."""
+    for path, array in _by_path(tree).items():
+      if _checksum(array) != self.arrays[path][-1]:
+        raise DamagedError(f'the array {path} has changed')
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+  return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _kind(array: Any) -> list:
+  return [list(array.shape), np.dtype(array.dtype).name]
+
+
+def _describe(kind: list | None) -> str:
+  return 'absent' if kind is None else f'{kind[1]} of shape {tuple(kind[0])}'
+
+
+def _checksum(array: np.ndarray) -> int:
+  return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+
+
+def _checksum_of_json(values: dict) -> int:
+  return zlib.crc32(json.dumps(values, sort_keys=True).encode())

@@ -1,0 +1,51 @@
+"""SIGTERM and SIGINT: the step in hand finishes and is saved; a second signal ends the process at once."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from mils_jax.errors import Stopped
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+  """While entered, turns the first signal into `Stopped`, raised where it arrives or, when deferred, a little later.
+
+  Attributes:
+    number: the signal that came, 0 while none has.
+  """
+
+  def __init__(self):
+    self.number = 0
+    self._deferred = False
+    self._before: dict = {}
+
+  def __enter__(self) -> 'StopSignals':
+    self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  @contextlib.contextmanager
+  def deferred(self) -> Iterator[None]:
+    """Within, a signal only sets `number`, so that no step or save is torn; it is raised at the outermost's end."""
+    outer, self._deferred = self._deferred, True
+    try:
+      yield
+    finally:
+      self._deferred = outer
+    if self.number and not outer:
+      raise Stopped(self.number)
+
+  def _receive(self, number: int, _: FrameType | None) -> None:
+    if self.number:
+      os.write(2, b'stopped at once: the same command goes on from the last checkpoint\n')
+      os._exit(128 + number)
+    self.number = number
+    if not self._deferred:
+      raise Stopped(number)

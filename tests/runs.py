@@ -1,0 +1,37 @@
+"""Small real runs in processes of their own, and comparing what they leave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SMALL = ('--config=configs/task_b.py', '--config.model.stages=2', '--config.model.width=16',
+         '--config.data.num_train=250', '--config.data.num_val=64', '--config.data.num_test=64',
+         '--config.train.epochs=2', '--config.train.batch_size=32')  # 8 steps an epoch, the last one padded
+EXACT = ('metrics.jsonl', 'results.json', 'predictions.npz')
+
+
+def command(folder, cache, *flags):
+  return [sys.executable, 'main.py', *SMALL, f'--config.runtime.cache={cache}', f'--workdir={folder}', *flags]
+
+
+def environment(devices=1):
+  return {**os.environ, 'JAX_NUM_CPU_DEVICES': str(devices), 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'}
+
+
+def start(folder, cache, *flags, devices=1, **options):
+  """A run under way."""
+  return subprocess.Popen(command(folder, cache, *flags), cwd=ROOT, env=environment(devices), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def run(folder, cache, *flags, devices=1, **options):
+  """A run from start to end, however it ends."""
+  return subprocess.run(command(folder, cache, *flags), cwd=ROOT, env=environment(devices), text=True, timeout=300,
+                        capture_output=True, check=False, **options)
+
+
+def assert_same(folder, other):
+  for name in EXACT:
+    assert (folder / name).read_bytes() == (other / name).read_bytes(), name

@@ -1,0 +1,186 @@
+"""Checkpoints that are whole, damaged in every way, or of another configuration."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mils_jax.channels import ChannelContract
+from mils_jax.errors import RunError, UserError
+from mils_jax.models import WideCNN
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import Contract, Record
+from mils_jax.training.state import create_state
+
+CONTRACT = Contract(ChannelContract(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8))
+
+
+def make_state(width=4):
+  model = WideCNN(2, max_channels=2, stages=2, width=width)
+  return create_state(model, optax.sgd(0.1, 0.9), (8, 8, 2), seed=0)
+
+
+FIRST = make_state()
+STATES = {step: jax.tree.map(lambda x, step=step: x + step, FIRST) for step in (3, 5, 8)}
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run') / 'checkpoints'
+  with Checkpoints(folder) as checkpoints:
+    for step, state in STATES.items():
+      checkpoints.save(step, state, CONTRACT)
+  return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+  return shutil.copytree(saved, tmp_path / 'checkpoints')
+
+
+def restore(folder, like=None):
+  with Checkpoints(folder) as checkpoints:
+    return checkpoints.restore_latest(FIRST if like is None else like)
+
+
+def assert_equal(state, expected):
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def arrays_of(step_folder):
+  """The files that hold arrays, the largest first."""
+  files = [path for path in step_folder.rglob('d/*') if path.is_file()]
+  return sorted(files, key=lambda path: -path.stat().st_size)
+
+
+def empty(step_folder):
+  shutil.rmtree(step_folder)
+  step_folder.mkdir()
+
+
+def drop_manifests(step_folder):
+  for path in step_folder.rglob('manifest.ocdbt'):
+    path.unlink()
+
+
+def truncate(step_folder):
+  path = arrays_of(step_folder / 'variables')[0]
+  path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def flip_a_byte_of_an_array(step_folder):
+  flip(arrays_of(step_folder / 'progress')[0])
+
+
+def flip_a_byte_of_the_record(step_folder):
+  flip(step_folder / 'record' / 'metadata')
+
+
+def garbage_metadata(step_folder):
+  for path in (*step_folder.rglob('_METADATA'), *step_folder.rglob('_CHECKPOINT_METADATA')):
+    path.write_bytes(b'\x00\xffgarbage')
+
+
+def half_written(step_folder):
+  for part in ('progress', 'record'):
+    shutil.rmtree(step_folder / part)
+
+
+DAMAGES = (empty, drop_manifests, truncate, flip_a_byte_of_an_array, flip_a_byte_of_the_record, garbage_metadata,
+           half_written)
+
+
+def test_the_latest_two_are_kept_and_restored_exactly(saved):
+  assert sorted(path.name for path in (saved / 'latest').iterdir()) == ['5', '8']
+  state, skipped = restore(saved)
+  assert skipped == []
+  assert_equal(state, STATES[8])
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(damage, folder):
+  damage(folder / 'latest' / '8')
+  state, skipped = restore(folder)
+  assert_equal(state, STATES[5])
+  assert len(skipped) == 1
+  assert skipped[0].startswith('the checkpoint of step 8 is damaged: ')
+  assert str(folder / 'damaged' / '8') in skipped[0]
+  with Checkpoints(folder) as checkpoints:  # its place is free again
+    checkpoints.save(8, STATES[8], CONTRACT)
+  assert_equal(restore(folder)[0], STATES[8])
+
+
+def test_a_save_that_was_never_finished_is_no_checkpoint(folder):
+  (folder / 'latest' / '8').rename(folder / 'latest' / '8.orbax-checkpoint-tmp')
+  state, skipped = restore(folder)
+  assert_equal(state, STATES[5])
+  assert skipped == []
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_nothing_starts_afresh_where_all_are_damaged(damage, folder):
+  for step in (5, 8):
+    damage(folder / 'latest' / str(step))
+  with pytest.raises(RunError, match=r'no checkpoint .* can be restored: .*step 8.*step 5.*Nothing was started afresh'):
+    restore(folder)
+  assert not (folder / 'damaged').exists()
+
+
+def test_another_structure_is_an_error_and_no_damage(folder):
+  with pytest.raises(UserError, match=r'does not fit.*\(2,\) in the checkpoint|does not fit.*shape \('):
+    restore(folder, make_state(width=8))
+  assert not (folder / 'damaged').exists()
+  assert_equal(restore(folder)[0], STATES[8])
+
+
+def test_no_checkpoint_is_no_error(tmp_path):
+  assert restore(tmp_path / 'new') == (None, [])
+
+
+def test_the_best_outlives_later_ones_and_a_tie_keeps_the_first(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    for step, accuracy in ((3, 0.5), (5, 0.75), (8, 0.75)):
+      checkpoints.save_best(step, STATES[step].variables, CONTRACT, accuracy)
+  assert [path.name for path in (tmp_path / 'best').iterdir()] == ['5']
+  with Checkpoints(tmp_path, read_only=True) as checkpoints:
+    assert checkpoints.best_step == 5
+    assert checkpoints.restore_contract() == CONTRACT
+    assert_equal(checkpoints.restore_best(FIRST.variables), STATES[5].variables)
+
+
+@pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])
+def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save_best(3, STATES[3].variables, CONTRACT, 0.5)
+  damage(tmp_path / 'best' / '3')
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'best checkpoint, of step 3.*delete'):
+    checkpoints.restore_best(FIRST.variables)
+
+
+def test_a_record_tells_any_change():
+  values = Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5).to_json()
+  assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5)
+  for change in ({'validation_accuracy': 0.6}, {'arrays': {}}, {'contract': {**values['contract'], 'classes': ['a']}}):
+    with pytest.raises(Exception, match='record has changed'):
+      Record.from_json({**values, **change})
+
+
+def test_reading_makes_and_changes_nothing(folder):
+  before = sorted(folder.rglob('*'))
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    assert checkpoints.latest_step == 8
+  assert sorted(folder.rglob('*')) == before
+
+
+def test_states_hold_all_that_a_run_is():
+  assert {field.name for field in dataclasses.fields(STATES[3])} >= {'step', 'params', 'batch_stats',
+                                                                     'optimizer_state', 'sums'}

@@ -1,0 +1,205 @@
+"""Runs that are stopped, killed, locked out and short of disk: real processes, signals and file systems."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.runs import assert_same, run, start
+
+SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40')  # long enough to be stopped in its middle
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, cache):
+  """A run that nothing disturbed, in a folder with spaces and non-ASCII letters."""
+  folder = tmp_path_factory.mktemp('whole') / 'ein Lauf für Öl, 試験'
+  done = run(folder, cache)
+  assert done.returncode == 0, done.stderr
+  return folder
+
+
+def stop_at_step(folder, cache, step, *flags, devices=1):
+  """Runs until the checkpoint of `step` is there and nothing after it, as a SIGKILL might leave it."""
+  process = start(folder, cache, '--config.checkpoint.every_steps=1', *flags, devices=devices)
+  wait_for(lambda: any(path.name.isdecimal() and int(path.name) >= step
+                       for path in (folder / 'checkpoints' / 'latest').glob('*')), process)
+  process.kill()
+  process.communicate()
+
+
+def wait_for(condition, process, seconds=120):
+  end = time.monotonic() + seconds
+  while not condition():
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < end, 'waited too long'
+    time.sleep(0.002)
+
+
+def latest_steps(folder):
+  return sorted(int(path.name) for path in (folder / 'checkpoints' / 'latest').glob('*') if path.name.isdecimal())
+
+
+@pytest.mark.parametrize('step', [3, 13])
+def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache, tmp_path):
+  stop_at_step(tmp_path / 'run', cache, step)
+  done = run(tmp_path / 'run', cache)
+  assert done.returncode == 0, done.stderr
+  found = re.search(r'going on from step (\d+)', done.stdout)
+  assert found, done.stdout
+  assert int(found[1]) >= step
+  assert_same(tmp_path / 'run', whole)
+
+
+@pytest.mark.slow
+def test_so_does_one_on_four_devices(cache, tmp_path):
+  assert run(tmp_path / 'whole', cache, devices=4).returncode == 0
+  stop_at_step(tmp_path / 'run', cache, 11, devices=4)
+  done = run(tmp_path / 'run', cache, devices=4)
+  assert done.returncode == 0, done.stderr
+  assert_same(tmp_path / 'run', tmp_path / 'whole')
+
+
+@pytest.mark.slow
+def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tmp_path):
+  stop_at_step(tmp_path / 'run', cache, 3)
+  done = run(tmp_path / 'run', cache, devices=2)
+  assert done.returncode == 0, done.stderr
+  for line, expected in zip((tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines(),
+                            (whole / 'metrics.jsonl').read_text().splitlines(), strict=True):
+    assert json.loads(line)['train_loss'] == pytest.approx(json.loads(expected)['train_loss'], rel=1e-3)
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, code, cache, tmp_path):
+  process = start(tmp_path / 'run', cache, *SLOWLY, '--config.checkpoint.every_steps=1')
+  wait_for(lambda: latest_steps(tmp_path / 'run'), process)
+  sent = time.monotonic()
+  process.send_signal(number)
+  _, error = process.communicate(timeout=60)
+  assert time.monotonic() - sent < 10
+  assert process.returncode == code, error
+  last = error.splitlines()[-1]
+  found = re.match(rf'stopped by {number.name} after step (\d+), which is saved\. The same command goes on', last)
+  assert found, error
+  assert int(found[1]) == latest_steps(tmp_path / 'run')[-1]
+  assert "Traceback" not in error
+  assert 'python main.py --config=' in last
+
+
+def test_a_second_signal_stops_at_once(cache, tmp_path):
+  process = start(tmp_path / 'run', cache, *SLOWLY)
+  wait_for(lambda: (tmp_path / 'run' / 'config.json').exists(), process)
+  os.kill(process.pid, signal.SIGTERM)
+  os.kill(process.pid, signal.SIGINT)
+  _, error = process.communicate(timeout=10)
+  assert process.returncode in (130, 143), error
+  assert 'Traceback' not in error
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(whole, cache, tmp_path):
+  first = start(tmp_path / 'run', cache, *SLOWLY)
+  lock = tmp_path / 'run' / 'lock'
+  wait_for(lambda: lock.exists() and lock.read_text(), first)
+  second = run(tmp_path / 'run', cache, *SLOWLY)
+  assert second.returncode == 2
+  assert second.stderr.count('\n') == 1
+  assert f'process {first.pid} on ' in second.stderr
+  first.kill()
+  first.communicate()
+  assert f'process {first.pid} on ' in lock.read_text()  # left behind
+  third = start(tmp_path / 'run', cache, *SLOWLY)
+  wait_for(lambda: f'process {third.pid} on ' in lock.read_text(), third)
+  third.kill()
+  third.communicate()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(cache, tmp_path):
+  mount(tmp_path, 'ro')
+  try:
+    done = run(tmp_path / 'disk' / 'run', cache)
+  finally:
+    unmount(tmp_path)
+  assert done.returncode == 2
+  assert done.stderr.count('\n') == 1
+  assert 'cannot be written: Read-only file system' in done.stderr
+
+
+def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_path):
+  mount(tmp_path, 'rw')
+  try:
+    subprocess.run(['cp', '-r', str(whole), str(tmp_path / 'disk' / 'run')], check=True)
+    subprocess.run(['mount', '-o', 'remount,ro', str(tmp_path / 'disk')], check=True)
+    done = run(tmp_path / 'disk' / 'run', cache, '--mode=evaluate')
+  finally:
+    unmount(tmp_path)
+  assert done.returncode == 0, done.stderr
+  correct = json.loads((whole / 'results.json').read_text())['test']['correct']
+  assert f'({correct} of 64;' in done.stdout
+
+
+@pytest.mark.parametrize('size', ['100k', '400k'])
+def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whole, cache, tmp_path):
+  """On a file system of its own, which runs full at different moments and then gets larger."""
+  mount(tmp_path, f'size={size}')
+  try:
+    done = run(tmp_path / 'disk' / 'run', cache, '--config.checkpoint.every_steps=1')
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert done.stderr.splitlines()[-1].startswith('failed: '), done.stderr
+    assert 'No space left on device' in done.stderr.splitlines()[-1]
+    assert 'Traceback' not in done.stderr
+    kept = latest_steps(tmp_path / 'disk' / 'run')
+    subprocess.run(['mount', '-o', 'remount,size=50m', str(tmp_path / 'disk')], check=True)
+    again = run(tmp_path / 'disk' / 'run', cache)
+    assert again.returncode == 0, again.stderr
+    assert ('going on from step' in again.stdout) == bool(kept)
+    assert_same(tmp_path / 'disk' / 'run', whole)
+  finally:
+    unmount(tmp_path)
+
+
+def mount(folder, options):
+  (folder / 'disk').mkdir()
+  done = subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder / 'disk')], capture_output=True,
+                        text=True, check=False)
+  if done.returncode:
+    pytest.skip(f'cannot mount here: {done.stderr.strip()}')
+
+
+def unmount(folder):
+  subprocess.run(['umount', '-l', str(folder / 'disk')], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('moment', range(20))
+def test_a_kill_at_any_moment_costs_nothing(moment, whole, cache, tmp_path):
+  """Spread over the whole life: starting, packing, compiling, training, saving, validating and the final test."""
+  fresh = tmp_path / 'cache'  # packs and compiles anew in some of them
+  own_cache = fresh if moment % 4 == 0 else cache
+  flags = ('--config.checkpoint.every_steps=2',)
+  if moment == 0:
+    length = 0.5
+  else:
+    length = moment / 20 * _usual_seconds(cache, tmp_path, flags) * (2 if own_cache is fresh else 1)
+  process = start(tmp_path / 'run', own_cache, *flags)
+  time.sleep(length)
+  process.kill()
+  process.communicate()
+  done = run(tmp_path / 'run', own_cache, *flags)
+  assert done.returncode == 0, done.stderr
+  assert_same(tmp_path / 'run', whole)
+
+
+def _usual_seconds(cache, tmp_path, flags):
+  started = time.monotonic()
+  assert run(tmp_path / 'usual', cache, *flags).returncode == 0
+  return time.monotonic() - started
