@@ -59,6 +59,9 @@ def base_config(name: str) -> ConfigDict:
   config.train.seed = 0
   config.train.label_smoothing = 0.1
   config.train.precision = 'auto'  # float32, bfloat16, or auto: bfloat16 on GPU and TPU
+  config.train.on_nonfinite = 'stop'  # when loss, gradient or a parameter is not finite; skip: leave that step out
+  config.train.nonfinite_limit = 10  # steps that may be skipped before the run stops all the same
+  config.train.init_from = ''  # run folder whose best weights to start from, as far as they fit
 
   config.checkpoint = ConfigDict()  # changes no result: may differ when a run goes on; an epoch's end is always saved
   config.checkpoint.every_steps = 0  # also after so many steps; 0: not

@@ -25,6 +25,7 @@ from mils_jax.training.run_folder import RunFolder
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 NORMALIZATIONS = ('data', 'imagenet')
+ON_NONFINITE = ('stop', 'skip')
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -147,6 +148,16 @@ def check_numbers(config: ConfigDict) -> None:
       raise UserError(f'optimizer.{name}={config.optimizer[name]}: must be at least 0')
 
 
+def not_finite_limit(config: ConfigDict) -> int:
+  """How many steps that are not finite a run may skip."""
+  choice, limit = config.train.on_nonfinite, config.train.nonfinite_limit
+  if choice not in ON_NONFINITE:
+    raise unknown('train.on_nonfinite', choice, ON_NONFINITE)
+  if limit < 1:
+    raise UserError(f'train.nonfinite_limit={limit}: must be at least 1')
+  return limit if choice == 'skip' else 0
+
+
 def build_devices(config: ConfigDict) -> Devices:
   devices = Devices(config.runtime.devices)
   devices.check_batch_size(config.train.batch_size)
@@ -173,4 +184,5 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
       schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
       contract=Contract(channels, data.classes, data.image_shape[:2]), gather_mode=config.runtime.gather,
       epochs=config.train.epochs, batch_size=config.train.batch_size, seed=config.train.seed,
-      label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint))
+      label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint),
+      not_finite_limit=not_finite_limit(config), init_from=config.train.init_from)

@@ -9,10 +9,12 @@ training state, `record` says what is saved, with checksums that are verified on
 restored to the host, so a run may go on with another number of devices or processes.
 """
 
+import contextlib
 import dataclasses
-import sys
+import errno
+import gc
+import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from mils_jax.errors import RunError, UserError
-from mils_jax.training.record import Contract, DamagedError, Record
+from mils_jax.training.quiet import quiet_failures
+from mils_jax.training.record import Contract, DamagedError, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -105,6 +108,22 @@ class Checkpoints:
     except DamagedError as error:
       raise self._best_is_damaged(error) from error
 
+  def restore_best_arrays(self) -> dict[str, np.ndarray]:
+    """The best variables by their paths, whatever model they are of.
+
+    Raises:
+      RunError: they are damaged.
+    """
+    like: dict = {}
+    for path, (shape, dtype, _) in self._best_record().arrays.items():
+      *parents, name = path.split('/')
+      node = like
+      for parent in parents:
+        node = node.setdefault(parent, {})
+      node[name] = jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+    restored = self.restore_best(like['variables'])
+    return {path.removeprefix('variables/'): array for path, array in by_path({'variables': restored}).items()}
+
   def restore_contract(self) -> Contract:
     """What the best checkpoint's model expects and says."""
     return self._best_record().contract
@@ -158,14 +177,18 @@ class Checkpoints:
     self._wait(self._latest)
 
   def __enter__(self) -> 'Checkpoints':
-    self._hook, sys.unraisablehook = sys.unraisablehook, _without_abandoned_reads(sys.unraisablehook)
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(quiet_failures())
     return self
 
   def __exit__(self, *_: object) -> None:
+    with self._quiet:
+      self._close()
+
+  def _close(self) -> None:
     try:
       self.wait()
     finally:
-      sys.unraisablehook = self._hook
       for manager in (self._best, self._latest):
         try:
           manager.close()
@@ -198,22 +221,18 @@ def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Rec
   except (DamagedError, UserError):
     raise
   except Exception as error:  # Orbax raises many kinds, a bare Exception among them
-    time.sleep(ABANDONED_READS)
-    raise DamagedError(_reason(error)) from error
-  return record, parts
-
-
-def _without_abandoned_reads(hook: Callable[[Any], None]) -> Callable[[Any], None]:
-  """Once one array of a damaged checkpoint cannot be read, the reads of the others end unheard, which says nothing."""
-  def filtered(unraisable: Any) -> None:
-    if not (isinstance(unraisable.exc_value, RuntimeError) and str(unraisable.exc_value) == 'Event loop is closed'):
-      hook(unraisable)
-
-  return filtered
-
+    reason = _reason(error)
+  else:
+    return record, parts
+  time.sleep(ABANDONED_READS)
+  gc.collect()
+  raise DamagedError(reason)
 
 def _reason(error: Exception) -> str:
   text = ' '.join(str(error).split())
+  for disk_full in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+    if disk_full in text:
+      return disk_full
   return text[:200] or type(error).__name__
 
 

@@ -22,9 +22,10 @@ from mils_jax.training.cadence import Cadence
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
-from mils_jax.training.state import TrainState, create_state
+from mils_jax.training.state import NotFinite, TrainState, create_state
 from mils_jax.training.steps import make_train_step
 from mils_jax.training.stopping import StopSignals
+from mils_jax.training.warm_start import warm_start
 from mils_jax.training.writers import Writers
 
 STEPS_UNDER_WAY = 2  # dispatched and not yet read back: enough to keep the devices busy, few enough to stop at once
@@ -46,6 +47,8 @@ class TrainingPlan:
     contract: saved with every checkpoint.
     gather_mode: 'auto', 'resident' or 'streamed'.
     cadence: of checkpoints within an epoch.
+    not_finite_limit: how many steps that are not finite are skipped before the run stops; 0: it stops at the first.
+    init_from: run folder whose best weights this run starts from; '': it starts from drawn ones.
     epochs, batch_size, seed, label_smoothing: of the configuration.
   """
 
@@ -64,6 +67,8 @@ class TrainingPlan:
   seed: int
   label_smoothing: float
   cadence: Cadence
+  not_finite_limit: int
+  init_from: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +105,8 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
       state = restored
       epoch, position = divmod(int(state.step), order.steps_per_epoch)
       say(f'going on from step {int(state.step)}: {epoch} epochs and {position} steps')
+    elif plan.init_from:
+      state = warm_start(state, plan.model, plan.contract, plan.init_from)
     state = Trainer(plan, order, checkpoints, stop).train(plan.devices.replicate(state))
     checkpoints.wait()
     best_step = checkpoints.best_step
@@ -124,7 +131,8 @@ class Trainer:
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = plan.devices.parallel(
         make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
-                        label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
+                        label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch,
+                        skip_not_finite=plan.not_finite_limit > 0),
         replicated=1, shared=1, donate=(0,))
     self._batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
     self._validation_batches = gather(plan.data.splits['val'], plan.devices, plan.gather_mode)
@@ -135,28 +143,28 @@ class Trainer:
     """All epochs that are not finished and validated."""
     step, length = int(state.step), self._order.steps_per_epoch
     first_epoch = max(step - 1, 0) // length  # at an epoch's end, that epoch: its validation may not have been
-    with Writers(self._plan.folder, step) as writers:
-      if step < self._plan.epochs * length:
-        say('compiling the first step (later starts are faster)')
-      for epoch in range(first_epoch, self._plan.epochs):
-        last_step = (epoch + 1) * length
-        started = time.perf_counter()
-        state, pictures = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
-        trained = time.perf_counter()
-        result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
-                                 f'validating epoch {epoch + 1}')
-        metrics = _epoch_metrics(epoch, last_step, float(self._plan.schedule(last_step - 1)), state, result)
-        timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
-                   'validation_seconds': time.perf_counter() - trained,
-                   'pictures_per_second': pictures / (trained - started),
-                   'finished': datetime.now(UTC).isoformat(timespec='seconds')}
-        writers.write(metrics, timings)
-        with self._stop.deferred():
-          self._checkpoints.save_best(last_step, state.variables, self._plan.contract, metrics['val_accuracy'])
-        say(f'epoch {epoch + 1}/{self._plan.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
-            f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
-            f'({result.accuracy.correct} of {result.accuracy.count}); '
-            f'{trained - started:.0f} s, {timings["pictures_per_second"]:.0f} pictures/s')
+    writers = Writers(self._plan.folder, step)
+    if step < self._plan.epochs * length:
+      say('compiling the first step (later starts are faster)')
+    for epoch in range(first_epoch, self._plan.epochs):
+      last_step = (epoch + 1) * length
+      started = time.perf_counter()
+      state, pictures = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
+      trained = time.perf_counter()
+      result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
+                               f'validating epoch {epoch + 1}')
+      metrics = _epoch_metrics(epoch, last_step, float(self._plan.schedule(last_step - 1)), state, result)
+      timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
+                 'validation_seconds': time.perf_counter() - trained,
+                 'pictures_per_second': pictures / (trained - started),
+                 'finished': datetime.now(UTC).isoformat(timespec='seconds')}
+      writers.write(metrics, timings)
+      with self._stop.deferred():
+        self._checkpoints.save_best(last_step, state.variables, self._plan.contract, metrics['val_accuracy'])
+      say(f'epoch {epoch + 1}/{self._plan.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
+          f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
+          f'({result.accuracy.correct} of {result.accuracy.count}); '
+          f'{trained - started:.0f} s, {timings["pictures_per_second"]:.0f} pictures/s')
     return state
 
   def _train_epoch(self, state: TrainState, epoch: int, first: int, last: int) -> tuple[TrainState, int]:
@@ -168,11 +176,10 @@ class Trainer:
 
       def read_oldest() -> None:
         nonlocal seen
-        sums, nonfinite_step = jax.device_get(under_way.popleft())
-        if nonfinite_step >= 0:
-          raise RunError(f'the loss or its gradient was not finite at step {nonfinite_step}. The last good checkpoint '
-                         f'is kept in {self._plan.folder.checkpoints}; a lower optimizer.learning_rate often helps')
-        advance(int(sums.count) - seen, f'loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.1%}')
+        sums, not_finite = jax.device_get(under_way.popleft())
+        self._check(not_finite)
+        count = max(sums.count, 1)  # no example yet where steps were skipped
+        advance(int(sums.count) - seen, f'loss {sums.loss / count:.3f}, accuracy {sums.correct / count:.1%}')
         seen = int(sums.count)
 
       for step, batch in enumerate(self._batches.batches(self._order, first, last), first + 1):
@@ -190,6 +197,14 @@ class Trainer:
       self._save(last, state)
     return state, seen - before
 
+  def _check(self, not_finite: NotFinite) -> None:
+    limit = self._plan.not_finite_limit
+    if not_finite.count > limit:
+      skipped = f', after {limit} steps were skipped for the like' if limit else ''
+      raise RunError(f'the {NotFinite.KINDS[not_finite.kind]} was not finite in step {not_finite.step}{skipped}. The '
+                     f'last good checkpoint is kept in {self._plan.folder.checkpoints}; a lower '
+                     'optimizer.learning_rate often helps')
+
   def _save(self, step: int, state: TrainState) -> None:
     with self._stop.deferred():
       self._checkpoints.save(step, state, self._plan.contract)
@@ -199,11 +214,12 @@ class Trainer:
 def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions) -> dict:
   """What state and data determine of an epoch, with counts so that it can be pooled and compared."""
   sums = jax.tree.map(np.asarray, state.sums)
+  count = max(sums.count, 1)
   accuracy = validation.accuracy
   return {
       'epoch': epoch + 1, 'step': step, 'learning_rate': learning_rate,
-      'train_loss': float(sums.loss / sums.count), 'train_accuracy': float(sums.correct / sums.count),
+      'train_loss': float(sums.loss / count), 'train_accuracy': float(sums.correct / count),
       'train_correct': int(sums.correct), 'train_count': int(sums.count),
       'val_loss': validation.loss, 'val_accuracy': accuracy.rate, 'val_correct': accuracy.correct,
-      'val_count': accuracy.count,
+      'val_count': accuracy.count, 'skipped_steps': int(state.not_finite.count),
   }

@@ -57,7 +57,7 @@ class Record:
 
   @classmethod
   def of(cls, tree: Any, contract: Contract, validation_accuracy: float | None) -> 'Record':
-    arrays = {path: [*_kind(array), _checksum(array)] for path, array in _by_path(tree).items()}
+    arrays = {path: [*_kind(array), _checksum(array)] for path, array in by_path(tree).items()}
     return cls(contract, arrays, validation_accuracy)
 
   def to_json(self) -> dict:
@@ -78,7 +78,7 @@ class Record:
 
   def check_structure(self, like: Any) -> None:
     """Raises UserError where a tree like `like` is not what was saved: the configuration is another."""
-    expected = {path: _kind(array) for path, array in _by_path(like).items()}
+    expected = {path: _kind(array) for path, array in by_path(like).items()}
     saved = {path: kind for path, (*kind, _) in self.arrays.items() if path.split('/')[0] in like}
     for path in sorted(expected.keys() | saved.keys()):
       if expected.get(path) != saved.get(path):
@@ -87,12 +87,13 @@ class Record:
 
   def check_arrays(self, tree: Any) -> None:
     """Raises DamagedError where an array is not as it was saved."""
-    for path, array in _by_path(tree).items():
+    for path, array in by_path(tree).items():
       if _checksum(array) != self.arrays[path][-1]:
         raise DamagedError(f'the array {path} has changed')
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def by_path(tree: Any) -> dict[str, Any]:
+  """The leaves of a tree, named 'part/module/array'."""
   return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf
           for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 

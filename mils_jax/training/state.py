@@ -1,6 +1,6 @@
 """What training changes: everything that a checkpoint must hold for a run to go on as if never stopped."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax
 import jax
@@ -31,6 +31,27 @@ class EpochSums:
 
 
 @flax.struct.dataclass
+class NotFinite:
+  """What was infinite or no number.
+
+  Attributes:
+    count: steps so far in which anything was.
+    step: the latest of them, -1 while there is none.
+    kind: index into `KINDS` of what it began with in that step.
+  """
+
+  KINDS: ClassVar[tuple[str, ...]] = ('loss', 'gradient', 'parameter')
+
+  count: jax.Array
+  step: jax.Array
+  kind: jax.Array
+
+  @classmethod
+  def none(cls) -> 'NotFinite':
+    return cls(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
+
+
+@flax.struct.dataclass
 class TrainState:
   """The whole state of a run.
 
@@ -40,7 +61,7 @@ class TrainState:
     batch_stats: running statistics of the batch normalisations.
     optimizer_state: optax's.
     sums: metrics of the current epoch.
-    nonfinite_step: first step whose loss or gradient was not finite, -1 while there is none.
+    not_finite: steps that went wrong.
   """
 
   step: jax.Array
@@ -48,7 +69,7 @@ class TrainState:
   batch_stats: Any
   optimizer_state: optax.OptState
   sums: EpochSums
-  nonfinite_step: jax.Array
+  not_finite: NotFinite
 
   @property
   def variables(self) -> dict:
@@ -70,6 +91,6 @@ def create_state(model: nn.Module, optimizer: optax.GradientTransformation, imag
     variables = model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
     params = variables['params']
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}), optimizer.init(params),
-                      EpochSums.zero(), jnp.full((), -1, jnp.int32))
+                      EpochSums.zero(), NotFinite.none())
 
   return jax.jit(create)()

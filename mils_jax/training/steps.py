@@ -1,6 +1,7 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,12 @@ from jax import lax
 from mils_jax.channels import Placement
 from mils_jax.data.augment import Augmentation
 from mils_jax.random_streams import stream_key
-from mils_jax.training.state import EpochSums, TrainState
+from mils_jax.training.state import EpochSums, NotFinite, TrainState
 
 
 def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, placement: Placement,
                     augmentation: Augmentation, *, axis: str, label_smoothing: float, seed: int,
-                    steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
+                    steps_per_epoch: int, skip_not_finite: bool = False) -> Callable[[TrainState, dict], tuple]:
   """Builds the step that one device runs on its share of a batch.
 
   Args:
@@ -28,9 +29,10 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     label_smoothing: share of the target spread over all classes.
     seed: of the run.
     steps_per_epoch: steps in an epoch; its metrics' sums start anew with it.
+    skip_not_finite: leave out a step whose loss, gradient or parameters are not finite, as if its batch had not been.
 
   Returns:
-    step(state, batch) -> (state, (sums, nonfinite_step)), identical on every device. The batch holds image (B, H, W, C)
+    step(state, batch) -> (state, (sums, not_finite)), identical on every device. The batch holds image (B, H, W, C)
     as stored, label (B,) and weight (B,). The second part repeats what of the state is worth watching, because the
     state's own memory is given to the next step.
   """
@@ -60,10 +62,26 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     first_of_epoch = state.step % steps_per_epoch == 0
     sums = jax.tree.map(lambda total, new: jnp.where(first_of_epoch, 0.0, total) + new, state.sums,
                         EpochSums(loss * count, correct, count))
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
-    nonfinite_step = jnp.where(finite | (state.nonfinite_step >= 0), state.nonfinite_step, state.step)
     params = optax.apply_updates(state.params, updates)
-    return (TrainState(state.step + 1, params, batch_stats, optimizer_state, sums, nonfinite_step),
-            (sums, nonfinite_step))
+    wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
+    latest = NotFinite(state.not_finite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
+    not_finite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.not_finite)
+    after = TrainState(state.step + 1, params, batch_stats, optimizer_state, sums, not_finite)
+    if skip_not_finite:
+      after = _unless(wrong.any(), after, state, first_of_epoch)
+    return after, (after.sums, not_finite)
 
   return train_step
+
+
+def _all_finite(tree: Any) -> jax.Array:
+  return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _unless(wrong: jax.Array, after: TrainState, before: TrainState, first_of_epoch: jax.Array) -> TrainState:
+  """`after`, or, where something is `wrong`, `before` with the step counted: the learning rate goes on by step."""
+  def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+    return new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(wrong, old, new)  # integers count steps
+
+  old_sums = jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), before.sums)
+  return jax.tree.map(choose, after, before.replace(sums=old_sums))

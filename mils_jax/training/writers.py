@@ -5,8 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
+from mils_jax.training.events import Events
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -20,24 +19,18 @@ class Writers:
 
   def __init__(self, folder: RunFolder, step: int):
     kept = [line for line in folder.read_metrics() if line['step'] < step]
-    _replace_lines(folder.metrics, kept)
+    _replace_lines(folder.metrics, [json.dumps(line) for line in kept])
+    if folder.timings.exists():  # its last line may have been cut short
+      _replace_lines(folder.timings, folder.timings.read_text().split('\n')[:-1])
     self._folder = folder
-    self._events = SummaryWriter(str(folder.path), purge_step=step)
+    self._events = Events(folder.path, step)
 
   def write(self, metrics: Mapping, timings: Mapping) -> None:
     """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""
     _append_line(self._folder.metrics, metrics)
     _append_line(self._folder.timings, timings)
-    for name, value in (*metrics.items(), *timings.items()):
-      if isinstance(value, int | float) and name not in ('step', 'epoch'):
-        self._events.add_scalar(name, value, metrics['step'])
-    self._events.flush()
-
-  def __enter__(self) -> 'Writers':
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self._events.close()
+    self._events.write(metrics['step'], {name: value for name, value in (*metrics.items(), *timings.items())
+                                         if isinstance(value, int | float) and name not in ('step', 'epoch')})
 
 
 def _append_line(path: Path, values: Mapping) -> None:
@@ -45,7 +38,7 @@ def _append_line(path: Path, values: Mapping) -> None:
     file.write(json.dumps(values) + '\n')
 
 
-def _replace_lines(path: Path, lines: list[dict]) -> None:
+def _replace_lines(path: Path, lines: list[str]) -> None:
   temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  temporary.write_text(''.join(f'{line}\n' for line in lines))
   os.replace(temporary, path)

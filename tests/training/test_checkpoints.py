@@ -18,7 +18,7 @@ from mils_jax.training.state import create_state
 CONTRACT = Contract(ChannelContract(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8))
 
 
-def make_state(width=4):
+def make_state(width=32):
   model = WideCNN(2, max_channels=2, stages=2, width=width)
   return create_state(model, optax.sgd(0.1, 0.9), (8, 8, 2), seed=0)
 
@@ -51,9 +51,8 @@ def assert_equal(state, expected):
 
 
 def arrays_of(step_folder):
-  """The files that hold arrays, the largest first."""
-  files = [path for path in step_folder.rglob('d/*') if path.is_file()]
-  return sorted(files, key=lambda path: -path.stat().st_size)
+  """The file that holds the largest arrays."""
+  return max((path for path in step_folder.rglob('d/*') if path.is_file()), key=lambda path: path.stat().st_size)
 
 
 def empty(step_folder):
@@ -67,7 +66,7 @@ def drop_manifests(step_folder):
 
 
 def truncate(step_folder):
-  path = arrays_of(step_folder / 'variables')[0]
+  path = arrays_of(step_folder / 'variables')
   path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
 
 
@@ -78,7 +77,7 @@ def flip(path):
 
 
 def flip_a_byte_of_an_array(step_folder):
-  flip(arrays_of(step_folder / 'progress')[0])
+  flip(arrays_of(step_folder / 'variables'))
 
 
 def flip_a_byte_of_the_record(step_folder):
@@ -114,6 +113,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(damage, folder):
   assert len(skipped) == 1
   assert skipped[0].startswith('the checkpoint of step 8 is damaged: ')
   assert str(folder / 'damaged' / '8') in skipped[0]
+  if damage is flip_a_byte_of_an_array:  # which Orbax restores as if nothing were
+    assert 'kernel has changed' in skipped[0]
   with Checkpoints(folder) as checkpoints:  # its place is free again
     checkpoints.save(8, STATES[8], CONTRACT)
   assert_equal(restore(folder)[0], STATES[8])

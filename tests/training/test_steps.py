@@ -4,13 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from mils_jax.channels import ChannelContract
 from mils_jax.data.augment import Augmentation
 from mils_jax.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
-from mils_jax.training.state import create_state
+from mils_jax.training.state import NotFinite, create_state
 from mils_jax.training.steps import make_train_step
 
 PLACEMENT = ChannelContract(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).place(['R', 'G', 'B'])
@@ -100,9 +101,51 @@ def test_training_lowers_the_loss():
 
 def test_the_first_step_that_is_not_finite_is_remembered():
   step, state = make(NETWORKS['wide'], learning_rate=1e20)
-  after, (_, nonfinite_step) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
-  assert 1 <= nonfinite_step < 4
-  assert after.nonfinite_step == nonfinite_step
+  after, (_, not_finite) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
+  assert 1 <= not_finite.count <= 4
+  assert after.not_finite == not_finite
+
+
+class Sharp(nn.Module):
+  """A network that gives all-white pictures an infinite slope or no number at all."""
+
+  kind: str
+  num_classes: int = 5
+  max_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, weight=None):
+    dark = jnp.where((images > 3).all(), 0.0, 1.0)
+    scale = self.param('scale', nn.initializers.ones, ())
+    logits = NETWORKS['wide'].clone(parent=self)(images, train, present, weight)
+    if self.kind == 'loss':
+      return logits + jnp.where(dark > 0, 0.0, jnp.nan)
+    return logits + jnp.sqrt(dark * scale) if self.kind == 'gradient' else logits
+
+
+@pytest.mark.parametrize('kind', NotFinite.KINDS)
+def test_what_was_not_finite_is_named_and_skipped(kind):
+  """A batch that is fine, one that spoils the named quantity, and again one that is fine."""
+  def spoil(updates, count, params=None):
+    factor = jnp.where((count == 1) & (kind == 'parameter'), jnp.inf, 1.0)
+    return jax.tree.map(lambda update: update * factor, updates), count + 1
+
+  optimizer = optax.chain(optax.sgd(0.05, 0.9),
+                          optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), spoil))
+  step = make_train_step(Sharp(kind), optimizer, PLACEMENT, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=3,
+                         steps_per_epoch=3, skip_not_finite=True)
+  state = create_state(Sharp(kind), optimizer, (16, 16, 3), seed=3)
+  wrong = {**batch(8), 'image': np.full((8, 16, 16, 3), 255, np.uint8)}
+  before, _ = run(step, state, Devices(1), [batch(8, seed=1)])
+  after, (sums, not_finite) = run(step, state, Devices(1), [batch(8, seed=1), wrong])
+  assert (not_finite.count, not_finite.step, NotFinite.KINDS[not_finite.kind]) == (1, 1, kind)
+  assert after.step == 2
+  assert sums.count == 8
+  for name in ('params', 'batch_stats'):
+    jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(before, name))
+  last, (sums, not_finite) = run(step, state, Devices(1), [batch(8, seed=1), wrong, batch(8, seed=2)])
+  assert (sums.count, not_finite.count) == (16, 1)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))
 
 
 @pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])

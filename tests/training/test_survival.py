@@ -11,6 +11,7 @@ import pytest
 
 from tests.runs import assert_same, run, start
 
+OFTEN = ('--config.checkpoint.every_steps=2',)
 SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40')  # long enough to be stopped in its middle
 
 
@@ -49,7 +50,7 @@ def latest_steps(folder):
   return sorted(int(path.name) for path in (folder / 'checkpoints' / 'latest').glob('*') if path.name.isdecimal())
 
 
-@pytest.mark.parametrize('step', [3, 13])
+@pytest.mark.parametrize('step', [13, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache, tmp_path):
   stop_at_step(tmp_path / 'run', cache, step)
   done = run(tmp_path / 'run', cache)
@@ -79,7 +80,8 @@ def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tm
     assert json.loads(line)['train_loss'] == pytest.approx(json.loads(expected)['train_loss'], rel=1e-3)
 
 
-@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(('number', 'code'),
+                         [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, code, cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY, '--config.checkpoint.every_steps=1')
   wait_for(lambda: latest_steps(tmp_path / 'run'), process)
@@ -96,6 +98,7 @@ def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, cod
   assert 'python main.py --config=' in last
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY)
   wait_for(lambda: (tmp_path / 'run' / 'config.json').exists(), process)
@@ -106,6 +109,7 @@ def test_a_second_signal_stops_at_once(cache, tmp_path):
   assert 'Traceback' not in error
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(whole, cache, tmp_path):
   first = start(tmp_path / 'run', cache, *SLOWLY)
   lock = tmp_path / 'run' / 'lock'
@@ -123,6 +127,7 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(whol
   third.communicate()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_one_line(cache, tmp_path):
   mount(tmp_path, 'ro')
   try:
@@ -134,6 +139,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(cache, tmp_path):
   assert 'cannot be written: Read-only file system' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_path):
   mount(tmp_path, 'rw')
   try:
@@ -147,7 +153,7 @@ def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_pat
   assert f'({correct} of 64;' in done.stdout
 
 
-@pytest.mark.parametrize('size', ['100k', '400k'])
+@pytest.mark.parametrize('size', ['400k', pytest.param('100k', marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whole, cache, tmp_path):
   """On a file system of its own, which runs full at different moments and then gets larger."""
   mount(tmp_path, f'size={size}')
@@ -179,27 +185,49 @@ def unmount(folder):
   subprocess.run(['umount', '-l', str(folder / 'disk')], check=True)
 
 
+@pytest.fixture(scope='module')
+def usual_seconds(whole, cache, tmp_path_factory):
+  """How long an undisturbed run takes, packed and compiled before, and with everything anew."""
+  folder = tmp_path_factory.mktemp('usual')
+  seconds = []
+  for place in (cache, folder / 'cache'):
+    started = time.monotonic()
+    assert run(folder / f'run{len(seconds)}', place, *OFTEN).returncode == 0
+    seconds.append(time.monotonic() - started)
+  return seconds
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('moment', range(20))
-def test_a_kill_at_any_moment_costs_nothing(moment, whole, cache, tmp_path):
+def test_a_kill_at_any_moment_costs_nothing(moment, usual_seconds, whole, cache, tmp_path):
   """Spread over the whole life: starting, packing, compiling, training, saving, validating and the final test."""
-  fresh = tmp_path / 'cache'  # packs and compiles anew in some of them
-  own_cache = fresh if moment % 4 == 0 else cache
-  flags = ('--config.checkpoint.every_steps=2',)
-  if moment == 0:
-    length = 0.5
-  else:
-    length = moment / 20 * _usual_seconds(cache, tmp_path, flags) * (2 if own_cache is fresh else 1)
-  process = start(tmp_path / 'run', own_cache, *flags)
-  time.sleep(length)
+  anew = moment % 4 == 0  # packs and compiles
+  own_cache = tmp_path / 'cache' if anew else cache
+  process = start(tmp_path / 'run', own_cache, *OFTEN)
+  time.sleep((moment + 0.5) / 20 * usual_seconds[anew])
   process.kill()
   process.communicate()
-  done = run(tmp_path / 'run', own_cache, *flags)
+  done = run(tmp_path / 'run', own_cache, *OFTEN)
   assert done.returncode == 0, done.stderr
   assert_same(tmp_path / 'run', whole)
 
 
-def _usual_seconds(cache, tmp_path, flags):
-  started = time.monotonic()
-  assert run(tmp_path / 'usual', cache, *flags).returncode == 0
-  return time.monotonic() - started
+@pytest.mark.slow
+@pytest.mark.parametrize('choice', ['stop', 'skip'])
+def test_a_run_that_diverges_names_what_and_keeps_the_last_good_checkpoint(choice, cache, tmp_path):
+  done = run(tmp_path / 'run', cache, '--config.optimizer.learning_rate=1e25', '--config.checkpoint.every_steps=1',
+             f'--config.train.on_nonfinite={choice}', '--config.train.nonfinite_limit=2')
+  assert done.returncode == 1, done.stderr
+  assert re.fullmatch(r'failed: the (loss|gradient|parameter) was not finite in step \d+.* is kept in .*\n',
+                      done.stderr), done.stderr
+  assert ('after 2 steps were skipped' in done.stderr) == (choice == 'skip')
+  assert latest_steps(tmp_path / 'run')
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_ones_weights(whole, cache, tmp_path):
+  done = run(tmp_path / 'run', cache, f'--config.train.init_from={whole}')
+  assert done.returncode == 0, done.stderr
+  assert f'starting from the best weights of {whole}' in done.stdout
+  first = [json.loads((folder / 'metrics.jsonl').read_text().splitlines()[0]) for folder in (tmp_path / 'run', whole)]
+  assert first[0]['train_loss'] < first[1]['train_loss']

@@ -1,0 +1,111 @@
+"""A new run from another run's best weights: what fits is taken, by the names of channels and classes."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mils_jax.errors import UserError
+from mils_jax.progress import say
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import Contract
+from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.state import TrainState
+
+
+def warm_start(state: TrainState, model: nn.Module, contract: Contract, path: str) -> TrainState:
+  """The state before the first step, its variables replaced by another run's best where they fit, and says which.
+
+  Args:
+    state: freshly drawn.
+    model: that it is of; its axis of channels and of classes is found by varying their number.
+    contract: of the new run.
+    path: run folder of the other.
+
+  Raises:
+    UserError: it is no run folder, has no best checkpoint yet, or nothing of it fits.
+    RunError: its best checkpoint is damaged.
+  """
+  folder = RunFolder(Path(path))
+  folder.read_config()
+  if not folder.checkpoints.is_dir():
+    raise UserError(f'train.init_from={path}: has no checkpoint yet')
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    if checkpoints.best_step is None:
+      raise UserError(f'train.init_from={path}: has no validated checkpoint yet: let its first epoch finish')
+    other = checkpoints.restore_contract()
+    old = checkpoints.restore_best_arrays()
+  axes = {'max_channels': (other.channels.slots, contract.channels.slots),
+          'num_classes': (other.classes, contract.classes)}
+  named_axes = {field: _axes_that_follow(model, field) for field in axes}
+  groups: dict[str, list[str]] = {'taken': [], 'adapted': [], 'left fresh': []}
+
+  def fill(path: tuple, fresh: jax.Array) -> np.ndarray:
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    pairs = [(named_axes[field][name], *names) for field, names in axes.items() if name in named_axes[field]]
+    value, how = _fit(old.get(name), np.asarray(fresh), pairs)
+    groups[how].append(name)
+    return value
+
+  variables = jax.tree_util.tree_map_with_path(fill, state.variables)
+  if not groups['taken'] and not groups['adapted']:
+    raise UserError(f'train.init_from={path}: nothing of it fits this model')
+  _tell(path, groups, axes)
+  return state.replace(**variables)
+
+
+def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> tuple[np.ndarray, str]:
+  """An array of the new run, and whether the old one was taken, adapted or of no use.
+
+  Args:
+    old: of the other run, None where it has none.
+    fresh: newly drawn; what has no counterpart keeps its values.
+    named_axes: (axis, old names, new names) of the axes that stand for channels or classes.
+  """
+  free = {axis for axis, _, _ in named_axes}
+  if old is None or old.ndim != fresh.ndim or any(
+      old.shape[axis] != fresh.shape[axis] for axis in range(fresh.ndim) if axis not in free):
+    return fresh, 'left fresh'
+  if all(before == after and old.shape[axis] == fresh.shape[axis] for axis, before, after in named_axes):
+    return old, 'taken'
+  sources, targets = [np.arange(size) for size in old.shape], [np.arange(size) for size in fresh.shape]
+  for axis, before, after in named_axes:
+    common = [name for name in after if name in before]
+    sources[axis] = np.array([before.index(name) for name in common], int)
+    targets[axis] = np.array([after.index(name) for name in common], int)
+    if not common:
+      return fresh, 'left fresh'
+  value = fresh.copy()
+  value[np.ix_(*targets)] = old[np.ix_(*sources)]
+  return value, 'adapted'
+
+
+def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
+  """Which axis of which variable has the size of a model's field: the one that grows with it."""
+  def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    images = jnp.zeros((1, 32, 32, network.max_channels))
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=False))
+    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+            for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+
+  before, after = shapes(model), shapes(model.clone(**{field: getattr(model, field) + 1}))
+  return {name: axis for name, shape in before.items() for axis, size in enumerate(shape)
+          if after[name][axis] == size + 1}
+
+
+def _tell(path: str, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:
+  say(f'starting from the best weights of {path}: '
+      + ', '.join(f'{len(names)} arrays {how}' for how, names in groups.items()))
+  for how in ('adapted', 'left fresh'):
+    if groups[how]:
+      say(f'  {how}: {", ".join(groups[how])}')
+  for field, (before, after) in axes.items():
+    if before != after:
+      kind = {'max_channels': 'channels', 'num_classes': 'classes'}[field]
+      for what, names in (('taken', [name for name in after if name in before]),
+                          ('left fresh', [name for name in after if name not in before]),
+                          ('not needed', [name for name in before if name not in after])):
+        if names:
+          say(f'  {kind} {what}: {", ".join(names)}')
