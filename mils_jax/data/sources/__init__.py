@@ -17,7 +17,7 @@ def open_source(name: str, *, path: str = '', image_size: int = 0, seed: int = 0
                 channel_axis: str = '', val_fraction: float = 0.1, test_fraction: float = 0.1, num_train: int = 5000,
                 num_val: int = 500, num_test: int = 1000, tfds_name: str = '', image_key: str = 'image',
                 label_key: str = 'label', train_split: str = 'train', val_split: str = '',
-                test_split: str = '') -> Source:
+                test_split: str = '', allow_outside: bool = False) -> Source:
   """Opens a source that has all three splits.
 
   Args:
@@ -30,6 +30,7 @@ def open_source(name: str, *, path: str = '', image_size: int = 0, seed: int = 0
     val_fraction, test_fraction: shares of the training split that a missing split takes.
     num_train, num_val, num_test: sizes of the splits of shapes.
     tfds_name, image_key, label_key: the TFDS set and the keys of its picture and label.
+    allow_outside: let a folder's lists name pictures outside of it.
     train_split, val_split, test_split: TFDS's names or slices of the splits; '': its own name for it, if it has one.
 
   Raises:
@@ -43,7 +44,7 @@ def open_source(name: str, *, path: str = '', image_size: int = 0, seed: int = 0
   if name == 'shapes':
     source = _open_shapes(image_size, seed, num_train, num_val, num_test)
   elif name == 'folder':
-    source = FolderSource(path, image_size, names, channel_axis)
+    source = FolderSource(path, image_size, names, channel_axis, allow_outside)
   elif name == 'arrays':
     source = ArraysSource(path, image_size, names, channel_axis)
   elif name == 'tfds':

@@ -10,6 +10,8 @@ from mils_jax.data.sources import names, pictures
 from mils_jax.data.sources.source import SPLITS, hashed_identity
 from mils_jax.errors import UserError
 
+MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end
+
 
 class ArraysSource:
   """Pictures held as arrays.
@@ -101,8 +103,8 @@ class ArraysSource:
           return arrays[name]
       shape, fortran_order, dtype = self._headers[name]
       return np.memmap(self.path, dtype, 'r', offset, shape, 'F' if fortran_order else 'C')
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-      raise UserError(f"{self.path}: {name} does not load: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
+      raise UserError(f'{self.path}: {name} does not load: {_reason(error)}') from error
 
   def _read_headers(self) -> dict[str, tuple[tuple[int, ...], bool, np.dtype]]:
     """Shape, Fortran order and number type of every array, without reading the arrays."""
@@ -119,8 +121,8 @@ class ArraysSource:
             if name.endswith('.npy'):
               with archive.open(name) as file:
                 headers[name[:-4]] = _read_header(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-      raise UserError(f"{self.path}: not an .npz or a folder of .npy: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
+      raise UserError(f'{self.path}: not an .npz or a folder of .npy: {_reason(error)}') from error
     for name, (_, _, dtype) in headers.items():
       if dtype.hasobject:
         raise UserError(f'{self.path}: {name} is an object array, which only unpickling could read; that is refused. '
@@ -161,13 +163,21 @@ class ArraysSource:
     if 'classes' in self._headers:
       self.classes = self._texts('classes')
     else:
-      self.classes = tuple(str(label) for label in range(int(self._array('train_labels').max()) + 1))
+      highest = int(self._array('train_labels').max())
+      if highest >= MAX_CLASSES:
+        raise UserError(f'{self.path}: train_labels go up to {highest}; expected fewer than {MAX_CLASSES}, or an array '
+                        'classes that names them')
+      self.classes = tuple(str(label) for label in range(highest + 1))
 
   def _texts(self, name: str) -> tuple[str, ...]:
     array = self._load(name)
     if array.ndim != 1:
       raise UserError(f'{self.path}: {name} has shape {array.shape}; expected a list of names')
     return tuple(str(value) for value in array)
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:

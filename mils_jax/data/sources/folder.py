@@ -1,6 +1,7 @@
 """A folder of picture files: split lists (`relative/path label` a line), or trees `train/<class>/...`."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from mils_jax.data.sources import names, pictures
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError
 
+_LABEL = re.compile('-?[0-9]{1,9}')
 
 class FolderSource:
   """Reads JPEG, PNG and the like through Pillow, TIFF through tifffile, and `.npy` pictures.
@@ -19,6 +21,7 @@ class FolderSource:
     image_size: side of the square that every picture becomes; 0: pictures keep their size, which must be the same.
     channel_names: names of the channels; empty: those of `channels.txt`, else R, G, B for three, else c0, c1, ...
     channel_axis: 'first' or 'last' for `.npy` and TIFF pictures that do not say; '' for none such.
+    allow_outside: let the lists name pictures outside of root (absolute paths, or `..`).
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -26,12 +29,14 @@ class FolderSource:
 
   decodes = True
 
-  def __init__(self, root: str, image_size: int = 0, channel_names: tuple[str, ...] = (), channel_axis: str = ''):
+  def __init__(self, root: str, image_size: int = 0, channel_names: tuple[str, ...] = (), channel_axis: str = '',
+               allow_outside: bool = False):
     self.root = os.path.abspath(root)
     if not root or not os.path.isdir(self.root):
       raise UserError(f"data.path='{root}': no such folder; expected one with train.txt or train/<class>/ in it")
     self.image_size = image_size
     self.channel_axis = channel_axis
+    self.allow_outside = allow_outside
     if os.path.isfile(os.path.join(self.root, 'train.txt')):
       self._read_lists()
     elif os.path.isdir(os.path.join(self.root, 'train')):
@@ -70,8 +75,8 @@ class FolderSource:
       for name, label in zip(files, self._labels[split].tolist(), strict=True):
         try:
           status = os.stat(os.path.join(self.root, name))
-        except OSError as error:
-          raise UserError(f'{self._origin[split]}: {name}: no such picture beneath {self.root}') from error
+        except (OSError, ValueError) as error:  # ValueError: a character that no path can have
+          raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such picture beneath {self.root}') from error
         listed.append((f'{split} {label} {name}', status.st_size, status.st_mtime_ns))
     return listed
 
@@ -82,6 +87,7 @@ class FolderSource:
       if os.path.isfile(path):
         self._files[split], self._labels[split] = _read_list(path)
         self._origin[split] = path
+        self._check_inside(split)
     classes_file = Path(self.root, 'classes.txt')
     used = {label for label in self._labels['train'].tolist() if label >= 0}
     if classes_file.is_file():
@@ -98,6 +104,12 @@ class FolderSource:
         row = wrong[0]
         raise UserError(f'{self._origin[split]}: label {labels[row]} of {self._files[split][row]} is out of range; '
                         f'valid: 0 to {len(self.classes) - 1}')
+
+  def _check_inside(self, split: str) -> None:
+    for name in () if self.allow_outside else self._files[split]:
+      if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
+        raise UserError(f"{self._origin[split]}: '{name[:120]}' lies outside of {self.root}; expected paths beneath it "
+                        '(data.allow_outside=true allows others)')
 
   def _read_trees(self) -> None:
     self.classes = tuple(_folders(os.path.join(self.root, 'train')))
@@ -134,16 +146,15 @@ class FolderSource:
 def _read_list(path: str) -> tuple[list[str], np.ndarray]:
   """The relative paths and labels of a split list; empty lines are skipped."""
   files, labels = [], []
-  with open(path, encoding='utf-8') as lines:
-    for number, line in enumerate(lines, 1):
-      parts = line.rsplit(maxsplit=1)
-      if not parts:
-        continue
-      if len(parts) == 1 or not parts[1].lstrip('-').isdecimal() or len(parts[1]) > 9:
-        raise UserError(f"{path}, line {number}: '{line.strip()[:120]}'; expected 'relative/path label', "
-                        'the label being a whole number')
-      files.append(parts[0].strip())
-      labels.append(int(parts[1]))
+  for number, line in enumerate(names.read_text(path).split('\n'), 1):
+    parts = line.rsplit(maxsplit=1)
+    if not parts:
+      continue
+    if len(parts) == 1 or not _LABEL.fullmatch(parts[1]):
+      raise UserError(f"{path}, line {number}: '{line.strip()[:120]}'; expected 'relative/path label', "
+                      'the label being a whole number')
+    files.append(parts[0].strip())
+    labels.append(int(parts[1]))
   if not files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return files, np.array(labels, np.int32)
@@ -151,7 +162,7 @@ def _read_list(path: str) -> tuple[list[str], np.ndarray]:
 
 def _read_classes(path: Path) -> tuple[str, ...]:
   """Class names, one a line; a line may begin with the label, if all do, in order."""
-  lines = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+  lines = [line.strip() for line in names.read_text(path).splitlines() if line.strip()]
   if not lines:
     raise UserError(f'{path}: an empty list; expected one class name a line')
   parts = [line.split(maxsplit=1) for line in lines]

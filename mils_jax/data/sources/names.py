@@ -37,9 +37,17 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
   return names, (f'channels: nothing names them, so they are called {span} (data.channel_names names them)',)
 
 
+def read_text(path: str | Path) -> str:
+  """A text file's text; raises UserError where it is not UTF-8."""
+  try:
+    return Path(path).read_text(encoding='utf-8')
+  except UnicodeDecodeError as error:
+    raise UserError(f'{path}: is no UTF-8 text (byte {error.start}); expected plain lines') from error
+
+
 def read_channels_file(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """Names and units from a file with one channel a line: its name and, after white space, its unit."""
-  lines = [line.split(maxsplit=1) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+  lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
   return tuple(line[0] for line in lines), tuple(line[1].strip() if len(line) > 1 else '' for line in lines)
 
 

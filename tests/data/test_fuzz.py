@@ -1,0 +1,173 @@
+"""Data from others, damaged or made to harm: only the documented error, no traceback, hang or unbounded memory."""
+
+import contextlib
+import io
+import json
+import resource
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mils_jax.data.packed import DamagedError, open_folder
+from mils_jax.data.packing import open_packed
+from mils_jax.data.sources.arrays import ArraysSource
+from mils_jax.data.sources.folder import FolderSource
+from mils_jax.data.sources.pictures import read_picture
+from mils_jax.data.sources.shapes import ShapesSource
+from mils_jax.errors import UserError
+
+MANY = settings(max_examples=10_000, deadline=5_000,
+                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+SPARE_MEMORY = 2**30  # bytes beyond what the process has: more is a failure
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore')]  # decoders warn of all kinds of damage
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+  with open('/proc/self/statm', encoding='ascii') as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+  before = resource.getrlimit(resource.RLIMIT_AS)
+  resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_MEMORY, before[1]))
+  yield
+  resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def encode(mode, kind):
+  file = io.BytesIO()
+  Image.new(mode, (8, 8), 3).save(file, kind)
+  return file.getvalue()
+
+
+PICTURES = {'png': encode('RGB', 'png'), 'jpg': encode('RGB', 'jpeg'), 'gif': encode('L', 'gif'),
+            'bmp': encode('RGB', 'bmp'), 'webp': encode('RGB', 'webp'), 'tif': encode('L', 'tiff')}
+
+
+def npy(array):
+  file = io.BytesIO()
+  np.save(file, array)
+  return file.getvalue()
+
+
+def changes(data):
+  """`data` with some bytes replaced, cut off or put in."""
+  edit = st.tuples(st.integers(0, len(data)), st.integers(0, 8), st.binary(max_size=8))
+
+  def apply(edits):
+    changed = data
+    for place, removed, added in edits:
+      changed = changed[:place] + added + changed[place + removed:]
+    return changed
+
+  return st.lists(edit, min_size=1, max_size=4).map(apply)
+
+
+LINE = st.one_of(st.text(max_size=40), st.builds('{} {}'.format, st.text(max_size=20), st.integers(-3, 10**12)),
+                 st.sampled_from(['a.png 0', 'a.png 1', '../a.png 0', '/etc/passwd 0', 'x/../../a.png 0']))
+
+
+@MANY
+@given(text=st.one_of(st.binary(max_size=200), st.lists(LINE, max_size=6).map(lambda ls: '\n'.join(ls).encode(
+    'utf-8', 'surrogatepass'))), channels=st.one_of(st.none(), st.binary(max_size=20)),
+       classes=st.one_of(st.none(), st.binary(max_size=20)))
+def test_lists(tmp_path, text, channels, classes):
+  (tmp_path / 'a.png').write_bytes(PICTURES['png'])
+  (tmp_path / 'train.txt').write_bytes(text)
+  for name, value in (('channels.txt', channels), ('classes.txt', classes)):
+    (tmp_path / name).unlink(missing_ok=True)
+    if value is not None:
+      (tmp_path / name).write_bytes(value)
+  try:
+    source = FolderSource(str(tmp_path))
+    source.inputs()
+    opened = [source.identity('train', index) for index in range(source.length('train'))]
+  except UserError:
+    return
+  assert all((tmp_path / name).resolve().is_relative_to(tmp_path.resolve()) for name in opened)
+
+
+@MANY
+@given(data=st.data(), kind=st.sampled_from(sorted(PICTURES)))
+def test_pictures(tmp_path, data, kind):
+  path = tmp_path / f'picture.{kind}'
+  path.write_bytes(data.draw(changes(PICTURES[kind])))
+  try:
+    image = read_picture(str(path), 8, '')
+  except UserError:
+    return
+  assert image.shape[:2] == (8, 8)
+
+
+@MANY
+@given(data=changes(npy(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))))
+def test_npy_pictures(tmp_path, data):
+  path = tmp_path / 'picture.npy'
+  path.write_bytes(data)
+  with contextlib.suppress(UserError):
+    read_picture(str(path), 8, 'last')
+
+
+def archive():
+  file = io.BytesIO()
+  np.savez(file, train_images=np.zeros((4, 4, 4, 3), np.uint8), train_labels=np.arange(4) % 2,
+           classes=np.array(['a', 'b']), channels=np.array(['R', 'G', 'B']))
+  return file.getvalue()
+
+
+@MANY
+@given(data=changes(archive()))
+def test_npz(tmp_path, data):
+  path = tmp_path / 'set.npz'
+  path.write_bytes(data)
+  try:
+    source = ArraysSource(str(path))
+    source.labels('train')
+    source.read('train', 0)
+  except UserError:
+    pass
+
+
+@MANY
+@given(header=st.one_of(st.text(max_size=60), st.builds(
+    "{{'descr': '{}', 'fortran_order': {}, 'shape': {}, }}".format, st.sampled_from(['|u1', '<f4', '|O', '<U9999999']),
+    st.booleans(), st.sampled_from(['(4, 4, 4, 3)', '(10**9,)', '(999999999999,)', '(-1,)', '(4,)', '()']))))
+def test_npy_headers(tmp_path, header):
+  encoded = header.encode('latin1', 'replace')
+  data = b'\x93NUMPY\x01\x00' + struct.pack('<H', len(encoded)) + encoded + bytes(192)
+  for name in ('train_images', 'train_labels'):
+    (tmp_path / f'{name}.npy').write_bytes(data)
+  try:
+    source = ArraysSource(str(tmp_path))
+    source.labels('train')
+    source.read('train', 0)
+  except UserError:
+    pass
+
+
+@pytest.fixture(scope='module')
+def packed(tmp_path_factory):
+  return open_packed(ShapesSource(8, 0, 4, 4, 4), tmp_path_factory.mktemp('packed')).folder
+
+
+JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+                    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner)))
+
+
+@MANY
+@given(data=st.data())
+def test_manifests(packed, data):
+  path = packed / 'manifest.json'
+  good = path.read_bytes()
+  values = json.loads(good)
+  key = data.draw(st.sampled_from(sorted(values)))
+  changed = data.draw(st.one_of(changes(good), JSON.map(lambda value: json.dumps({**values, key: value}).encode())))
+  path.write_bytes(changed)
+  try:
+    open_folder(packed)
+  except DamagedError:
+    pass
+  finally:
+    path.write_bytes(good)
