@@ -14,7 +14,7 @@ def base_config(name: str) -> ConfigDict:
 
   config.data = ConfigDict()
   config.data.source = 'shapes'  # shapes, folder, arrays or tfds
-  config.data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, empty: TFDS's
+  config.data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty
   config.data.image_size = 32  # pixels; 0: the pictures' own size
   config.data.normalization = 'data'  # data: mean and deviation of the training split; imagenet: ImageNet's (R, G, B)
   config.data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
@@ -34,7 +34,7 @@ def base_config(name: str) -> ConfigDict:
 
   config.channels = ConfigDict()
   config.channels.slots = ''  # names of the model's input slots, comma-separated; empty: the data's
-  config.channels.use = ''  # which of the data's channels this run is given: 'R,G', or RG for single letters; empty: all
+  config.channels.use = ''  # which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all
 
   config.model = ConfigDict()
   config.model.name = ''  # dynamic_resnet12, wide_cnn or resnet34

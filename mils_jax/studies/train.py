@@ -3,10 +3,12 @@
 import platform
 import sys
 import time
+from functools import partial
 from importlib import metadata
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mils_jax import build
@@ -25,13 +27,13 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
     folder: where it lies, or will.
     command: that started it, for the record.
   """
-  build.check_numbers(config)
-  folder.claim(config.to_dict())
+  folder.check(config.to_dict())
   results = folder.read_results()
   if results is not None:
     say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
     return results
-  plan = build.build_plan(config, folder)
+  plan = build.build_plan(config, folder)  # before the folder is claimed: a mistake must not leave it to a wrong config
+  folder.claim(config.to_dict())
   say(f'training {type(plan.model).__name__} on {config.data.source}: '
       + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
       + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
@@ -63,13 +65,13 @@ def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validatio
   }
 
 
-def model_size(model: jax.typing.ArrayLike, image_size: tuple[int, int]) -> dict:
+def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
   """Parameters and multiply-adds of one picture, K kernels in parallel as the report counts them, and as run here."""
   images = jax.ShapeDtypeStruct((1, *image_size, model.max_channels), jnp.float32)
   variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
   reported = model.clone(formulation='parallel') if hasattr(model, 'formulation') else model
   macs, macs_as_run = (
-      sum(count_multiply_adds(lambda v, x, network=network: network.apply(v, x, train=False), variables, images).values())
+      sum(count_multiply_adds(partial(network.apply, train=False), variables, images).values())
       for network in (reported, model))
   parameters = sum(count_parameters(variables['params']).values())
   return {'parameters': parameters, 'macs': macs, 'flops': 2 * macs, 'macs_as_run': macs_as_run}
