@@ -43,6 +43,13 @@ def base_config(name: str) -> ConfigDict:
   config.augment = ConfigDict()
   config.augment.crop_padding = 4  # pixels of padding before a random crop; 0: no crop
   config.augment.horizontal_flip = True
+  config.augment.vertical_flip = False  # for pictures seen from above
+  config.augment.quarter_turns = False  # likewise; needs square pictures
+  config.augment.resized_crop_min_area = 0.0  # least share of the area that a random resized crop keeps; 0: none
+  config.augment.brightness = 0.0  # largest relative change of each channel's brightness
+  config.augment.contrast = 0.0  # and contrast
+  config.augment.mixup_alpha = 0.0  # of MixUp's Beta distribution; 0: no MixUp
+  config.augment.cutmix_alpha = 0.0  # of CutMix's; only one of the two
 
   config.optimizer = ConfigDict()
   config.optimizer.name = 'sgd'  # sgd or adamw

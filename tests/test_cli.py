@@ -87,8 +87,7 @@ def test_evaluating_a_run_folder_gives_its_result_again(finished, capsys):
   assert f'({correct} of 41;' in capsys.readouterr().out
 
 
-def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(finished, tmp_path, monkeypatch):
-  folder, _ = finished
+def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(tmp_path, monkeypatch):
   from mils_jax.training import loop
   whole = loop._train_epoch
   calls = []
@@ -100,13 +99,13 @@ def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(finished, tmp_path, 
     return whole(*arguments)
 
   monkeypatch.setattr(loop, '_train_epoch', stop_in_the_second_epoch)
-  words = ['--workdir', tmp_path / 'stopped', *TINY, '--config.runtime.devices=1']
-  assert run(*words) == 130
+  assert run('--workdir', tmp_path / 'stopped', *TINY) == 130
   monkeypatch.setattr(loop, '_train_epoch', whole)
-  assert run(*words) == 0
+  assert run('--workdir', tmp_path / 'stopped', *TINY) == 0
+  assert run('--workdir', tmp_path / 'whole', *TINY) == 0
   for name in ('metrics.jsonl', 'results.json'):
-    assert (tmp_path / 'stopped' / name).read_bytes() == (folder / name).read_bytes()
-  with np.load(folder / 'predictions.npz') as a, np.load(tmp_path / 'stopped' / 'predictions.npz') as b:
+    assert (tmp_path / 'stopped' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+  with np.load(tmp_path / 'whole' / 'predictions.npz') as a, np.load(tmp_path / 'stopped' / 'predictions.npz') as b:
     np.testing.assert_array_equal(a['logits'], b['logits'])
 
 

@@ -57,12 +57,17 @@ def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validatio
       'slots': list(plan.contract.channels.slots),
       'epochs': plan.epochs,
       'best_epoch': best_epoch,
-      'validation': {**validation.accuracy.to_json(), 'loss': validation.loss},
-      'test': {**test.accuracy.to_json(), 'loss': test.loss},
+      'validation': _measures(validation),
+      'test': _measures(test),
       'image_shape': list(plan.data.image_shape),
       **model_size(plan.model, plan.contract.image_size),
       'data_fingerprint': plan.data.fingerprint,
   }
+
+
+def _measures(predictions: Predictions) -> dict:
+  return {**predictions.accuracy.to_json(), 'balanced_accuracy': predictions.balanced_accuracy,
+          'loss': predictions.loss}
 
 
 def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:

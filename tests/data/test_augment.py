@@ -75,7 +75,9 @@ def test_a_resized_crop_magnifies_a_part_within_the_picture():
   assert spans.min() > 20 * 0.5 / (4 / 3)**0.5 - 1e-3
   assert spans.max() <= 20 + 1e-3
   assert spans.max() - spans.min() > 3
-  assert found[:, 20].mean(1).std() > 1  # the parts lie at different heights
+  small = found[spans < 12]  # parts of under 0.6 of the height: they lie anywhere from the top to the bottom
+  assert small[:, 0].mean(1).min() < 3
+  assert small[:, -1].mean(1).max() > 36
 
 
 def test_jitter_is_affine_per_channel_within_its_bounds():
@@ -178,7 +180,8 @@ def test_any_number_of_devices_gives_the_same_batch(augmentation, tolerance):
 
 def test_steps_differ_and_a_step_repeats():
   batch = (pictures(), np.eye(64, dtype=np.float32), np.ones(64, np.float32), jnp.arange(64))
-  first, again, other = (np.asarray(EXACT(jax.random.key(seed), *batch)[0]) for seed in (0, 0, 1))
+  augment_batch = jax.jit(EXACT)
+  first, again, other = (np.asarray(augment_batch(jax.random.key(seed), *batch)[0]) for seed in (0, 0, 1))
   assert np.array_equal(first, again)
   assert not np.array_equal(first, other)
 

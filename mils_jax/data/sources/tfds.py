@@ -122,7 +122,7 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
   try:
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise UserError("data.source=tfds needs tensorflow_datasets; pip install 'mils-jax[tfds]'") from error
+    raise UserError("data.source=tfds needs tensorflow_datasets; pip install tensorflow-datasets") from error
   try:
     builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
   except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError) as error:
