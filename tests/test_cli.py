@@ -139,13 +139,6 @@ def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path
   assert cost['formulations'][0]['training']['flops'] > cost['formulations'][0]['inference']['flops'] > 2 * macs
 
 
-def test_cost_of_a_dynamic_network_shows_both_formulations(tmp_path):
-  words = ['--mode=cost', '--workdir', tmp_path / 'run', '--config.data.image_size=8', '--config.model.kernels=2']
-  assert run(*words, config='task_a:mini_imagenet') == 0
-  cost = json.loads((tmp_path / 'run' / 'cost.json').read_text())
-  assert [part['formulation'] for part in cost['formulations']] == ['parallel', 'mixed']
-
-
 def test_inspecting_shows_the_set_and_leaves_a_folder_that_can_be_trained_in(tmp_path, capsys):
   assert run('--mode=inspect', '--workdir', tmp_path / 'run', *TINY) == 0
   out = capsys.readouterr().out

@@ -172,7 +172,7 @@ def test_a_failed_download_is_a_failed_run(tmp_path, monkeypatch):
     open_patches(str(tmp_path))
 
 
-def test_without_tfds_the_extra_is_named(monkeypatch):
+def test_without_tfds_its_package_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-  with pytest.raises(UserError, match=r"'mils-jax\[tfds\]'"):
+  with pytest.raises(UserError, match='pip install tensorflow-datasets'):
     open_patches('')
