@@ -14,7 +14,7 @@ def base_config(name: str) -> ConfigDict:
 
   config.data = ConfigDict()
   config.data.source = 'shapes'  # shapes, folder, arrays or tfds
-  config.data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, empty: TFDS's
+  config.data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty
   config.data.image_size = 32  # pixels; 0: the pictures' own size
   config.data.normalization = 'data'  # data: mean and deviation of the training split; imagenet: ImageNet's (R, G, B)
   config.data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
@@ -35,7 +35,7 @@ def base_config(name: str) -> ConfigDict:
 
   config.channels = ConfigDict()
   config.channels.slots = ''  # names of the model's input slots, comma-separated; empty: the data's
-  config.channels.use = ''  # which of the data's channels this run is given: 'R,G', or RG for single letters; empty: all
+  config.channels.use = ''  # which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all
 
   config.model = ConfigDict()
   config.model.name = ''  # dynamic_resnet12, wide_cnn or resnet34
@@ -44,6 +44,13 @@ def base_config(name: str) -> ConfigDict:
   config.augment = ConfigDict()
   config.augment.crop_padding = 4  # pixels of padding before a random crop; 0: no crop
   config.augment.horizontal_flip = True
+  config.augment.vertical_flip = False  # for pictures seen from above
+  config.augment.quarter_turns = False  # likewise; needs square pictures
+  config.augment.resized_crop_min_area = 0.0  # least share of the area that a random resized crop keeps; 0: none
+  config.augment.brightness = 0.0  # largest relative change of each channel's brightness
+  config.augment.contrast = 0.0  # and contrast
+  config.augment.mixup_alpha = 0.0  # of MixUp's Beta distribution; 0: no MixUp
+  config.augment.cutmix_alpha = 0.0  # of CutMix's; only one of the two
 
   config.optimizer = ConfigDict()
   config.optimizer.name = 'sgd'  # sgd or adamw

@@ -1,5 +1,6 @@
 """From a configuration to objects: the one place where a config is read, checked and turned into what it names."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mils_jax.channels import ChannelContract, Placement, choose, split_names
 from mils_jax.data.augment import Augmentation
+from mils_jax.data.batches import GATHERS
 from mils_jax.data.packing import PackedSet, open_packed
 from mils_jax.data.sources import open_source
 from mils_jax.devices import AXIS, Devices
@@ -26,6 +28,7 @@ IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 NORMALIZATIONS = ('data', 'imagenet')
 ON_NONFINITE = ('stop', 'skip')
+SET_BY_PROGRAM = ('max_channels', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -36,10 +39,10 @@ def cache_folder(config: ConfigDict) -> Path:
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mils_jax'
 
 
-def open_data(config: ConfigDict) -> PackedSet:
-  """The configured set, packed now where it was not yet."""
+def open_data(config: ConfigDict, allow_not_finite: bool = False) -> PackedSet:
+  """The configured set, packed now where it was not yet; refused if values are not finite, unless allowed."""
   options = {key: value for key, value in config.data.items() if key not in ('source', 'normalization')}
-  return open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed')
+  return open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed', allow_not_finite)
 
 
 def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
@@ -94,26 +97,38 @@ def placement(config: ConfigDict, data: PackedSet, contract: ChannelContract) ->
   return contract.place([name if name in used else None for name in data.channels])
 
 
-def build_model(config: ConfigDict, slots: int, classes: int, axis_name: str | None = AXIS) -> nn.Module:
+def build_model(config: ConfigDict, slots: int, classes: int, image_size: tuple[int, int]) -> nn.Module:
   """The configured network.
 
   Args:
     config: its `model` holds a name and that network's own fields.
     slots: input channels.
     classes: of the data; taken where model.num_classes is 0.
-    axis_name: of the devices that share a batch.
+    image_size: height and width of the pictures.
+
+  Raises:
+    UserError: there is no such network, it has no such field, or a field's value is none that it can take.
   """
   fields = dict(config.model)
   name = fields.pop('name')
   if name not in MODELS:
     raise unknown('model', name, MODELS)
+  own = [field.name for field in dataclasses.fields(MODELS[name]) if field.name not in SET_BY_PROGRAM]
+  for field, value in fields.items():
+    if field not in own:
+      raise unknown(f'field of {name}', f'model.{field}', [f'model.{own_field}' for own_field in own])
+    if isinstance(value, tuple) and not all(isinstance(number, int) for number in value):
+      raise UserError(f"model.{field}={','.join(map(str, value))}: expected whole numbers in brackets, such as "
+                      f"--config.model.{field}='(2, 2, 2, 2)'")
   if fields['num_classes'] < 0:
     raise UserError(f"model.num_classes={fields['num_classes']}: must be positive, or 0 for the data's")
   fields['num_classes'] = fields['num_classes'] or classes
+  model = MODELS[name](max_channels=slots, dtype=compute_dtype(config), axis_name=AXIS, **fields)
   try:
-    return MODELS[name](max_channels=slots, dtype=compute_dtype(config), axis_name=axis_name, **fields)
-  except (TypeError, ValueError) as error:
-    raise UserError(f'model: {error}') from error
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_size, slots)), train=False))
+  except (TypeError, ValueError, ZeroDivisionError) as error:
+    raise UserError(f'the model cannot be built: {str(error).splitlines()[0]}') from error
+  return model
 
 
 def compute_dtype(config: ConfigDict) -> jnp.dtype:
@@ -135,8 +150,8 @@ def check_labels(config: ConfigDict, data: PackedSet) -> None:
                     "(0: the data's own number)")
 
 
-def check_numbers(config: ConfigDict) -> None:
-  """Raises UserError for numbers out of range, before any work is done."""
+def check_values(config: ConfigDict) -> None:
+  """Raises UserError for values out of range, before any work is done."""
   if config.train.epochs < 1:
     raise UserError(f'train.epochs={config.train.epochs}: must be at least 1')
   if not 0 <= config.train.label_smoothing < 1:
@@ -146,6 +161,8 @@ def check_numbers(config: ConfigDict) -> None:
   for name in ('learning_rate', 'momentum', 'weight_decay'):
     if config.optimizer[name] < 0:
       raise UserError(f'optimizer.{name}={config.optimizer[name]}: must be at least 0')
+  if config.runtime.gather not in GATHERS:
+    raise unknown('runtime.gather', config.runtime.gather, GATHERS)
 
 
 def not_finite_limit(config: ConfigDict) -> int:
@@ -166,13 +183,13 @@ def build_devices(config: ConfigDict) -> Devices:
 
 def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
   """Everything that training takes; raises UserError for what does not fit together, before any work is lost."""
-  check_numbers(config)
+  check_values(config)
   devices = build_devices(config)
   augmentation = Augmentation(**config.augment)
   data = open_data(config)
   check_labels(config, data)
   channels = channel_contract(config, data)
-  model = build_model(config, len(channels.slots), len(data.classes))
+  model = build_model(config, len(channels.slots), len(data.classes), data.image_shape[:2])
   steps_per_epoch = -(-len(data.splits['train'].labels) // config.train.batch_size)
   optimizer = config.optimizer
   schedule = cosine_schedule(optimizer.learning_rate, config.train.epochs, optimizer.warmup_epochs, steps_per_epoch,

@@ -12,9 +12,11 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mils_jax.build import cache_folder
+from mils_jax.build import cache_folder, open_data
+from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.progress import say
+from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.text import cost_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.evaluate import run_evaluation
@@ -28,7 +30,8 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      train (default), evaluate or cost
+  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs) or
+              inspect (what the data holds, before anyone trains)
   --help      this text
 """
 
@@ -54,14 +57,23 @@ def evaluate_mode(command: Command) -> None:
 
 
 def cost_mode(command: Command) -> None:
-  command.folder.claim(command.config.to_dict())
+  command.folder.check(command.config.to_dict())
   cost = measure_cost(command.config)
+  command.folder.claim(command.config.to_dict())
   path = command.folder.path / 'cost.json'
   write_json(path, dataclasses.asdict(cost))
   _say_all([*cost_lines(cost), '', f'saved as {path}'])
 
 
-MODES: dict[str, Callable[[Command], None]] = {'train': train_mode, 'evaluate': evaluate_mode, 'cost': cost_mode}
+def inspect_mode(command: Command) -> None:
+  command.folder.check(command.config.to_dict())
+  data = open_data(command.config, allow_not_finite=True)
+  command.folder.claim(command.config.to_dict())
+  _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
+
+
+MODES: dict[str, Callable[[Command], None]] = {
+    'train': train_mode, 'evaluate': evaluate_mode, 'cost': cost_mode, 'inspect': inspect_mode}
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,8 @@ import jax
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
+# The tests ask what is computed, not how fast, and compiling is most of their time.
+jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture(scope='session')

@@ -118,7 +118,7 @@ def gather(split: Split, devices: Devices, mode: str = 'auto') -> Resident | Str
     UserError: the mode is unknown.
   """
   if mode not in GATHERS:
-    raise unknown('data.gather', mode, GATHERS)
+    raise unknown('runtime.gather', mode, GATHERS)
   if mode == 'auto':
     mode = 'resident' if 4 * split.images.nbytes <= _free_bytes_per_device(devices) else 'streamed'
   return Resident(split, devices) if mode == 'resident' else Streamed(split, devices)

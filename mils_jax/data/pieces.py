@@ -42,14 +42,14 @@ class PieceResult:
   Attributes:
     labels: (n,) int32.
     identities: one per picture.
-    moments: of the pictures' values.
+    moments: of the pictures' values, for training pictures.
     not_finite: how many values are not finite.
     first_not_finite: identity of the first picture with such a value, '' without one.
   """
 
   labels: np.ndarray
   identities: list[str]
-  moments: Moments
+  moments: Moments | None
   not_finite: int
   first_not_finite: str
 
@@ -75,7 +75,8 @@ def pack_piece(source: Source, piece: Piece) -> PieceResult:
   if images.dtype.kind == 'f':
     bad = count_not_finite(images)
   first = identities[int(np.argmax(bad > 0))] if bad.any() else ''
-  return PieceResult(labels, identities, Moments.of(images), int(bad.sum()), first)
+  moments = Moments.of(images) if piece.split == 'train' else None
+  return PieceResult(labels, identities, moments, int(bad.sum()), first)
 
 
 def count_not_finite(images: np.ndarray) -> np.ndarray:

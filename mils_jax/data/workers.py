@@ -26,38 +26,45 @@ def available_cores() -> int:
 def packed_pieces(source: Source, pieces: Sequence[Piece]) -> Iterator[Iterator[PieceResult]]:
   """Yields an iterator over the results of all pieces, in their order; the first error in that order is raised.
 
-  Where decoding is what takes the time and there is enough of it, one process per core does it.
+  Where decoding is what takes the time and there is enough of it, every core does some: this process on one thread,
+  and another process per further core.
   """
   processes = min(available_cores(), len(pieces) // PIECES_PER_PROCESS) if source.decodes else 1
   if processes < 2:
     yield (pack_piece(source, piece) for piece in pieces)
     return
   with contextlib.ExitStack() as stack:
-    idle: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
-    for _ in range(processes):
-      idle.put(stack.enter_context(_process(source)))
+    idle: queue.SimpleQueue[subprocess.Popen | None] = queue.SimpleQueue()
+    idle.put(None)  # stands for this process, which need not be started first
+    started = [stack.enter_context(_process()) for _ in range(processes - 1)]
     pool = ThreadPoolExecutor(processes)
     stack.callback(pool.shutdown, cancel_futures=True)
+
+    def introduce(process: subprocess.Popen) -> None:
+      with contextlib.suppress(BrokenPipeError):  # one that has died says so when it is asked
+        pickle.dump(source, process.stdin)
+      idle.put(process)
 
     def run(piece: Piece) -> PieceResult:
       process = idle.get()
       try:
-        return _ask(process, piece)
+        return _ask(process, piece) if process else pack_piece(source, piece)
       finally:
         idle.put(process)
 
+    for process in started:
+      pool.submit(introduce, process)
     futures = [pool.submit(run, piece) for piece in pieces]
     yield (future.result() for future in futures)
 
 
 @contextlib.contextmanager
-def _process(source: Source) -> Iterator[subprocess.Popen]:
+def _process() -> Iterator[subprocess.Popen]:
   root = str(Path(__file__).resolve().parents[2])
   path = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
   process = subprocess.Popen([sys.executable, '-m', 'mils_jax.data.pack_worker'], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': path})
   try:
-    pickle.dump(source, process.stdin)
     yield process
   finally:
     process.kill()  # it holds nothing that would have to be saved

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from clu import parameter_overview
 from jax.extend import core
 
 CONVENTIONS = (
@@ -95,7 +96,7 @@ def _convolution_multiply_adds(equation: core.JaxprEqn) -> int:
 
 def count_parameters(parameters: Any) -> dict[str, int]:
   """Number of trained values by the network's own children; their sum is the whole."""
-  return {name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(child)) for name, child in parameters.items()}
+  return {name: int(parameter_overview.count_parameters(child)) for name, child in parameters.items()}
 
 
 def compiled_cost(function: Callable, *arguments: Any) -> CompiledCost:

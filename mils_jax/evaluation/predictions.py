@@ -36,6 +36,12 @@ class Predictions:
     return Accuracy(int((self.logits.argmax(axis=1) == self.labels).sum()), len(self.labels))
 
   @property
+  def balanced_accuracy(self) -> float:
+    """Mean over the classes that occur of the share of each one's examples that are correct."""
+    correct = self.logits.argmax(axis=1) == self.labels
+    return float(np.mean([correct[self.labels == label].mean() for label in np.unique(self.labels)]))
+
+  @property
   def loss(self) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     logits = self.logits.astype(np.float64)

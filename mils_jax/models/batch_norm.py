@@ -1,8 +1,8 @@
 """Batch normalisation over the true examples of a batch, wherever they are.
 
-flax.linen.BatchNorm averages the devices' means, each with the same weight; a last short batch that is padded leaves the
-devices with different numbers of examples. Here the sums are taken over all devices first, so a padded batch on several
-devices has exactly the statistics of the short batch on one.
+flax.linen.BatchNorm averages the devices' means, each with the same weight; a last short batch that is padded leaves
+the devices with different numbers of examples. Here the sums are taken over all devices first, so a padded batch on
+several devices has exactly the statistics of the short batch on one.
 """
 
 import jax

@@ -49,7 +49,7 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
   Arguments and result as there.
   """
-  number, kernel_size, _, channels, features = kernels.shape
+  number, kernel_size, features = kernels.shape[0], kernels.shape[1], kernels.shape[-1]
   batch = x.shape[0]
   height, width = (output_size(size, kernel_size, stride) for size in x.shape[1:3])
   mixed = (attention @ kernels.reshape(number, -1)).reshape(batch, -1, features)  # (B, k * k * C, features)
@@ -76,7 +76,8 @@ class KernelAttention(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """(B, H, W, C) -> (B, K), each row summing to 1, in float32."""
-    average = x.mean(axis=(1, 2), dtype=jnp.float32).astype(self.dtype)  # (B, C); on 1x1 maps Dense is a 1x1 convolution
+    # On the 1x1 map of averages (B, C), a dense layer is a 1x1 convolution.
+    average = x.mean(axis=(1, 2), dtype=jnp.float32).astype(self.dtype)
     squeezed = nn.relu(nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name='squeeze')(average))
     logits = nn.Dense(self.kernels, use_bias=False, dtype=self.dtype, name='expand')(squeezed)
     return nn.softmax(logits.astype(jnp.float32) / self.temperature)
@@ -114,10 +115,12 @@ class DynamicConv(nn.Module):
     """(B, H, W, C <= max_channels) -> (B, H', W', features), H' = (H - 1) // stride + 1.
 
     Raises:
-      ValueError: more than max_channels channels, or an unknown formulation.
+      ValueError: more than max_channels channels, an unknown formulation, or no positive kernels and temperature.
     """
     if self.formulation not in FORMULATIONS:
       raise ValueError(f"formulation '{self.formulation}' is none of {', '.join(FORMULATIONS)}")
+    if self.kernels < 1 or self.temperature <= 0:
+      raise ValueError(f'kernels={self.kernels}, temperature={self.temperature}: both must be positive')
     x = fill_slots(x, self.max_channels).astype(self.dtype)
     initialise = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal', batch_axis=(0,))
     shape = (self.kernels, self.kernel_size, self.kernel_size, self.max_channels, self.features)

@@ -74,10 +74,12 @@ class WideCNN(nn.Module):
     """Classifies pictures: arguments and result as in DynamicResNet12; training with dropout draws from 'dropout'.
 
     Raises:
-      ValueError: fewer strides or kernel sizes than stages.
+      ValueError: no stage, fewer strides or kernel sizes than stages, or a rate outside [0, 1).
     """
-    if min(len(self.strides), len(self.kernel_sizes)) < self.stages:
-      raise ValueError(f'{self.stages} stages need as many strides and kernel sizes')
+    if not 1 <= self.stages <= min(len(self.strides), len(self.kernel_sizes)):
+      raise ValueError(f'stages={self.stages}: must be positive, with as many strides and kernel sizes')
+    if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
+      raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
     x = fill_slots(images, self.max_channels, present)
     for stage in range(self.stages):
       x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.dtype, self.axis_name,

@@ -27,6 +27,7 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       '',
       f'{results["name"]}: {results["model"]}, {size} pictures, channels {channels}',
       f'  test accuracy   {test}',
+      f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean over the classes of each one\'s accuracy)',
       f'  validation      {validation}, best of {results["epochs"]} epochs: epoch {results["best_epoch"]}',
       f'  parameters      {grouped(results["parameters"])}',
       f'  MACs            {grouped(results["macs"])} per picture{as_run}',
@@ -40,9 +41,10 @@ def result_lines(results: dict, folder: Path) -> list[str]:
 
 def cost_lines(cost: Cost) -> list[str]:
   """A table by block, then the totals of each formulation."""
-  header = ['block', 'parameters', *(f'MACs{part.formulation and " " + part.formulation}' for part in cost.formulations)]
-  rows = [[block, grouped(number), *(grouped(part.macs.get(block, 0)) for part in cost.formulations)]
-          for block, number in cost.parameters.items()]
+  header = ['block', 'parameters', *(f'MACs {part.formulation}'.strip() for part in cost.formulations)]
+  macs = cost.formulations[0].macs  # in the order of the computation; blocks without any come last
+  rows = [[block, grouped(cost.parameters[block]), *(grouped(part.macs.get(block, 0)) for part in cost.formulations)]
+          for block in sorted(cost.parameters, key=lambda block: [*macs, block].index(block))]
   rows.append(['total', grouped(sum(cost.parameters.values())),
                *(grouped(sum(part.macs.values())) for part in cost.formulations)])
   widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
@@ -51,9 +53,9 @@ def cost_lines(cost: Cost) -> list[str]:
     lines.append('  '.join(text.ljust(width) if column == 0 else text.rjust(width)
                            for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip())
   for part in cost.formulations:
-    macs = sum(part.macs.values())
+    total = sum(part.macs.values())
     lines += ['', f'{part.formulation or cost.model}:',
-              f'  MACs {grouped(macs)}, FLOPs (2 x MACs) {grouped(2 * macs)}']
+              f'  MACs {grouped(total)}, FLOPs (2 x MACs) {grouped(2 * total)}']
     lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
               for name, count in (('inference', part.inference), ('training step', part.training))]
   return [*lines, '', CONVENTIONS]

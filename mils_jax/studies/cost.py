@@ -55,13 +55,13 @@ class Cost:
 
 def measure_cost(config: ConfigDict) -> Cost:
   """Counts the configured network. Touches no data where the configuration states classes, slots and picture size."""
-  build.check_numbers(config)
+  build.check_values(config)
   slots, classes = split_names(config.channels.slots), config.model.num_classes
   size = (config.data.image_size,) * 2
   if not (slots and classes and config.data.image_size):
     data = build.open_data(config)
     slots, classes, size = build.slot_names(config, data.channels), classes or len(data.classes), data.image_shape[:2]
-  model = build.build_model(config, len(slots), classes)
+  model = build.build_model(config, len(slots), classes, size)
   networks = {'': model}
   if hasattr(model, 'formulation'):
     networks = {name: model.clone(formulation=name) for name in ('parallel', 'mixed')}

@@ -32,8 +32,8 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
       raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
     contract = checkpoints.restore_contract()
     if contract.classes != plan.data.classes:
-      missing = sorted(set(contract.classes) ^ set(plan.data.classes))
-      raise UserError(f'the data has other classes than the model was trained on: {", ".join(missing) or "other order"}')
+      different = ', '.join(sorted(set(contract.classes) ^ set(plan.data.classes))) or 'the same in another order'
+      raise UserError(f'the data has other classes than the model was trained on: {different}')
     variables = plan.devices.replicate(checkpoints.restore_best(like=like.variables))
   say(f'restored step {step}')
   placed = build.placement(config, plan.data, contract.channels)

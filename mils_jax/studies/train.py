@@ -3,10 +3,12 @@
 import platform
 import sys
 import time
+from functools import partial
 from importlib import metadata
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mils_jax import build
@@ -32,22 +34,24 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
     RunError: the run failed; what was kept is named.
     Stopped: a signal came.
   """
-  build.check_numbers(config)
-  with StopSignals() as stop, folder.locked():
-    folder.claim(config.to_dict())
+  with StopSignals() as stop:
+    folder.check(config.to_dict())
     results = folder.read_results()
     if results is not None:
       say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
       return results
-    try:
-      return _train_and_test(config, folder, command, stop)
-    except OSError as error:
-      raise RunError(f'{folder.path}: {error.strerror or error}. The last good checkpoint is kept in '
-                     f'{folder.checkpoints}; the same command goes on from it') from error
+    plan = build.build_plan(config, folder)  # before the folder is made: a mistake must not leave it to a wrong config
+    with folder.locked():
+      folder.claim(config.to_dict())
+      try:
+        return _train_and_test(config, plan, command, stop)
+      except OSError as error:
+        raise RunError(f'{folder.path}: {error.strerror or error}. The last good checkpoint is kept in '
+                       f'{folder.checkpoints}; the same command goes on from it') from error
 
 
-def _train_and_test(config: ConfigDict, folder: RunFolder, command: list[str], stop: StopSignals) -> dict:
-  plan = build.build_plan(config, folder)
+def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], stop: StopSignals) -> dict:
+  folder = plan.folder
   say(f'training {type(plan.model).__name__} on {config.data.source}: '
       + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
       + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
@@ -71,21 +75,26 @@ def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validatio
       'slots': list(plan.contract.channels.slots),
       'epochs': plan.epochs,
       'best_epoch': best_epoch,
-      'validation': {**validation.accuracy.to_json(), 'loss': validation.loss},
-      'test': {**test.accuracy.to_json(), 'loss': test.loss},
+      'validation': _measures(validation),
+      'test': _measures(test),
       'image_shape': list(plan.data.image_shape),
       **model_size(plan.model, plan.contract.image_size),
       'data_fingerprint': plan.data.fingerprint,
   }
 
 
-def model_size(model: jax.typing.ArrayLike, image_size: tuple[int, int]) -> dict:
+def _measures(predictions: Predictions) -> dict:
+  return {**predictions.accuracy.to_json(), 'balanced_accuracy': predictions.balanced_accuracy,
+          'loss': predictions.loss}
+
+
+def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
   """Parameters and multiply-adds of one picture, K kernels in parallel as the report counts them, and as run here."""
   images = jax.ShapeDtypeStruct((1, *image_size, model.max_channels), jnp.float32)
   variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
   reported = model.clone(formulation='parallel') if hasattr(model, 'formulation') else model
   macs, macs_as_run = (
-      sum(count_multiply_adds(lambda v, x, network=network: network.apply(v, x, train=False), variables, images).values())
+      sum(count_multiply_adds(partial(network.apply, train=False), variables, images).values())
       for network in (reported, model))
   parameters = sum(count_parameters(variables['params']).values())
   return {'parameters': parameters, 'macs': macs, 'flops': 2 * macs, 'macs_as_run': macs_as_run}

@@ -64,20 +64,21 @@ class RunFolder:
       file.flush()
       yield
 
-  def claim(self, config: dict) -> None:
-    """Makes the folder this configuration's own.
-
-    Raises:
-      UserError: it belongs to another configuration, holds something else, or cannot be written.
-    """
+  def check(self, config: dict) -> None:
+    """Raises UserError where the folder belongs to another configuration, or holds something else."""
     if self.config.exists():
-      differences = list(_differences(self.read_config(), json.loads(json.dumps(config))))
+      differences = list(_differences(self.read_config(), json.loads(json.dumps(config))))  # tuples become lists
       if differences:
         raise UserError(f'{self.path} belongs to another configuration: {"; ".join(differences)}. '
                         'Give another --workdir, or the same settings')
-      return
-    if self.path.exists() and (not self.path.is_dir() or any(self._others())):
+    elif self.path.exists() and (not self.path.is_dir() or any(self._others())):
       raise UserError(f'{self.path} exists and is no run folder (it has no config.json). Give another --workdir')
+
+  def claim(self, config: dict) -> None:
+    """Makes the folder this configuration's own; raises UserError as `check` does, or where it cannot be written."""
+    self.check(config)
+    if self.config.exists():
+      return
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       write_json(self.config, config)

@@ -30,6 +30,6 @@ def dynamic_convolution(x: np.ndarray, params: dict, stride: int, temperature: f
   kernels = np.asarray(params['kernels'], np.float64)
   missing = kernels.shape[3] - x.shape[-1]
   x = np.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
-  weights = attention(x, *(np.asarray(params['attention'][name]['kernel'], np.float64) for name in ('squeeze', 'expand')),
-                      temperature)
+  squeeze, expand = (np.asarray(params['attention'][name]['kernel'], np.float64) for name in ('squeeze', 'expand'))
+  weights = attention(x, squeeze, expand, temperature)
   return sum(weights[:, k, None, None, None] * convolution(x, kernels[k], stride) for k in range(len(kernels)))

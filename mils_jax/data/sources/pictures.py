@@ -1,8 +1,8 @@
 """One picture file as an array (H, W, C) in its own number type, and its resizing."""
 
 import math
+import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -34,7 +34,7 @@ def read_picture(path: str, size: int, channel_axis: str) -> np.ndarray:
   Raises:
     UserError: the file does not decode, claims to be enormous, or has an unsupported layout or number type.
   """
-  suffix = Path(path).suffix.lower()
+  suffix = os.path.splitext(path)[1].lower()
   decode = _decode_npy if suffix == '.npy' else _decode_tiff if suffix in ('.tif', '.tiff') else None
   try:
     if decode is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mils_jax.data.sources import names, pictures
 from mils_jax.data.sources.source import hashed_identity
-from mils_jax.errors import UserError
+from mils_jax.errors import RunError, UserError
 
 _OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'), 'test': ('test',)}
 
@@ -122,7 +122,7 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
   try:
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise UserError("data.source=tfds needs tensorflow_datasets; pip install 'mils-jax[tfds]'") from error
+    raise UserError("data.source=tfds needs tensorflow_datasets; pip install tensorflow-datasets") from error
   try:
     builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
   except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError) as error:
@@ -132,10 +132,33 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
     raise UserError(f"unknown TFDS set data.tfds_name='{name}' ({reason}). "
                     f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()") from error
   if not builder.is_prepared():
-    try:
-      builder.download_and_prepare(file_format='array_record')
-    except ImportError as error:
+    _prepare(builder, name)
+  return builder
+
+
+def _prepare(builder: Any, name: str) -> None:
+  import tensorflow_datasets as tfds
+
+  try:
+    builder.download_and_prepare(file_format='array_record')
+  except ImportError as error:
+    module = _missing_module(error)
+    if module == 'tensorflow':
       raise UserError(f'{name}: TFDS needs TensorFlow once to prepare this set (not to read it); '
                       "pip install 'mils-jax[tfds-prepare]', or prepare it elsewhere and name that folder in "
                       'data.path') from error
-  return builder
+    raise UserError(f'{name}: TFDS needs the module {module} to prepare this set; install it, or prepare the set '
+                    'elsewhere and name that folder in data.path') from error
+  except (OSError, AssertionError, tfds.download.DownloadError) as error:
+    reason = ' '.join(str(error).split())[:300]
+    raise RunError(f'{name}: TFDS could not prepare this set: {reason}. Nothing was kept; start again, or prepare it '
+                   'elsewhere and name that folder in data.path') from error
+
+
+def _missing_module(error: BaseException | None) -> str:
+  """The module whose absence began a chain of errors; TFDS raises the first one again without its name."""
+  while error is not None:
+    if isinstance(error, ImportError) and error.name:
+      return error.name.split('.')[0]
+    error = error.__cause__ or error.__context__
+  return 'that it asks for'

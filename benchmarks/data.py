@@ -1,0 +1,201 @@
+"""How fast the data path is: packing, both gathers, and what data costs a real training step.
+
+    python -m benchmarks.data --pictures mini-imagenet               # everything; needs torch
+    python -m benchmarks.data --pictures mini-imagenet --parts share
+
+`--pictures` is a folder that the source `folder` reads, of JPEG pictures. Rivals take turns, so that a machine that
+slows down slows all of them. Every line ends with the least ratio, or the highest share, that is expected.
+"""
+
+import argparse
+import importlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageOps
+
+from mils_jax import build
+from mils_jax.data.augment import Augmentation
+from mils_jax.data.batches import Resident, Streamed, TrainingOrder
+from mils_jax.data.packing import open_packed
+from mils_jax.data.sources import open_source
+from mils_jax.devices import AXIS, Devices
+from mils_jax.training.loop import TrainingPlan
+from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.state import create_state
+from mils_jax.training.steps import make_train_step
+
+PARTS = ('packing', 'gathers', 'share')
+SIZE, BATCH, PADDING = 84, 128, 4
+GATHERS = {'resident': Resident, 'streamed': Streamed}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--pictures', required=True, help='folder with train.txt, or with train/<class>/')
+  parser.add_argument('--parts', default=','.join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
+  parser.add_argument('--rounds', type=int, default=3, help='turns of each rival')
+  parser.add_argument('--steps', type=int, default=6, help='training steps in a turn')
+  options = parser.parse_args()
+  print(f'{os.cpu_count()} cores, jax {jax.__version__} on {jax.default_backend()}', flush=True)
+  with tempfile.TemporaryDirectory() as scratch:
+    if 'packing' in options.parts:
+      packing(options.pictures, Path(scratch), options.rounds)
+    if 'gathers' in options.parts:
+      gathers(options.pictures, Path(scratch), options.rounds)
+    if 'share' in options.parts:
+      share(Path(scratch), options.rounds, options.steps)
+
+
+def seconds(work: Callable[[], object]) -> float:
+  start = time.perf_counter()
+  work()
+  return time.perf_counter() - start
+
+
+def packing(pictures: str, scratch: Path, rounds: int) -> None:
+  """Packing, with starting its processes, statistics and writing, against decoding alone in one process."""
+  source = open_source('folder', path=pictures, image_size=SIZE)
+  files = [Path(pictures, source.identity(split, row)) for split in source.splits
+           for row in range(source.length(split))]
+  plain, packed = [], []
+  for turn in range(rounds):
+    plain.append(seconds(lambda: decode_plainly(files)))
+    packed.append(seconds(lambda turn=turn: open_packed(open_source('folder', path=pictures, image_size=SIZE),
+                                                        scratch / f'packing {turn}')))
+  ours, theirs = (len(files) / statistics.median(times) for times in (packed, plain))
+  print(f'packing {len(files)} JPEG pictures at {SIZE}x{SIZE}: {ours:.0f} pictures/s; a plain Pillow loop '
+        f'{theirs:.0f}; {ours / theirs:.2f} times (1.7 expected)', flush=True)
+
+
+def decode_plainly(files: list[Path]) -> np.ndarray:
+  images = np.empty((len(files), SIZE, SIZE, 3), np.uint8)
+  for row, file in enumerate(files):
+    with Image.open(file) as picture:
+      picture = picture.convert('RGB')
+      if picture.size != (SIZE, SIZE):
+        picture = ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BILINEAR)
+      images[row] = np.asarray(picture)
+  return images
+
+
+def gathers(pictures: str, scratch: Path, rounds: int) -> None:
+  """Batches with crop and flip, ready to train on, from both gathers and from a PyTorch DataLoader."""
+  packed = open_packed(open_source('folder', path=pictures, image_size=SIZE), scratch / 'gathers')
+  split, devices = packed.splits['train'], Devices(1)
+  augmentation = Augmentation(crop_padding=PADDING, horizontal_flip=True)
+  positions = jnp.arange(BATCH)
+
+  def augmented(key: jax.Array, image: jax.Array, weight: jax.Array) -> jax.Array:
+    return augmentation(key, image, jnp.zeros((BATCH, 1)), weight, positions)[0]
+
+  augment = devices.parallel(augmented, replicated=1, shared=2, gather=True)
+  order = TrainingOrder(0, len(split), BATCH)
+
+  def ours(name: str) -> Iterator[jax.Array]:
+    for step, batch in enumerate(GATHERS[name](split, devices).batches(order, 0, 10**6)):
+      yield jax.block_until_ready(augment(jax.random.key(step), batch['image'], batch['weight']))
+
+  files = [Path(pictures, str(name)) for name in split.identities]
+  rates: dict[str, list[float]] = {name: [] for name in (*GATHERS, 'DataLoader')}
+  for _ in range(rounds):
+    for name in GATHERS:
+      rates[name].append(batches_per_second(ours(name), 400))
+    rates['DataLoader'].append(batches_per_second(torch_batches(files, split.labels), 30))
+  medians = {name: statistics.median(found) for name, found in rates.items()}
+  for name in GATHERS:
+    print(f'{name} gather, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; DataLoader '
+          f"with 2 workers {medians['DataLoader']:.2f}; {medians[name] / medians['DataLoader']:.0f} times "
+          '(10 expected)', flush=True)
+
+
+def batches_per_second(batches: Iterator, count: int) -> float:
+  """The rate once it runs: the first batches, which start processes and compile, are not counted."""
+  for _ in range(5):
+    next(batches)
+  rate = count / seconds(lambda: take(batches, count))
+  batches.close()
+  return rate
+
+
+def take(batches: Iterator, count: int) -> None:
+  for _ in range(count):
+    next(batches)
+
+
+class PictureFiles:
+  """What a PyTorch DataLoader reads: pictures decoded, cropped with padding and flipped by Pillow."""
+
+  def __init__(self, files: list[Path], labels: np.ndarray):
+    self.files, self.labels = files, labels
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
+    random = np.random.default_rng()
+    with Image.open(self.files[row]) as picture:
+      picture = ImageOps.fit(picture.convert('RGB'), (SIZE, SIZE), Image.Resampling.BILINEAR)
+    left, top = random.integers(0, 2 * PADDING + 1, 2).tolist()
+    picture = ImageOps.expand(picture, PADDING).crop((left, top, left + SIZE, top + SIZE))
+    if random.integers(2):
+      picture = ImageOps.mirror(picture)
+    return np.asarray(picture).transpose(2, 0, 1).copy(), int(self.labels[row])
+
+
+def torch_batches(files: list[Path], labels: np.ndarray) -> Iterator:
+  from torch.utils.data import DataLoader
+
+  loader = DataLoader(PictureFiles(files, labels), BATCH, shuffle=True, num_workers=2, multiprocessing_context='spawn')
+  while True:
+    yield from loader
+
+
+def share(scratch: Path, rounds: int, steps: int) -> None:
+  """How much longer a training step takes than the same step on one batch that already lies on the device."""
+  for name in ('task_a', 'task_b', 'resnet34'):
+    config = importlib.import_module(f'configs.{name}').get_config()
+    config.runtime.cache = str(scratch)
+    plan = build.build_plan(config, RunFolder(scratch / name))
+    fixed, real = step_seconds(plan, rounds, steps)
+    for gather, found in real.items():
+      print(f'{config.model.name}, {gather} gather: a step {found * 1e3:.0f} ms, on one fixed batch {fixed * 1e3:.0f} '
+            f'ms; share of data {1 - fixed / found:.1%} (at most 3 % expected)', flush=True)
+
+
+def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, dict[str, float]]:
+  """Median seconds of a training step on a fixed batch, and with each gather."""
+  split, devices = plan.data.splits['train'], plan.devices
+  order = TrainingOrder(plan.seed, len(split), plan.batch_size)
+  state = devices.replicate(create_state(plan.model, plan.optimizer,
+                                         (*plan.data.image_shape[:2], len(plan.placement.source)), plan.seed))
+  step = devices.parallel(
+      make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
+                      label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
+      replicated=1, shared=1, donate=(0,))
+  sources = {name: gather(split, devices).batches(order, 0, 10**6) for name, gather in GATHERS.items()}
+  batch = next(sources['streamed'])
+  sources['fixed'] = iter(lambda: batch, None)
+  times: dict[str, list[float]] = {name: [] for name in sources}
+  for turn in range(rounds + 1):
+    for name, batches in sources.items():
+      for _ in range(steps):
+        start = time.perf_counter()
+        state, signals = step(state, next(batches))
+        jax.block_until_ready(signals)
+        if turn:  # the first turn compiles
+          times[name].append(time.perf_counter() - start)
+  sources['streamed'].close()
+  medians = {name: statistics.median(found) for name, found in times.items()}
+  return medians.pop('fixed'), medians
+
+
+if __name__ == '__main__':
+  main()

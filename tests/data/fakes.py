@@ -1,0 +1,78 @@
+"""A source held in memory, and picture folders written on the spot."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+@dataclasses.dataclass
+class MemorySource:
+  """Pictures and labels given as arrays per split."""
+
+  images: dict[str, np.ndarray]
+  given_labels: dict[str, np.ndarray]
+  classes: tuple[str, ...] = ('a', 'b')
+  channels: tuple[str, ...] = ('R', 'G', 'B')
+  units: tuple[str, ...] = ('', '', '')
+  decodes: bool = False
+  notes: tuple[str, ...] = ()
+  version: int = 0
+
+  @property
+  def splits(self) -> tuple[str, ...]:
+    return tuple(self.images)
+
+  def length(self, split: str) -> int:
+    return len(self.images[split])
+
+  def labels(self, split: str) -> np.ndarray:
+    return self.given_labels[split]
+
+  def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
+    return self.images[split][index], int(self.given_labels[split][index])
+
+  def identity(self, split: str, index: int) -> str:
+    return f'{split}/{index}'
+
+  def settings(self) -> dict:
+    return {'version': self.version}
+
+  def inputs(self) -> list[tuple[str, int, int]]:
+    return []
+
+
+def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (4, 5, 3), dtype: str = 'uint8',
+                  seed: int = 0) -> MemorySource:
+  """Random pictures of any number type, two classes taking turns."""
+  random = np.random.default_rng(seed)
+  limits = (0, 1000) if dtype == 'float32' else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+  counts = {'train': train, 'val': val, 'test': test}
+  channels = tuple(f'c{channel}' for channel in range(shape[-1]))
+  images = {split: random.integers(*limits, (count, *shape)).astype(dtype) for split, count in counts.items()}
+  labels = {split: np.arange(count, dtype=np.int32) % 2 for split, count in counts.items()}
+  return MemorySource(images, labels, channels=channels, units=('',) * len(channels))
+
+
+def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (10, 10), mode: str = 'RGB') -> np.ndarray:
+  """Writes a random picture of (height, width) and returns it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  channels = {'RGB': (3,), 'RGBA': (4,), 'L': ()}[mode]
+  pixels = np.random.default_rng(seed).integers(0, 256, (*size, *channels)).astype(np.uint8)
+  Image.fromarray(pixels).save(path)
+  return pixels
+
+
+def write_lists(root: Path, train: int = 6, val: int = 2, test: int = 2, suffix: str = 'png') -> dict[str, np.ndarray]:
+  """A folder of two classes with lists; returns every picture by its relative path."""
+  written = {}
+  for split, count in (('train', train), ('val', val), ('test', test)):
+    lines = []
+    for index in range(count):
+      name = f'images/{split} {index}.{suffix}'
+      written[name] = write_picture(root / name, seed=len(written))
+      lines.append(f'{name} {index % 2}')
+    if count:
+      (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+  return written

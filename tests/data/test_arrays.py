@@ -1,0 +1,187 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from mils_jax.data.packing import open_packed
+from mils_jax.data.sources import open_source
+from mils_jax.data.sources.arrays import ArraysSource
+from mils_jax.errors import UserError
+
+
+def contents(dtype='int16', depth=4, **changes):
+  random = np.random.default_rng(0)
+  arrays = {}
+  for split, count in (('train', 12), ('val', 4), ('test', 6)):
+    arrays[f'{split}_images'] = random.integers(0, 200, (count, 8, 9, depth)).astype(dtype)
+    arrays[f'{split}_labels'] = np.arange(count) % 3
+  arrays.update({'classes': np.array(['x', 'y', 'z']), 'bands': np.array([f'b{band}' for band in range(depth)])})
+  arrays.update(changes)
+  return {name: array for name, array in arrays.items() if array is not None}
+
+
+def write(tmp_path, kind, arrays):
+  if kind == 'folder':
+    (tmp_path / 'set').mkdir(exist_ok=True)
+    for name, array in arrays.items():
+      np.save(tmp_path / 'set' / f'{name}.npy', array)
+    return str(tmp_path / 'set')
+  save = np.savez if kind == 'stored' else np.savez_compressed
+  save(tmp_path / 'set.npz', **arrays)
+  return str(tmp_path / 'set.npz')
+
+
+def refused(tmp_path, arrays, *parts, kind='stored', **options):
+  def use():
+    source = ArraysSource(write(tmp_path, kind, arrays), **options)
+    for split in source.splits:
+      source.labels(split)
+
+  with pytest.raises(UserError) as raised:
+    use()
+  text = str(raised.value)
+  assert '\n' not in text
+  for part in parts:
+    assert part in text
+
+
+@pytest.mark.parametrize('kind', ['stored', 'compressed', 'folder'])
+@pytest.mark.parametrize('dtype', ['uint8', 'int16', 'uint16', 'float32'])
+def test_every_layout_and_number_type_reads_back(tmp_path, kind, dtype):
+  arrays = contents(dtype)
+  source = ArraysSource(write(tmp_path, kind, arrays))
+  source = pickle.loads(pickle.dumps(source))
+  assert (source.classes, source.channels) == (('x', 'y', 'z'), ('b0', 'b1', 'b2', 'b3'))
+  for split in ('train', 'val', 'test'):
+    assert source.length(split) == len(arrays[f'{split}_images'])
+    assert np.array_equal(source.labels(split), arrays[f'{split}_labels'])
+    for index in range(source.length(split)):
+      image, label = source.read(split, index)
+      assert image.dtype == dtype
+      assert np.array_equal(image, arrays[f'{split}_images'][index])
+      assert label == arrays[f'{split}_labels'][index]
+
+
+@pytest.mark.parametrize('kind', ['stored', 'folder'])
+def test_uncompressed_arrays_are_mapped_not_loaded(tmp_path, kind):
+  source = ArraysSource(write(tmp_path, kind, contents()))
+  assert isinstance(source._images('train'), np.memmap)
+
+
+def test_fortran_order_and_big_endian_arrays_keep_their_values(tmp_path):
+  arrays = contents()
+  changed = {**arrays, 'train_images': np.asfortranarray(arrays['train_images'])}
+  source = ArraysSource(write(tmp_path, 'stored', changed))
+  assert np.array_equal(source.read('train', 5)[0], arrays['train_images'][5])
+  swapped = {name: array.astype('>i2') if name.endswith('images') else array for name, array in arrays.items()}
+  packed = open_packed(open_source('arrays', path=write(tmp_path, 'stored', swapped)), tmp_path / 'cache')
+  assert np.array_equal(packed.splits['train'].images, arrays['train_images'])
+
+
+def test_grey_pictures_need_no_channel_axis_and_channels_first_is_told(tmp_path):
+  grey = contents(depth=1, bands=None)
+  grey = {name: array[..., 0] if name.endswith('images') else array for name, array in grey.items()}
+  assert ArraysSource(write(tmp_path, 'stored', grey)).read('train', 0)[0].shape == (8, 9, 1)
+  first = {name: np.moveaxis(array, -1, 1) if name.endswith('images') else array for name, array in contents().items()}
+  path = write(tmp_path, 'stored', first)
+  source = ArraysSource(path, channel_axis='first')
+  assert np.array_equal(source.read('val', 1)[0], contents()['val_images'][1])
+  refused(tmp_path, first, 'looks like channels first', 'data.channel_axis')
+
+
+def test_identities_hash_the_original_whatever_size_is_asked_for(tmp_path):
+  path = write(tmp_path, 'stored', contents())
+  own, small = ArraysSource(path), ArraysSource(path, image_size=4)
+  assert small.read('train', 0)[0].shape == (4, 4, 4)
+  names = [own.identity('train', index) for index in range(12)]
+  assert names == [small.identity('train', index) for index in range(12)]
+  assert len(set(names)) == 12
+  assert names[0].startswith('train:')
+
+
+def test_without_classes_labels_count_and_names_are_assumed(tmp_path):
+  source = ArraysSource(write(tmp_path, 'stored', contents(classes=None, bands=None)))
+  assert source.classes == ('0', '1', '2')
+  assert source.channels == ('c0', 'c1', 'c2', 'c3')
+  assert source.notes
+  named = contents(bands=None, channels=np.array(['q', 'r', 's', 't']), units=np.array(['K', '', '', 'm']))
+  source = ArraysSource(write(tmp_path, 'stored', named))
+  assert (source.channels, source.units) == (('q', 'r', 's', 't'), ('K', '', '', 'm'))
+
+
+def test_missing_splits_are_cut(tmp_path):
+  arrays = {name: array for name, array in contents().items() if not name.startswith(('val', 'test'))}
+  source = open_source('arrays', path=write(tmp_path, 'stored', arrays), val_fraction=0.25, test_fraction=0.25)
+  assert [source.length(split) for split in ('train', 'val', 'test')] == [6, 3, 3]
+
+
+IMAGES = contents()['train_images']
+
+
+@pytest.mark.parametrize(('changes', 'parts'), [
+    ({'train_images': None}, ('no train_images', 'train_labels')),
+    ({'val_labels': None}, ('val_images without val_labels',)),
+    ({'train_labels': np.arange(11) % 3}, ('train_labels', '(11,)', '(12,)')),
+    ({'train_labels': np.zeros(12)}, ('train_labels', 'float64', 'whole numbers')),
+    ({'test_labels': np.array([0, 1, 3, 0, 1, 9])}, ('test_labels[2] is 3', '2 labels', '0 to 2')),
+    ({'train_labels': np.full(12, -1)}, ('train_labels[0] is -1',)),
+    ({'train_images': IMAGES.astype(np.float64)}, ('float64', 'uint8, int16, uint16, float32')),
+    ({'train_images': IMAGES[0, 0]}, ('shape (9, 4)', '(N, H, W, C)')),
+    ({'val_images': IMAGES[:4, :7]}, ('val_images', '(7, 9, 4)', '(8, 9, 4)')),
+    ({'val_images': IMAGES[:4].astype(np.uint8)}, ('val_images', 'uint8', 'int16')),
+    ({'val_images': IMAGES[:0], 'val_labels': np.zeros(0, int)}, ('val_images', 'empty split')),
+    ({'classes': np.array(['x', {}], object)}, ('classes', 'object array', 'refused')),
+    ({'bands': np.array(['a', 'b', 'a', 'c'])}, ('bands', "'a' is given twice")),
+    ({'bands': np.array(['a', 'b'])}, ('2 channel names', '4 channels')),
+    ({'units': np.array(['K'])}, ('1 units', '4 channels')),
+])
+def test_bad_arrays_are_one_line(tmp_path, changes, parts):
+  refused(tmp_path, contents(**changes), *parts)
+
+
+def test_an_object_array_of_pictures_is_refused(tmp_path):
+  refused(tmp_path, contents(train_images=np.array([None, 'x'], object)), 'train_images', 'object array')
+
+
+def test_files_that_are_no_arrays(tmp_path):
+  path = tmp_path / 'a.npz'
+  for content in (b'no zip at all', b'', pickle.dumps({'train_images': 1})):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.npz: not an \.npz'):
+      ArraysSource(str(path))
+  with pytest.raises(UserError, match='absent'):
+    ArraysSource(str(tmp_path / 'absent.npz'))
+
+
+def test_a_truncated_archive_is_one_line(tmp_path):
+  path = write(tmp_path, 'stored', contents())
+  with open(path, 'r+b') as file:
+    file.truncate(3000)
+  with pytest.raises(UserError):
+    ArraysSource(path)
+
+
+def test_not_finite_values_are_counted_and_placed(tmp_path):
+  arrays = contents('float32')
+  arrays['val_images'][2, 0, 0, 0] = np.nan
+  arrays['val_images'][3, 0, 0, 1] = np.inf
+  source = open_source('arrays', path=write(tmp_path, 'stored', arrays))
+  for _ in range(2):  # while packing, and when the packed set is found again
+    with pytest.raises(UserError) as raised:
+      open_packed(source, tmp_path / 'cache')
+    assert f"val: 2, first in {source.identity('val', 2)}" in str(raised.value)
+
+
+def test_the_land_cover_set_packs_with_its_bands(real_data, tmp_path):
+  path = real_data / 'multiband-landcover.npz'
+  if not path.exists():
+    pytest.skip('MILS_TEST_DATA has no multiband-landcover.npz')
+  packed = open_packed(open_source('arrays', path=str(path)), tmp_path)
+  assert packed.channels == ('coastal', 'blue', 'green', 'red', 'nir', 'swir1', 'swir2')
+  assert [len(packed.splits[split]) for split in ('train', 'val', 'test')] == [2680, 377, 721]
+  with np.load(path) as arrays:
+    images = arrays['train_images']
+  assert packed.splits['train'].images.dtype == np.int16
+  assert np.array_equal(packed.splits['train'].images, images)
+  np.testing.assert_allclose(packed.mean, images.mean((0, 1, 2)), rtol=1e-9)
+  np.testing.assert_allclose(packed.std, images.std((0, 1, 2), dtype=np.float64), rtol=1e-9)

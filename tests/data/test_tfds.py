@@ -1,0 +1,178 @@
+"""Sets of TFDS's own making, prepared on the spot and read back through its file format."""
+
+import importlib.util
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mils_jax.data.packing import open_packed
+from mils_jax.data.sources import open_source
+from mils_jax.errors import RunError, UserError
+
+tfds = pytest.importorskip('tensorflow_datasets')
+
+COUNTS = {'train': 30, 'test': 8}
+
+
+def pixels(split, index, channels):
+  random = np.random.default_rng((len(split), index))
+  return random.integers(0, 250, (9, 12, channels)).astype(np.uint8 if channels == 3 else np.uint16)
+
+
+class ColourPatches(tfds.core.GeneratorBasedBuilder):
+  """Encoded RGB pictures."""
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
+        'image': tfds.features.Image(shape=(None, None, 3)), 'label': tfds.features.ClassLabel(names=['moss', 'sand']),
+        'note': tfds.features.Text()}))
+
+  def _split_generators(self, dl_manager):
+    return {split: self._generate_examples(split) for split in COUNTS}
+
+  def _generate_examples(self, split):
+    for index in range(COUNTS[split]):
+      file = io.BytesIO()
+      Image.fromarray(pixels(split, index, 3)).save(file, 'PNG')
+      file.seek(0)
+      yield index, {'image': file, 'label': index % 2, 'note': ''}
+
+
+class ManyBands(tfds.core.GeneratorBasedBuilder):
+  """Tensors of 13 bands under other keys."""
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
+        'sentinel2': tfds.features.Tensor(shape=(9, 12, 13), dtype=np.uint16),
+        'kind': tfds.features.ClassLabel(num_classes=3)}))
+
+  def _split_generators(self, dl_manager):
+    return {split: self._generate_examples(split) for split in COUNTS}
+
+  def _generate_examples(self, split):
+    for index in range(COUNTS[split]):
+      yield index, {'sentinel2': pixels(split, index, 13), 'kind': index % 3}
+
+
+class PlainArrays(tfds.core.GeneratorBasedBuilder):
+  """Pictures given as arrays, which TFDS has TensorFlow encode."""
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
+        'image': tfds.features.Image(shape=(9, 12, 3)), 'label': tfds.features.ClassLabel(num_classes=2)}))
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    yield 0, {'image': pixels('train', 0, 3), 'label': 0}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  for name in ('colour_patches', 'many_bands'):
+    tfds.builder(name, data_dir=folder).download_and_prepare(file_format='array_record')
+  return str(folder)
+
+
+def open_patches(data_dir, **options):
+  return open_source('tfds', tfds_name='colour_patches', path=data_dir, **options)
+
+
+def as_set(images):
+  return {image.tobytes() for image in images}
+
+
+def test_colour_pictures_are_read_back_and_packed_without_tensorflow(data_dir, tmp_path):
+  packed = open_packed(open_patches(data_dir, val_fraction=0.2), tmp_path)
+  assert (packed.classes, packed.channels, packed.image_shape) == (('moss', 'sand'), ('R', 'G', 'B'), (9, 12, 3))
+  assert {split: len(packed.splits[split]) for split in packed.splits} == {'train': 24, 'val': 6, 'test': 8}
+  assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 3) for index in range(8))
+  both = [*packed.splits['train'].images, *packed.splits['val'].images]
+  assert as_set(both) == as_set(pixels('train', index, 3) for index in range(30))
+  by_pixels = {pixels('train', index, 3).tobytes(): index % 2 for index in range(30)}
+  found = packed.splits['train']
+  assert [by_pixels[image.tobytes()] for image in found.images] == found.labels.tolist()
+  assert len(set(packed.splits['train'].identities) | set(packed.splits['val'].identities)) == 30
+  assert 'tensorflow' not in sys.modules
+
+
+def test_thirteen_bands_keep_their_type_under_other_keys(data_dir, tmp_path):
+  packed = open_packed(open_source('tfds', tfds_name='many_bands', path=data_dir, image_key='sentinel2',
+                                   label_key='kind'), tmp_path)
+  assert packed.splits['test'].images.dtype == np.uint16
+  assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 13) for index in range(8))
+  assert packed.channels == tuple(f'c{band}' for band in range(13))
+
+
+def test_slices_and_names_of_splits(data_dir):
+  source = open_patches(data_dir, train_split='train[:80%]', val_split='train[80%:]', test_split='train[:3]')
+  assert [source.length(split) for split in ('train', 'val', 'test')] == [24, 6, 3]
+  whole = open_patches(data_dir, val_split='test')
+  assert [source.identity('train', index) for index in range(24)] == [
+      whole.identity('train', index) for index in range(24)]
+
+
+def test_the_size_does_not_change_identities(data_dir):
+  own, small = open_patches(data_dir, val_split='test'), open_patches(data_dir, val_split='test', image_size=4)
+  assert small.read('train', 3)[0].shape == (4, 4, 3)
+  assert own.identity('train', 3) == small.identity('train', 3)
+
+
+@pytest.mark.parametrize(('options', 'parts'), [
+    ({'tfds_name': 'colour_patch'}, ("'colour_patch'", 'colour_patches')),
+    ({'tfds_name': ''}, ('data.tfds_name', )),
+    ({'image_key': 'picture'}, ("data.image_key='picture'", 'image, label, note')),
+    ({'label_key': 'note'}, ("data.label_key='note'", 'not a class label')),
+    ({'val_split': 'validation'}, ("data.val_split='validation'", 'train', 'test')),
+    ({'train_split': 'train[:x%]'}, ('data.train_split',)),
+    ({'train_split': 'train[:0]'}, ('data.train_split', 'empty')),
+    ({'channel_names': 'a,b'}, ('2 channel names', '3 channels')),
+])
+def test_mistakes_are_one_line(data_dir, options, parts):
+  with pytest.raises(UserError) as raised:
+    open_source('tfds', **{'tfds_name': 'colour_patches', 'path': data_dir, **options})
+  text = str(raised.value)
+  assert '\n' not in text
+  assert all(part in text for part in parts), text
+
+
+def test_a_set_that_tensorflow_must_prepare_names_the_extra(tmp_path):
+  if importlib.util.find_spec('tensorflow'):
+    pytest.skip('TensorFlow is here, so TFDS can prepare the set')
+  with pytest.raises(UserError, match=r"TensorFlow once.*'mils-jax\[tfds-prepare\]'"):
+    open_source('tfds', tfds_name='plain_arrays', path=str(tmp_path))
+
+
+def test_another_missing_module_is_not_taken_for_tensorflow(tmp_path, monkeypatch):
+  def needs(self, split):
+    raise ImportError('no such module', name='apache_beam.io')
+
+  monkeypatch.setattr(ColourPatches, '_generate_examples', needs)
+  with pytest.raises(UserError, match='the module apache_beam to prepare'):
+    open_patches(str(tmp_path))
+
+
+def test_a_failed_download_is_a_failed_run(tmp_path, monkeypatch):
+  def fails(self, split):
+    raise ConnectionError('the network\nis unreachable')
+
+  monkeypatch.setattr(ColourPatches, '_generate_examples', fails)
+  with pytest.raises(RunError, match='the network is unreachable'):
+    open_patches(str(tmp_path))
+
+
+def test_without_tfds_its_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
+  with pytest.raises(UserError, match='pip install tensorflow-datasets'):
+    open_patches('')

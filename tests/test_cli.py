@@ -1,0 +1,289 @@
+"""The program as its users meet it: the command line in, files, one line or a result out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mils_jax.cli import main, run_name
+
+ROOT = Path(__file__).parent.parent
+TINY = ['--config.data.num_train=90', '--config.data.num_val=21', '--config.data.num_test=41',
+        '--config.data.image_size=16', '--config.train.batch_size=20', '--config.train.epochs=2',
+        '--config.model.width=16', '--config.model.stages=2']
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.getbasetemp() / 'cache'))
+  monkeypatch.chdir(ROOT)
+
+
+def run(*words, config='task_b'):
+  return main(['main.py', '--config', f'configs/{config.replace(":", ".py:", 1) if ":" in config else config + ".py"}',
+               *map(str, words)])
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A finished run, trained through the command line in a process of its own."""
+  folder = tmp_path_factory.mktemp('runs') / 'a run'
+  done = subprocess.run([sys.executable, 'main.py', '--config=configs/task_b.py', f'--workdir={folder}', *TINY],
+                        cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  return folder, done
+
+
+def test_a_run_ends_with_a_result_that_a_person_can_read(finished):
+  folder, done = finished
+  results = json.loads((folder / 'results.json').read_text())
+  out = done.stdout
+  correct, count = results['test']['correct'], results['test']['count']
+  assert count == 41
+  assert f'test accuracy   {correct / count:.2%} ({correct} of 41; 95 % interval' in out
+  assert f'everything in   {folder}' in out
+  assert f"python main.py --mode cost --workdir '{folder}'" in out
+  assert 'epoch 2/2: training loss' in out
+  assert 'Traceback' not in done.stderr
+
+
+def test_a_run_folder_holds_what_was_seen(finished):
+  folder, _ = finished
+  metrics = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['epoch'] for line in metrics] == [1, 2]
+  assert [line['step'] for line in metrics] == [5, 10]
+  assert all(line['train_count'] == 90 and line['val_count'] == 21 for line in metrics)
+  results = json.loads((folder / 'results.json').read_text())
+  best = max(metrics, key=lambda line: line['val_correct'])
+  assert results['validation']['correct'] == best['val_correct']
+  with np.load(folder / 'predictions.npz') as predictions:
+    assert len(set(predictions['identity'])) == 41
+    assert (predictions['logits'].argmax(1) == predictions['label']).sum() == results['test']['correct']
+  assert json.loads((folder / 'config.json').read_text())['train']['batch_size'] == 20
+  assert json.loads((folder / 'run.json').read_text())['versions']['jax']
+  assert len((folder / 'timings.jsonl').read_text().splitlines()) == 2
+  assert list(folder.glob('events.out.tfevents.*'))
+
+
+def test_the_same_command_again_shows_the_result_and_trains_nothing(finished, capsys):
+  folder, _ = finished
+  before = (folder / 'metrics.jsonl').read_bytes()
+  assert run('--workdir', folder, *TINY) == 0
+  out = capsys.readouterr().out
+  assert 'is finished; this is its result' in out
+  assert 'test accuracy' in out
+  assert (folder / 'metrics.jsonl').read_bytes() == before
+
+
+def test_evaluating_a_run_folder_gives_its_result_again(finished, capsys):
+  folder, _ = finished
+  results = json.loads((folder / 'results.json').read_text())
+  assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder)]) == 0
+  correct = results['test']['correct']
+  assert f'({correct} of 41;' in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(tmp_path, monkeypatch):
+  from mils_jax.training import loop
+  whole = loop._train_epoch
+  calls = []
+
+  def stop_in_the_second_epoch(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    return whole(*arguments)
+
+  monkeypatch.setattr(loop, '_train_epoch', stop_in_the_second_epoch)
+  assert run('--workdir', tmp_path / 'stopped', *TINY) == 130
+  monkeypatch.setattr(loop, '_train_epoch', whole)
+  assert run('--workdir', tmp_path / 'stopped', *TINY) == 0
+  assert run('--workdir', tmp_path / 'whole', *TINY) == 0
+  for name in ('metrics.jsonl', 'results.json'):
+    assert (tmp_path / 'stopped' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+  with np.load(tmp_path / 'whole' / 'predictions.npz') as a, np.load(tmp_path / 'stopped' / 'predictions.npz') as b:
+    np.testing.assert_array_equal(a['logits'], b['logits'])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
+  words = ['--workdir', tmp_path / 'run', *TINY, '--config.optimizer.learning_rate=1e30']
+  assert run(*words) == 1
+  error = capsys.readouterr().err.strip()
+  assert error.startswith('failed: the loss or its gradient was not finite at step ')
+  assert '\n' not in error
+  assert not (tmp_path / 'run' / 'results.json').exists()
+
+
+def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
+  assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.use=RB', '--config.train.epochs=1') == 0
+  results = json.loads((tmp_path / 'run' / 'results.json').read_text())
+  assert results['channels'] == ['R', 'B']
+  assert results['slots'] == ['R', 'G', 'B']
+  assert 'channels R, B (absent: G)' in capsys.readouterr().out
+
+
+def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path, capsys):
+  words = ['--mode=cost', '--workdir', tmp_path / 'run', '--config.data.path=/nowhere', '--config.data.image_size=32',
+           '--config.model.width=8']
+  assert run(*words, config='task_b:mini_imagenet') == 0
+  cost = json.loads((tmp_path / 'run' / 'cost.json').read_text())
+  assert cost['image_shape'] == [32, 32, 3]
+  macs = sum(cost['formulations'][0]['macs'].values())
+  out = capsys.readouterr().out
+  assert f'MACs {macs:,}'.replace(',', ' ') in out
+  assert 'XLA, training step' in out
+  assert cost['formulations'][0]['training']['flops'] > cost['formulations'][0]['inference']['flops'] > 2 * macs
+
+
+def test_inspecting_shows_the_set_and_leaves_a_folder_that_can_be_trained_in(tmp_path, capsys):
+  assert run('--mode=inspect', '--workdir', tmp_path / 'run', *TINY) == 0
+  out = capsys.readouterr().out
+  assert 'train 90, val 21, test 41 pictures of 16 x 16, 3 channels of uint8' in out
+  assert 'warning: ' in out  # under ten pictures of a class
+  assert len(list((tmp_path / 'run' / 'inspection' / 'sheets').glob('*.png'))) == 20
+  assert run('--workdir', tmp_path / 'run', *TINY) == 0
+
+
+WRONG = {
+    'field': (['--config.train.epoch=3'], "unknown config field 'train.epoch'. Did you mean 'train.epochs'?"),
+    'section': (['--config.training.epochs=3'], "unknown config field 'training'"),
+    'field of a value': (['--config.train.epochs.x=3'], "unknown config field 'train.epochs.x'"),
+    'number': (['--config.train.epochs=many'], 'train.epochs=many'),
+    'flag': (['--workdri=x'], "Unknown command line flag 'workdri'"),
+    'word': (['task_b'], "'task_b' is no flag"),
+    'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, cost"),
+    'channel': (['--config.channels.use=RX'], "unknown channel 'X'. Valid: R, G, B"),
+    'channel twice': (['--config.channels.use=R,R'], "channel 'R' is given twice"),
+    'slot twice': (['--config.channels.slots=R,R'], "channels.slots='R,R'"),
+    'no common channel': (['--config.channels.slots=nir'], 'none fits'),
+    'channel without slot': (['--config.channels.slots=R,G', '--config.channels.use=B'], "'B' is no slot"),
+    'model': (['--config.model.name=resnet'], "unknown model 'resnet'. Did you mean 'resnet34'? Valid: dynamic"),
+    'field of another model': (['--config.model.name=resnet34'], "unknown field of resnet34 'model."),
+    'stages': (['--config.model.stages=7'], 'stages=7'),
+    'strides': (['--config.model.strides=one,two'], "such as --config.model.strides='(2, 2, 2, 2)'"),
+    'source': (['--config.data.source=cifar'], "unknown source 'cifar'"),
+    'normalization': (['--config.data.normalization=zscore'], "unknown data.normalization 'zscore'"),
+    'optimizer': (['--config.optimizer.name=adam'], "unknown optimizer.name 'adam'"),
+    'precision': (['--config.train.precision=half'], "unknown train.precision 'half'"),
+    'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
+    'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
+    'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0: must be at least 1'),
+    'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
+    'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
+    'gather': (['--config.runtime.gather=disk'], 'Valid: auto, resident, streamed'),
+}
+
+
+@pytest.mark.parametrize('case', WRONG)
+def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(case, tmp_path, capsys):
+  words, message = WRONG[case]
+  assert run('--workdir', tmp_path / 'run', *TINY, *words) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.startswith('error: ')
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (['--config', 'configs/task_c.py'], "config file 'configs/task_c.py' does not exist. Here are: configs/base.py"),
+    (['--config', 'configs/task_a.py:imagenet'], "unknown variant 'imagenet'. Did you mean 'mini_imagenet'?"),
+    (['--config.train.epochs=3'], '--config.FIELD needs --config FILE beside it'),
+    ([], 'no --config given'),
+    (['--mode=evaluate', '--workdir=/nowhere'], '/nowhere is no run folder'),
+])
+def test_a_missing_or_wrong_config_is_one_line(words, message, capsys):
+  assert main(['main.py', *words]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+
+
+def test_a_run_folder_of_another_config_is_refused_and_the_keys_are_named(finished, capsys):
+  folder, _ = finished
+  before = sorted(path.name for path in folder.iterdir())
+  assert run('--workdir', folder, *TINY, '--config.train.seed=5', '--config.runtime.devices=1') == 2
+  error = capsys.readouterr().err
+  assert 'train.seed is 0 there, 5 here' in error
+  assert 'devices' not in error
+  assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_folder_of_other_things_is_no_run_folder(tmp_path, capsys):
+  (tmp_path / 'thesis.tex').touch()
+  assert run('--workdir', tmp_path, *TINY) == 2
+  assert 'exists and is no run folder' in capsys.readouterr().err
+
+
+def test_evaluating_before_the_first_checkpoint_is_a_mistake(finished, tmp_path, capsys):
+  (tmp_path / 'config.json').write_text((finished[0] / 'config.json').read_text())
+  assert main(['main.py', '--mode=evaluate', f'--workdir={tmp_path}']) == 2
+  assert 'has no checkpoint yet' in capsys.readouterr().err
+
+
+def test_help_names_every_flag_and_mode(capsys):
+  assert main(['main.py', '--help']) == 0
+  out = capsys.readouterr().out
+  assert all(word in out for word in ('--config', '--workdir', '--mode', 'train', 'evaluate', 'cost', 'inspect'))
+
+
+def test_run_folders_are_named_by_config_and_settings():
+  assert run_name('task_a', 'configs/task_a.py', {}) == 'task_a'
+  overrides = {'channels.use': 'RG', 'data.path': '/x', 'train.seed': 2, 'runtime.devices': 1}
+  assert run_name('task_a', 'task_a.py:mini_imagenet', overrides) == 'task_a-mini_imagenet-channels.use=RG-seed=2'
+  names = {run_name('task_a', 'c.py', {'channels.use': use}) for use in ('R G', 'R/G', 'x' * 200, 'x' * 201)}
+  assert len(names) == 4
+  assert all(len(name) <= 100 and '/' not in name and ' ' not in name for name in names)
+
+
+def write_pictures(root, splits=('train', 'val', 'test'), classes=2, per_class=6):
+  rng = np.random.default_rng(0)
+  for split in splits:
+    lines = []
+    for label in range(classes):
+      for number in range(per_class):
+        name = f'images/{split}{label}{number}.png'
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 24, 3), np.uint8)).save(root / name)
+        lines.append(f'{name} {label}\n')
+    (root / f'{split}.txt').write_text(''.join(lines))
+
+
+FOLDER = ['--config.data.source=folder', '--config.train.batch_size=4', '--config.train.epochs=1']
+
+
+def test_pictures_in_a_folder_are_trained_on(tmp_path, capsys):
+  write_pictures(tmp_path / 'pictures')
+  assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "pictures"}') == 0
+  assert '12 train, 12 val, 12 test pictures of 16x16' in capsys.readouterr().out
+
+
+def damage_list(root, line):
+  with (root / 'train.txt').open('a') as file:
+    file.write(line)
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (lambda root: (root / 'train.txt').unlink(), 'train'),
+    (lambda root: damage_list(root, 'images/train00.png\n'), 'train.txt'),
+    (lambda root: damage_list(root, 'images/train00.png 7x\n'), '7x'),
+    (lambda root: damage_list(root, 'images/absent.png 1\n'), 'images/absent.png'),
+    (lambda root: (root / 'images/val01.png').write_bytes(b'no picture'), 'val01.png'),
+    (lambda root: (root / 'test.txt').write_text(''), 'test.txt'),
+], ids=['no list', 'no label', 'bad label', 'absent file', 'damaged picture', 'empty split'])
+def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, message, tmp_path, capsys):
+  root = tmp_path / 'pictures'
+  write_pictures(root)
+  damage(root)
+  assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={root}',
+             f'--config.runtime.cache={tmp_path / "cache"}') == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+  packed = tmp_path / 'cache' / 'packed'
+  assert not packed.exists() or not list(packed.glob('*/*.npy'))

@@ -1,0 +1,50 @@
+"""What the README says can be pasted, works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mils_jax.cli import MODES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+
+
+def test_the_network_of_ones_own_runs_as_written():
+  (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+  names = {}
+  exec(code, names)
+  assert names['logits'].shape == (8, 10)
+  kernels = names['variables']['params']['DynamicConv_0']['kernels']
+  assert kernels.shape == (4, 3, 3, 13, 32)
+
+
+def test_every_mode_is_named():
+  assert all(f'`{mode}`' in README for mode in MODES)
+
+
+def test_every_config_and_every_file_that_is_named_exists():
+  for name in set(re.findall(r'(?:configs|docs)/\w+\.\w+', README)):
+    assert (ROOT / name).exists(), name
+
+
+def test_the_map_names_every_folder():
+  for folder in (ROOT / 'mils_jax').iterdir():
+    if folder.is_dir() and folder.name != '__pycache__':
+      assert f'{folder.name}/' in README
+
+
+@pytest.mark.parametrize('field', re.findall(r'--config\.([\w.]+)=', README))
+def test_every_field_that_is_named_is_one(field):
+  from configs import resnet34, task_a, task_b
+  configs = [module.get_config().to_dict() for module in (task_a, task_b, resnet34)]
+
+  def has(config):
+    for part in field.split('.'):
+      if part not in config:
+        return False
+      config = config[part]
+    return True
+
+  assert any(has(config) for config in configs) or field == 'FIELD'
