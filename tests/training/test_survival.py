@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -59,6 +60,22 @@ def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache,
   assert found, done.stdout
   assert int(found[1]) >= step
   assert_same(tmp_path / 'run', whole)
+
+
+@pytest.mark.parametrize('damaged', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
+  """With the best checkpoint and the metrics of a later step already there."""
+  folder = shutil.copytree(whole, tmp_path / 'run')
+  assert latest_steps(folder) == [8, 16]  # every epoch's end is saved
+  (folder / 'results.json').unlink()
+  shutil.rmtree(folder / 'checkpoints' / 'latest' / '16')
+  if damaged:
+    (folder / 'checkpoints' / 'latest' / '16').mkdir()
+  done = run(folder, cache)
+  assert done.returncode == 0, done.stderr
+  assert ('the checkpoint of step 16 is damaged' in done.stdout) == damaged
+  assert 'going on from step 8: 1 epochs and 0 steps' in done.stdout
+  assert_same(folder, whole)
 
 
 @pytest.mark.slow
