@@ -1,6 +1,7 @@
 """The program as its users meet it: the command line in, files, one line or a result out."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,33 +88,11 @@ def test_evaluating_a_run_folder_gives_its_result_again(finished, capsys):
   assert f'({correct} of 41;' in capsys.readouterr().out
 
 
-def test_a_stopped_run_goes_on_and_ends_as_if_never_stopped(tmp_path, monkeypatch):
-  from mils_jax.training import loop
-  whole = loop._train_epoch
-  calls = []
-
-  def stop_in_the_second_epoch(*arguments):
-    calls.append(arguments)
-    if len(calls) == 2:
-      raise KeyboardInterrupt
-    return whole(*arguments)
-
-  monkeypatch.setattr(loop, '_train_epoch', stop_in_the_second_epoch)
-  assert run('--workdir', tmp_path / 'stopped', *TINY) == 130
-  monkeypatch.setattr(loop, '_train_epoch', whole)
-  assert run('--workdir', tmp_path / 'stopped', *TINY) == 0
-  assert run('--workdir', tmp_path / 'whole', *TINY) == 0
-  for name in ('metrics.jsonl', 'results.json'):
-    assert (tmp_path / 'stopped' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
-  with np.load(tmp_path / 'whole' / 'predictions.npz') as a, np.load(tmp_path / 'stopped' / 'predictions.npz') as b:
-    np.testing.assert_array_equal(a['logits'], b['logits'])
-
-
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
   words = ['--workdir', tmp_path / 'run', *TINY, '--config.optimizer.learning_rate=1e30']
   assert run(*words) == 1
   error = capsys.readouterr().err.strip()
-  assert error.startswith('failed: the loss or its gradient was not finite at step ')
+  assert re.match('failed: the (loss|gradient|parameter) was not finite in step ', error)
   assert '\n' not in error
   assert not (tmp_path / 'run' / 'results.json').exists()
 
