@@ -62,7 +62,7 @@ def base_config(name: str) -> ConfigDict:
   config.optimizer.stepped_per_epoch = False  # hold the learning rate during an epoch
 
   config.train = ConfigDict()
-  config.train.epochs = 4
+  config.train.epochs = 6
   config.train.batch_size = 64  # of all devices together
   config.train.seed = 0
   config.train.label_smoothing = 0.1

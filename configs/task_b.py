@@ -18,6 +18,7 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
   config.model.dropout = 0.0  # rate before the classifier
   config.model.drop_block = 0.0  # rate of cleared squares after every stage
   config.model.drop_block_size = 5  # side of these squares, in places of the map
+  config.train.epochs = 12
   select_data(config, variant)
   if variant == 'mini_imagenet':
     config.train.batch_size = 512
