@@ -178,8 +178,7 @@ def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, di
                                          (*plan.data.image_shape[:2], len(plan.placement.source)), plan.seed))
   step = devices.parallel(
       make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
-                      label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch,
-                      skip_not_finite=False),
+                      label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
       replicated=1, shared=1, donate=(0,))
   sources = {name: gather(split, devices).batches(order, 0, 10**6) for name, gather in GATHERS.items()}
   batch = next(sources['streamed'])
