@@ -50,7 +50,7 @@ def base_config(name: str) -> ConfigDict:
   config.augment.brightness = 0.0  # largest relative change of each channel's brightness
   config.augment.contrast = 0.0  # and contrast
   config.augment.mixup_alpha = 0.0  # of MixUp's Beta distribution; 0: no MixUp
-  config.augment.cutmix_alpha = 0.0  # of CutMix's; only one of the two
+  config.augment.cutmix_alpha = 0.0  # of CutMix's; with both, each picture gets either
 
   config.optimizer = ConfigDict()
   config.optimizer.name = 'sgd'  # sgd or adamw

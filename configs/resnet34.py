@@ -12,7 +12,7 @@ from configs.base import base_config, select_data
 def get_config(variant: str = 'shapes') -> ConfigDict:
   config = base_config('resnet34')
   config.model.name = 'resnet34'
-  config.train.epochs = 12
+  config.train.epochs = 8
   select_data(config, variant)
   if variant == 'mini_imagenet':
     config.train.batch_size = 1024

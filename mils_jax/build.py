@@ -1,6 +1,7 @@
 """From a configuration to objects: the one place where a config is read, checked and turned into what it names."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 
@@ -11,15 +12,17 @@ from ml_collections import ConfigDict
 
 from mils_jax.channels import ChannelContract, Placement, choose, split_names
 from mils_jax.data.augment import Augmentation
-from mils_jax.data.batches import GATHERS
+from mils_jax.data.batches import GATHERS, steps_per_epoch
 from mils_jax.data.packing import PackedSet, open_packed
 from mils_jax.data.sources import open_source
+from mils_jax.data.sources.names import unnamed
 from mils_jax.devices import AXIS, Devices
 from mils_jax.errors import UserError, unknown
 from mils_jax.models import MODELS
+from mils_jax.progress import say
 from mils_jax.training.cadence import Cadence
 from mils_jax.training.loop import TrainingPlan
-from mils_jax.training.optimizer import cosine_schedule, create_optimizer
+from mils_jax.training.optimizer import OPTIMIZERS, cosine_schedule, create_optimizer
 from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
 
@@ -42,7 +45,15 @@ def cache_folder(config: ConfigDict) -> Path:
 def open_data(config: ConfigDict, allow_not_finite: bool = False) -> PackedSet:
   """The configured set, packed now where it was not yet; refused if values are not finite, unless allowed."""
   options = {key: value for key, value in config.data.items() if key not in ('source', 'normalization')}
-  return open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed', allow_not_finite)
+  data = open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed', allow_not_finite)
+  slots = split_names(config.channels.slots)
+  if slots and data.channels == unnamed(len(data.channels)):
+    if len(data.channels) > len(slots):
+      raise UserError(f'the data has {len(data.channels)} channels without names, the model only the slots '
+                      f'{", ".join(slots)}: name the channels by data.channel_names')
+    data = dataclasses.replace(data, channels=slots[:len(data.channels)])
+    say(f'the channels have no names and fill the first slots: {", ".join(data.channels)}')
+  return data
 
 
 def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
@@ -80,11 +91,9 @@ def channel_contract(config: ConfigDict, data: PackedSet) -> ChannelContract:
     if not set(slots) <= IMAGENET_MEAN.keys():
       raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(slots)}. Valid: data, imagenet')
     means, deviations = IMAGENET_MEAN, IMAGENET_STD
-  elif config.data.normalization == 'data':
+  else:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
     deviations = dict(zip(data.channels, map(float, data.std), strict=True))
-  else:
-    raise unknown('data.normalization', config.data.normalization, NORMALIZATIONS)
   units = dict(zip(data.channels, data.units, strict=True))
   return ChannelContract(slots, tuple(units.get(slot, '') for slot in slots),
                          tuple(means.get(slot, 0.0) for slot in slots),
@@ -111,8 +120,6 @@ def build_model(config: ConfigDict, slots: int, classes: int, image_size: tuple[
   """
   fields = dict(config.model)
   name = fields.pop('name')
-  if name not in MODELS:
-    raise unknown('model', name, MODELS)
   own = [field.name for field in dataclasses.fields(MODELS[name]) if field.name not in SET_BY_PROGRAM]
   for field, value in fields.items():
     if field not in own:
@@ -158,9 +165,19 @@ def check_values(config: ConfigDict) -> None:
     raise UserError(f'train.label_smoothing={config.train.label_smoothing}: must be at least 0 and below 1')
   if config.train.seed < 0:
     raise UserError(f'train.seed={config.train.seed}: must be at least 0')
-  for name in ('learning_rate', 'momentum', 'weight_decay'):
-    if config.optimizer[name] < 0:
-      raise UserError(f'optimizer.{name}={config.optimizer[name]}: must be at least 0')
+  for name in ('learning_rate', 'weight_decay'):
+    if not 0 <= config.optimizer[name] < math.inf:
+      raise UserError(f'optimizer.{name}={config.optimizer[name]}: must be at least 0 and finite')
+  if not 0 <= config.optimizer.momentum < 1:
+    raise UserError(f'optimizer.momentum={config.optimizer.momentum}: must be at least 0 and below 1')
+  if config.optimizer.name not in OPTIMIZERS:
+    raise unknown('optimizer.name', config.optimizer.name, OPTIMIZERS)
+  if config.model.name not in MODELS:
+    raise unknown('model', config.model.name, MODELS)
+  if config.data.normalization not in NORMALIZATIONS:
+    raise unknown('data.normalization', config.data.normalization, NORMALIZATIONS)
+  compute_dtype(config)
+  not_finite_limit(config)
   if config.runtime.gather not in GATHERS:
     raise unknown('runtime.gather', config.runtime.gather, GATHERS)
 
@@ -186,20 +203,29 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
   check_values(config)
   devices = build_devices(config)
   augmentation = Augmentation(**config.augment)
+  if (augmentation.mixup_alpha or augmentation.cutmix_alpha) and config.train.batch_size // devices.count % 2:
+    raise UserError(f'train.batch_size={config.train.batch_size}: each device needs an even share, because MixUp and '
+                    'CutMix mix pairs of pictures')
+  if config.train.init_from:
+    RunFolder(Path(config.train.init_from)).read_config()
   data = open_data(config)
+  height, width, _ = data.image_shape
+  if augmentation.quarter_turns and height != width:
+    raise UserError(f'augment.quarter_turns: pictures are {height} x {width}; expected squares')
   check_labels(config, data)
   channels = channel_contract(config, data)
   model = build_model(config, len(channels.slots), len(data.classes), data.image_shape[:2])
-  steps_per_epoch = -(-len(data.splits['train'].labels) // config.train.batch_size)
+  steps = steps_per_epoch(len(data.splits['train']), config.train.batch_size)
   optimizer = config.optimizer
-  schedule = cosine_schedule(optimizer.learning_rate, config.train.epochs, optimizer.warmup_epochs, steps_per_epoch,
+  schedule = cosine_schedule(optimizer.learning_rate, config.train.epochs, optimizer.warmup_epochs, steps,
                              optimizer.stepped_per_epoch)
   return TrainingPlan(
       folder=folder, data=data, devices=devices, model=model,
       optimizer=create_optimizer(optimizer.name, schedule, optimizer.momentum, optimizer.weight_decay,
                                  optimizer.decay_all),
       schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
-      contract=Contract(channels, data.classes, data.image_shape[:2]), gather_mode=config.runtime.gather,
-      epochs=config.train.epochs, batch_size=config.train.batch_size, seed=config.train.seed,
+      contract=Contract(channels, data.classes, data.image_shape[:2], data.fingerprint),
+      gather_mode=config.runtime.gather, epochs=config.train.epochs, batch_size=config.train.batch_size,
+      seed=config.train.seed,
       label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint),
       not_finite_limit=not_finite_limit(config), init_from=config.train.init_from)

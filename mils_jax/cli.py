@@ -61,7 +61,7 @@ def cost_mode(command: Command) -> None:
   cost = measure_cost(command.config)
   command.folder.claim(command.config.to_dict())
   path = command.folder.path / 'cost.json'
-  write_json(path, dataclasses.asdict(cost))
+  write_json(path, cost.to_json())
   _say_all([*cost_lines(cost), '', f'saved as {path}'])
 
 
@@ -95,14 +95,17 @@ def main(argv: list[str]) -> int:
     print(f'{stopped}. The same command goes on from the last checkpoint: python {shlex.join(argv)}', file=sys.stderr)
     return stopped.exit_code
   except KeyboardInterrupt:
-    print('interrupted: the same command goes on from the last checkpoint', file=sys.stderr)
+    print('interrupted', file=sys.stderr)
     return 130
+  except OSError as error:  # a full or read-only disk, wherever it was met
+    print(f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'), file=sys.stderr)
+    return 1
   return 0
 
 
 def parse(argv: list[str]) -> Command:
   """Reads the flags; raises UserError for each way in which they can be wrong."""
-  words = [re.sub('^-(?=[^-])', '--', word) for word in argv]
+  words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
   mode, workdir, path = _plain_flags(words)
   if mode not in MODES:
     raise unknown('mode', mode, MODES)
@@ -120,7 +123,7 @@ def run_name(name: str, path: str, overrides: dict) -> str:
   """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
   variant = path.partition(':')[2]
   fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
-            if not key.startswith((*(f'{part}.' for part in RUNTIME), 'data.path'))]
+            if not key.startswith(tuple(f'{part}.' for part in RUNTIME))]
   text = '-'.join(part for part in (name, variant, *fields) if part)
   readable = re.sub(r'[^\w.=,+-]', '_', text)
   if readable == text and len(text) <= 100:
@@ -135,10 +138,13 @@ def _plain_flags(words: list[str]) -> tuple[str, str, str]:
     flags.DEFINE_string(name, default, '', flag_values=values)
   plain, skip = [words[0]], False
   for word in words[1:]:
-    if skip or word.startswith('--config.'):
-      skip = not skip and '=' not in word  # '--config.key value' takes the next word too
-      continue
-    plain.append(word)
+    if re.match('--(no)?config[.]', word):
+      skip = '=' not in word  # '--config.key value' takes the next word too
+    elif skip and not word.startswith('--'):
+      skip = False
+    else:
+      plain.append(word)
+      skip = False
   try:
     rest = values(plain)
   except flags.Error as error:
@@ -155,7 +161,7 @@ def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
   """The configuration with the command line's changes, and these changes by field."""
   file = path.partition(':')[0]
   if not Path(file).is_file():
-    near = sorted(str(found) for found in Path('configs').glob('*.py')) if Path('configs').is_dir() else []
+    near = sorted(str(found) for found in Path('configs').glob('*.py') if 'def get_config' in found.read_text())
     raise UserError(f"config file '{file}' does not exist. Here are: {', '.join(near) or 'none in configs/'}")
   _check_fields(words, _parse_config([words[0], f'--config={path}'])[0])
   return _parse_config(words)
@@ -168,10 +174,13 @@ def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
     flags.DEFINE_string(name, '', '', flag_values=values)
   try:
     values(words)
-  except flags.Error as error:
-    raise UserError(str(error).splitlines()[0]) from error
-  except TypeError as error:  # get_config takes no variant
-    raise UserError(f'the configuration takes no variant: {str(error).splitlines()[-1]}') from error
+  except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, flags.Error) and 'Error whilst parsing config file' not in lines[0]:
+      raise UserError(lines[0]) from error
+    reason = lines[-1]  # of a traceback, where get_config failed
+    raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
+                    'get_config(variant) where a variant follows the colon') from error
   return values.config, dict(values['config'].override_values)
 
 

@@ -148,6 +148,11 @@ WRONG = {
     'normalization': (['--config.data.normalization=zscore'], "unknown data.normalization 'zscore'"),
     'optimizer': (['--config.optimizer.name=adam'], "unknown optimizer.name 'adam'"),
     'precision': (['--config.train.precision=half'], "unknown train.precision 'half'"),
+    'momentum': (['--config.optimizer.momentum=1.0'], 'optimizer.momentum=1.0: must be at least 0 and below 1'),
+    'rate': (['--config.optimizer.learning_rate=nan'], 'optimizer.learning_rate=nan'),
+    'pairs': (['--config.augment.mixup_alpha=0.2', '--config.runtime.devices=4'], 'needs an even share'),
+    'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'], 'block_size=0'),
+    'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
     'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0: must be at least 1'),
@@ -169,7 +174,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(case, tmp_pat
 
 
 @pytest.mark.parametrize(('words', 'message'), [
-    (['--config', 'configs/task_c.py'], "config file 'configs/task_c.py' does not exist. Here are: configs/base.py"),
+    (['--config', 'configs/task_c.py'], "config file 'configs/task_c.py' does not exist. Here are: configs/"),
     (['--config', 'configs/task_a.py:imagenet'], "unknown variant 'imagenet'. Did you mean 'mini_imagenet'?"),
     (['--config.train.epochs=3'], '--config.FIELD needs --config FILE beside it'),
     ([], 'no --config given'),
@@ -204,6 +209,31 @@ def test_evaluating_before_the_first_checkpoint_is_a_mistake(finished, tmp_path,
   assert 'has no checkpoint yet' in capsys.readouterr().err
 
 
+def test_a_switch_takes_no_word_after_it(tmp_path, capsys):
+  for word in ('--config.optimizer.decay_all', '--noconfig.optimizer.decay_all', '--config.optimizer.decay_all=true'):
+    assert run('--workdir', tmp_path / 'run', *TINY, word, '--mode', 'training') == 2
+    assert "unknown mode 'training'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('def get_config(:', 'invalid syntax'),
+    ('get_config = 1', 'not callable'),
+    ('import nothing_of_that_name', 'nothing_of_that_name'),
+    ('def get_config(): return {}', ''),
+])
+def test_a_file_that_is_no_config_is_one_line(text, message, tmp_path, capsys):
+  (tmp_path / 'config.py').write_text(text)
+  assert main(['main.py', '--config', f'{tmp_path / "config.py"}:variant']) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+
+
+def test_another_configuration_than_the_runs_is_not_evaluated(finished, capsys):
+  assert run('--mode=evaluate', '--workdir', finished[0], *TINY, '--config.channels.use=R') == 2
+  assert "channels.use is '' there, 'R' here" in capsys.readouterr().err
+
+
 def test_help_names_every_flag_and_mode(capsys):
   assert main(['main.py', '--help']) == 0
   out = capsys.readouterr().out
@@ -212,10 +242,11 @@ def test_help_names_every_flag_and_mode(capsys):
 
 def test_run_folders_are_named_by_config_and_settings():
   assert run_name('task_a', 'configs/task_a.py', {}) == 'task_a'
-  overrides = {'channels.use': 'RG', 'data.path': '/x', 'train.seed': 2, 'runtime.devices': 1}
+  overrides = {'channels.use': 'RG', 'train.seed': 2, 'runtime.devices': 1}
   assert run_name('task_a', 'task_a.py:mini_imagenet', overrides) == 'task_a-mini_imagenet-channels.use=RG-seed=2'
   names = {run_name('task_a', 'c.py', {'channels.use': use}) for use in ('R G', 'R/G', 'x' * 200, 'x' * 201)}
-  assert len(names) == 4
+  names |= {run_name('task_a', 'c.py', {'data.path': path}) for path in ('/a.npz', '/b.npz')}
+  assert len(names) == 6
   assert all(len(name) <= 100 and '/' not in name and ' ' not in name for name in names)
 
 
@@ -239,6 +270,41 @@ def test_pictures_in_a_folder_are_trained_on(tmp_path, capsys):
   write_pictures(tmp_path / 'pictures')
   assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "pictures"}') == 0
   assert '12 train, 12 val, 12 test pictures of 16x16' in capsys.readouterr().out
+
+
+def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  arrays = {f'{split}_{what}': values for split in ('train', 'val', 'test') for what, values in (
+      ('images', rng.integers(0, 255, (8, 8, 8, 2), np.uint8)), ('labels', np.arange(8) % 2))}
+  np.savez(tmp_path / 'two.npz', **arrays)
+  words = ['--config.data.source=arrays', f'--config.data.path={tmp_path / "two.npz"}', '--config.train.batch_size=4',
+           '--config.train.epochs=1', '--config.channels.slots=R,G,B']
+  assert run('--workdir', tmp_path / 'run', *TINY, *words) == 0
+  out = capsys.readouterr().out
+  assert 'the channels have no names and fill the first slots: R, G' in out
+  assert 'channels R, G (absent: B)' in out
+
+
+def test_data_that_changed_under_a_stopped_run_is_refused(tmp_path, capsys):
+  write_pictures(tmp_path / 'pictures')
+  words = ['--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "pictures"}']
+  assert run(*words) == 0
+  (tmp_path / 'run' / 'results.json').unlink()  # as if stopped before its test
+  (tmp_path / 'pictures' / 'images' / 'train00.png').write_bytes(
+      (tmp_path / 'pictures' / 'images' / 'train11.png').read_bytes())
+  assert run(*words) == 2
+  assert 'was trained on other data than there is now' in capsys.readouterr().err
+
+
+def test_labels_outside_the_classes_are_refused_in_every_split(tmp_path, capsys):
+  images = np.zeros((4, 8, 8, 3), np.uint8)
+  for bad in ('train', 'val', 'test'):
+    labels = {f'{split}_labels': np.array([0, 1, 2, 7 if split == bad else 1]) for split in ('train', 'val', 'test')}
+    np.savez(tmp_path / 'set.npz', classes=['a', 'b', 'c'], train_images=images, val_images=images, test_images=images,
+             **labels)
+    assert run('--workdir', tmp_path / 'run', *TINY, '--config.data.source=arrays',
+               f'--config.data.path={tmp_path / "set.npz"}') == 2
+    assert f'{bad}_labels[3] is 7' in capsys.readouterr().err
 
 
 def damage_list(root, line):

@@ -9,8 +9,10 @@ A batch is a dict of arrays laid out over this host's D devices, B being the hos
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -135,6 +137,15 @@ def _free_host_bytes() -> int:
   try:
     with open('/proc/meminfo', encoding='ascii') as lines:
       kibibytes = next(int(line.split()[1]) for line in lines if line.startswith('MemAvailable:'))
-    return kibibytes * 1024
+    return min(kibibytes * 1024, _free_container_bytes())
   except (OSError, StopIteration):
     return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+
+
+def _free_container_bytes() -> int:
+  """What a container's limit leaves (cgroup v2); without a limit, more than any machine has."""
+  try:
+    limit, used = (Path('/sys/fs/cgroup', name).read_text().strip() for name in ('memory.max', 'memory.current'))
+    return int(limit) - int(used)
+  except (OSError, ValueError):  # no such files, or the limit 'max'
+    return sys.maxsize

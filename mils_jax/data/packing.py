@@ -95,6 +95,7 @@ def _pack(source: Source, folder: Path, mark: str) -> None:
     if length < 1:
       raise UserError(f'the {split} split is empty; expected at least one picture '
                       '(data.val_fraction and data.test_fraction give the shares cut from training)')
+    source.labels(split)  # refuses labels outside the classes, before anything is written
   image = source.read('train', 0)[0]
   pieces = [piece for split in SPLITS for piece in _lay_out(folder / split, split, lengths[split], image)]
   results: dict[str, list[PieceResult]] = {split: [] for split in SPLITS}

@@ -22,6 +22,8 @@ class DropBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """(B, H, W, C) -> (B, H, W, C)."""
+    if self.block_size < 1:
+      raise ValueError(f'block_size={self.block_size}: must be positive')
     if not train or self.rate == 0.0:
       return x
     height, width = x.shape[1:3]

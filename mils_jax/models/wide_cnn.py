@@ -45,7 +45,7 @@ class WideCNN(nn.Module):
   Attributes:
     num_classes: number of logits.
     max_channels: input slots; pictures with fewer channels are padded with zeros.
-    stages: how many, 2 to 4 in the report's sense.
+    stages: how many, at least 2; the report means 2 to 4.
     width: output channels of every stage.
     strides: of each stage. The report suggests 1 in early stages against too early a loss of detail.
     kernel_sizes: of each stage.
@@ -74,10 +74,10 @@ class WideCNN(nn.Module):
     """Classifies pictures: arguments and result as in DynamicResNet12; training with dropout draws from 'dropout'.
 
     Raises:
-      ValueError: no stage, fewer strides or kernel sizes than stages, or a rate outside [0, 1).
+      ValueError: under two stages, fewer strides or kernel sizes than stages, or a rate outside [0, 1).
     """
-    if not 1 <= self.stages <= min(len(self.strides), len(self.kernel_sizes)):
-      raise ValueError(f'stages={self.stages}: must be positive, with as many strides and kernel sizes')
+    if not 2 <= self.stages <= min(len(self.strides), len(self.kernel_sizes)):
+      raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
     x = fill_slots(images, self.max_channels, present)

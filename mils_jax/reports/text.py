@@ -17,9 +17,7 @@ def result_lines(results: dict, folder: Path) -> list[str]:
   """A run's result, where everything lies and what to try next."""
   test = Accuracy(results['test']['correct'], results['test']['count'])
   validation = Accuracy(results['validation']['correct'], results['validation']['count'])
-  as_run = ''
-  if results['macs_as_run'] != results['macs']:
-    as_run = f' with all kernels in parallel; {grouped(results["macs_as_run"])} in the form run here'
+  parallel = ' with all kernels in parallel' if results['model'].startswith('dynamic') else ''
   size = 'x'.join(map(str, results['image_shape'][:2]))
   absent = [slot for slot in results['slots'] if slot not in results['channels']]
   channels = ', '.join(results['channels']) + (f' (absent: {", ".join(absent)})' if absent else '')
@@ -30,7 +28,7 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean over the classes of each one\'s accuracy)',
       f'  validation      {validation}, best of {results["epochs"]} epochs: epoch {results["best_epoch"]}',
       f'  parameters      {grouped(results["parameters"])}',
-      f'  MACs            {grouped(results["macs"])} per picture{as_run}',
+      f'  MACs            {grouped(results["macs"])} per picture{parallel}',
       f'  FLOPs           {grouped(results["flops"])} per picture (2 x MACs)',
       f'  everything in   {folder}',
       '',

@@ -12,7 +12,7 @@ from mils_jax import build
 from mils_jax.channels import split_names
 from mils_jax.data.augment import Augmentation
 from mils_jax.devices import AXIS
-from mils_jax.evaluation.cost import CompiledCost, compiled_cost, count_multiply_adds, count_parameters
+from mils_jax.evaluation.cost import CONVENTIONS, CompiledCost, compiled_cost, count_multiply_adds, count_parameters
 from mils_jax.progress import say
 from mils_jax.training.optimizer import cosine_schedule, create_optimizer
 from mils_jax.training.state import create_state
@@ -51,6 +51,12 @@ class Cost:
   image_shape: tuple[int, int, int]
   parameters: dict[str, int]
   formulations: list[FormulationCost]
+
+  def to_json(self) -> dict:
+    """All figures by block, their totals, and how they are counted."""
+    totals = {part.formulation or self.model: sum(part.macs.values()) for part in self.formulations}
+    return {**dataclasses.asdict(self), 'total_parameters': sum(self.parameters.values()), 'total_macs': totals,
+            'total_flops': {name: 2 * macs for name, macs in totals.items()}, 'conventions': CONVENTIONS}
 
 
 def measure_cost(config: ConfigDict) -> Cost:

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from mils_jax import build
-from mils_jax.data.batches import gather
+from mils_jax.data.batches import gather, steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.evaluation.predictions import Evaluator
 from mils_jax.progress import say
@@ -21,8 +21,9 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
     folder: of the run.
 
   Raises:
-    UserError: there is no checkpoint yet, or the data has other classes.
+    UserError: the folder is another run's, there is no checkpoint yet, or the data has other classes.
   """
+  folder.check(config.to_dict(), free=('data.path',))
   plan = build.build_plan(config, folder)
   like = create_state(plan.model, plan.optimizer,
                       (*plan.data.image_shape[:2], len(plan.contract.channels.slots)), plan.seed)
@@ -41,5 +42,5 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
   validation, test = (
       evaluator(variables, plan.data.splits[name], gather(plan.data.splits[name], plan.devices, plan.gather_mode), name)
       for name in ('val', 'test'))
-  steps_per_epoch = -(-len(plan.data.splits['train'].labels) // plan.batch_size)
-  return summarise(config, plan, step // steps_per_epoch, validation, test)
+  epoch = step // steps_per_epoch(len(plan.data.splits['train']), plan.batch_size)
+  return summarise(config, plan, epoch, validation, test)

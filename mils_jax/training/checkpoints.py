@@ -128,6 +128,10 @@ class Checkpoints:
     """What the best checkpoint's model expects and says."""
     return self._best_record().contract
 
+  def contract_of_latest(self, step: int) -> Contract:
+    """What the model of the checkpoint after `step` steps expects and says; that checkpoint was restored."""
+    return _restore(self._latest, step, {})[0].contract
+
   def _best_record(self) -> Record:
     try:
       return _restore(self._best, self.best_step, {})[0]
@@ -181,9 +185,9 @@ class Checkpoints:
     self._quiet.enter_context(quiet_failures())
     return self
 
-  def __exit__(self, *_: object) -> None:
-    with self._quiet:
-      self._close()
+  def __exit__(self, *error: object) -> None:
+    self._close()
+    self._quiet.__exit__(*error)
 
   def _close(self) -> None:
     try:

@@ -15,7 +15,7 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.data.packing import PackedSet
 from mils_jax.devices import AXIS, Devices
-from mils_jax.errors import RunError, Stopped
+from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import bar, say
 from mils_jax.training.cadence import Cadence
@@ -91,6 +91,7 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
 
   Raises:
     RunError: the loss or a gradient became infinite or no number, saving failed, or no checkpoint is whole.
+    UserError: the data changed since the last checkpoint.
     Stopped: a signal came; during training the step in hand was finished and saved.
   """
   training = plan.data.splits['train']
@@ -103,6 +104,9 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
       say(line)
     if restored is not None:
       state = restored
+      if checkpoints.contract_of_latest(int(state.step)) != plan.contract:
+        raise UserError(f'{plan.folder.path} was trained on other data than there is now (its pictures, classes or '
+                        'channels changed). Restore the data, or give another --workdir to train anew')
       epoch, position = divmod(int(state.step), order.steps_per_epoch)
       say(f'going on from step {int(state.step)}: {epoch} epochs and {position} steps')
     elif plan.init_from:

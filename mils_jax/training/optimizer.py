@@ -20,17 +20,17 @@ def cosine_schedule(learning_rate: float, epochs: int, warmup_epochs: float, ste
     epochs: of the whole run.
     warmup_epochs: of the warm-up, may be a fraction.
     steps_per_epoch: steps in an epoch.
-    stepped_per_epoch: hold the rate during an epoch (the report's recipe) rather than change it every step.
+    stepped_per_epoch: hold the cosine during an epoch (the report's recipe) rather than change it every step.
   """
   if not 0 <= warmup_epochs < epochs:
     raise UserError(f'optimizer.warmup_epochs={warmup_epochs}: must be at least 0 and below train.epochs={epochs}')
 
   def schedule(step: jax.Array) -> jax.Array:
     epoch = step / steps_per_epoch
-    if stepped_per_epoch:
-      epoch = jnp.floor(epoch)
-    progress = jnp.clip((epoch - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
+    held = jnp.floor(epoch) if stepped_per_epoch else epoch
+    progress = jnp.clip((held - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
     cosine = learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    # The warm-up changes every step even where the cosine is held: a held one would begin with an epoch at rate 0.
     return jnp.where(epoch < warmup_epochs, learning_rate * epoch / max(warmup_epochs, 1e-9), cosine)
 
   return schedule

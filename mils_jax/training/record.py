@@ -23,18 +23,22 @@ class Contract:
     channels: its input slots.
     classes: the names of its logits; a model may have more logits than named classes.
     image_size: height and width of the pictures that it was trained on.
+    data_fingerprint: of the packed set that it was trained on.
   """
 
   channels: ChannelContract
   classes: tuple[str, ...]
   image_size: tuple[int, int]
+  data_fingerprint: str
 
   def to_json(self) -> dict:
-    return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size)}
+    return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size),
+            'data_fingerprint': self.data_fingerprint}
 
   @classmethod
   def from_json(cls, values: dict) -> 'Contract':
-    return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']))
+    return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']),
+               values['data_fingerprint'])
 
 
 class DamagedError(Exception):

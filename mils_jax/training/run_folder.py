@@ -8,6 +8,9 @@
     timings.jsonl      seconds and pictures per second of each epoch
     run.json           command, versions, hardware
     lock               held by the process that trains here, with its name and number inside
+    cost.json          what --mode cost counted
+    inspection/        what --mode inspect found: sheets of sample pictures
+    lock               held while a process trains here
     events.out...      TensorBoard
 """
 
@@ -64,10 +67,16 @@ class RunFolder:
       file.flush()
       yield
 
-  def check(self, config: dict) -> None:
-    """Raises UserError where the folder belongs to another configuration, or holds something else."""
+  def check(self, config: dict, free: tuple[str, ...] = ()) -> None:
+    """Raises UserError where the folder belongs to another configuration, or holds something else.
+
+    Args:
+      config: the configuration.
+      free: keys that may differ, beside those that change no result.
+    """
     if self.config.exists():
-      differences = list(_differences(self.read_config(), json.loads(json.dumps(config))))  # tuples become lists
+      config = json.loads(json.dumps(config))  # tuples become lists
+      differences = list(_differences(self.read_config(), config, (*RUNTIME, *free)))
       if differences:
         raise UserError(f'{self.path} belongs to another configuration: {"; ".join(differences)}. '
                         'Give another --workdir, or the same settings')
@@ -124,14 +133,14 @@ def _read_json(path: Path) -> dict:
     raise RunError(f'{path} cannot be read: {error}. Delete the run folder, or restore the file') from error
 
 
-def _differences(old: dict, new: dict, prefix: str = '') -> Iterator[str]:
-  """'optimizer.learning_rate is 0.1 there, 0.2 here', for each key that differs outside RUNTIME."""
+def _differences(old: dict, new: dict, free: tuple[str, ...], prefix: str = '') -> Iterator[str]:
+  """'optimizer.learning_rate is 0.1 there, 0.2 here', for each key that differs and is not free to."""
   for key in sorted(old.keys() | new.keys()):
     name = f'{prefix}{key}'
     before, now = old.get(key), new.get(key)
-    if name in RUNTIME or before == now:
+    if name in free or before == now:
       continue
     if isinstance(before, dict) and isinstance(now, dict):
-      yield from _differences(before, now, name + '.')
+      yield from _differences(before, now, free, name + '.')
     else:
       yield f'{name} is {before!r} there, {now!r} here'

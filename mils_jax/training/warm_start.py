@@ -90,9 +90,11 @@ def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
             for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
 
-  before, after = shapes(model), shapes(model.clone(**{field: getattr(model, field) + 1}))
+  before = shapes(model)
+  # By two amounts: an axis that only depends on the field, such as a quarter of the channels, grows by others.
+  grown = {amount: shapes(model.clone(**{field: getattr(model, field) + amount})) for amount in (4, 8)}
   return {name: axis for name, shape in before.items() for axis, size in enumerate(shape)
-          if after[name][axis] == size + 1}
+          if all(after[name][axis] == size + amount for amount, after in grown.items())}
 
 
 def _tell(path: str, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:

@@ -114,7 +114,7 @@ def test_tiff_without_tifffile_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'tifffile', None)
   with pytest.raises(UserError) as raised:
     read_picture(str(tmp_path / 'a.tif'), 0, '')
-  one_line(raised, "pip install 'mils-jax[tiff]'")
+  one_line(raised, "pip install -e '.[tiff]'")
 
 
 def test_a_tiff_of_another_number_type_lists_the_valid_ones(tmp_path):

@@ -154,6 +154,11 @@ def test_drop_block_clears_whole_squares_and_keeps_the_mean_in_training_only():
   np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
 
 
+def test_a_block_without_size_is_refused():
+  with pytest.raises(ValueError, match='block_size=0'):
+    abstract(WideCNN(5, width=16, drop_block_size=0), 32, 32, 3)
+
+
 def test_dropout_acts_in_training_only():
   model = WideCNN(5, width=16, dropout=0.5)
   images = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))

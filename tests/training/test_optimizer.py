@@ -27,6 +27,13 @@ def test_warm_up_rises_from_zero_and_the_end_is_zero():
   assert rates[30] == pytest.approx(0, abs=1e-7)
 
 
+def test_a_held_schedule_warms_up_by_steps_and_never_trains_an_epoch_at_rate_zero():
+  schedule = cosine_schedule(0.4, epochs=4, warmup_epochs=0.5, steps_per_epoch=10, stepped_per_epoch=True)
+  rates = [float(schedule(jnp.asarray(step))) for step in range(40)]
+  np.testing.assert_allclose(rates[:6], [0, 0.08, 0.16, 0.24, 0.32, 0.4], rtol=1e-5)
+  assert all(rate == rates[epoch * 10 + 9] for epoch in (1, 2, 3) for rate in rates[epoch * 10 : epoch * 10 + 10])
+
+
 def test_warm_up_must_end_before_the_run():
   with pytest.raises(UserError, match=r'warmup_epochs=2.*train.epochs=2'):
     cosine_schedule(0.1, 2, 2, 5, False)

@@ -17,7 +17,7 @@ from mils_jax.training.warm_start import warm_start
 
 def contract(slots, classes):
   number = len(slots)
-  return Contract(ChannelContract(slots, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16))
+  return Contract(ChannelContract(slots, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data')
 
 
 def fresh(slots, classes, seed, model=None):

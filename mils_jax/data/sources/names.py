@@ -32,9 +32,19 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
     return tuple(given), ()
   if count == 3:
     return ('R', 'G', 'B'), ()
-  names = tuple(f'c{channel}' for channel in range(count))
+  names = unnamed(count)
   span = names[0] if count == 1 else f'{names[0]} to {names[-1]}'
   return names, (f'channels: nothing names them, so they are called {span} (data.channel_names names them)',)
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+  """What `count` channels are called that nothing names: c0, c1, ..."""
+  return tuple(f'c{channel}' for channel in range(count))
+
+
+def split_config_names(text: str) -> tuple[str, ...]:
+  """Names from a config's 'red,green,blue'; nothing from ''. (mils_jax.channels would bring JAX to every process.)"""
+  return tuple(part.strip() for part in text.split(',')) if text.strip() else ()
 
 
 def read_text(path: str | Path) -> str:
@@ -49,8 +59,3 @@ def read_channels_file(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """Names and units from a file with one channel a line: its name and, after white space, its unit."""
   lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
   return tuple(line[0] for line in lines), tuple(line[1].strip() if len(line) > 1 else '' for line in lines)
-
-
-def split_config_names(text: str) -> tuple[str, ...]:
-  """Names from a config's 'red,green,blue'; nothing from ''."""
-  return tuple(part.strip() for part in text.split(',')) if text.strip() else ()

@@ -45,7 +45,7 @@ def read_picture(path: str, size: int, channel_axis: str) -> np.ndarray:
   except FileNotFoundError as error:
     raise UserError(f'{path}: no such picture') from error
   except ImportError as error:
-    raise UserError(f"{path}: reading TIFF needs tifffile; pip install 'mils-jax[tiff]'") from error
+    raise UserError(f"{path}: reading TIFF needs tifffile; pip install -e '.[tiff]'") from error
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
     raise too_large(path, 'more pixels than Pillow opens') from error
   except UnidentifiedImageError as error:

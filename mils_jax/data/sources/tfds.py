@@ -36,6 +36,7 @@ class TfdsSource:
                label_key: str, splits: dict[str, str]):
     self.name, self.data_dir, self.image_size = name, data_dir, image_size
     self.image_key, self.label_key = image_key, label_key
+    self._latest: tuple[tuple[str, int] | None, Any] = (None, None)
     builder = self._builder
     features = builder.info.features
     for option, key in (('image_key', image_key), ('label_key', label_key)):
@@ -68,9 +69,8 @@ class TfdsSource:
     return labels
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    example = self._data[split][index]
-    image = pictures.channels_last(example[self.image_key], 'last', f'{self.name}, example {index} of {split}')
-    return pictures.resize_square(image, self.image_size), int(example[self.label_key])
+    image = pictures.resize_square(self._image(split, index), self.image_size)
+    return image, int(self._example(split, index)[self.label_key])
 
   def identity(self, split: str, index: int) -> str:
     return hashed_identity(split, self._image(split, index))
@@ -86,7 +86,15 @@ class TfdsSource:
 
   def _image(self, split: str, index: int) -> np.ndarray:
     where = f'{self.name}, example {index} of {split}'
-    return pictures.channels_last(self._data[split][index][self.image_key], 'last', where)
+    return pictures.channels_last(self._example(split, index)[self.image_key], 'last', where)
+
+  def _example(self, split: str, index: int) -> dict[str, Any]:
+    """Remembers the latest example: picture, label and identity are asked for one after the other."""
+    known, example = self._latest
+    if known != (split, index):
+      example = self._data[split][index]
+      self._latest = ((split, index), example)
+    return example
 
   def __getstate__(self) -> dict:
     return {key: value for key, value in self.__dict__.items() if key not in ('_builder', '_data')}
@@ -114,6 +122,9 @@ class TfdsSource:
       if not length:
         raise UserError(f"data.{split}_split='{own}': the split is empty")
       found[split] = own
+    if 'train' not in found:
+      raise UserError(f"data.train_split='': {self.name} has no split of that name. Valid: {', '.join(available)} and "
+                      f"slices such as {next(iter(available))}[:90%]")
     return found
 
 
@@ -145,7 +156,7 @@ def _prepare(builder: Any, name: str) -> None:
     module = _missing_module(error)
     if module == 'tensorflow':
       raise UserError(f'{name}: TFDS needs TensorFlow once to prepare this set (not to read it); '
-                      "pip install 'mils-jax[tfds-prepare]', or prepare it elsewhere and name that folder in "
+                      "pip install -e '.[tfds-prepare]', or prepare it elsewhere and name that folder in "
                       'data.path') from error
     raise UserError(f'{name}: TFDS needs the module {module} to prepare this set; install it, or prepare the set '
                     'elsewhere and name that folder in data.path') from error
