@@ -101,6 +101,7 @@ def select_data(config: ConfigDict, variant: str) -> None:
     config.data.image_size = 32
     config.channels.slots = 'R,G,B'
     config.model.num_classes = 10
+    config.optimizer.learning_rate = 0.1
     config.train.epochs = 30
     config.train.batch_size = 128
   else:

@@ -26,7 +26,7 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       f'{results["name"]}: {results["model"]}, {size} pictures, channels {channels}',
       f'  test accuracy   {test}',
       f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean over the classes of each one\'s accuracy)',
-      f'  validation      {validation}, best of {results["epochs"]} epochs: epoch {results["best_epoch"]}',
+      f'  validation      {validation}, epoch {results["best_epoch"]} of {results["epochs"]} was the best',
       f'  parameters      {grouped(results["parameters"])}',
       f'  MACs            {grouped(results["macs"])} per picture{parallel}',
       f'  FLOPs           {grouped(results["flops"])} per picture (2 x MACs)',
