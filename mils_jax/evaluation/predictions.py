@@ -92,6 +92,6 @@ class Evaluator:
         if len(parts) >= 2:  # two batches are under way at most; their results are read meanwhile
           parts[-2] = np.asarray(parts[-2])
         parts.append(self._logits(variables, batch))  # (devices, B / devices, classes)
-        advance(self._batch_size)
+        advance(min(self._batch_size, number - (len(parts) - 1) * self._batch_size))
     logits = np.concatenate([np.asarray(part).reshape(self._batch_size, -1) for part in parts])[:number]
     return Predictions(split.identities, np.asarray(split.labels), logits)
