@@ -35,15 +35,26 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --help      this text
 """
 
+FLAGS: dict[str, str | bool] = {}  # flags that only some modes take, with their defaults
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  """What the flags say: the configuration, the run folder and the words themselves."""
+  """What the flags say: the configuration, the run folder, the mode's own flags and the words themselves."""
 
   mode: str
   config: ConfigDict
   folder: RunFolder
+  flags: dict[str, str | bool]
   argv: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+  """What one word after --mode does, and which of FLAGS it takes."""
+
+  run: Callable[[Command], None]
+  flags: tuple[str, ...] = ()
 
 
 def train_mode(command: Command) -> None:
@@ -72,8 +83,12 @@ def inspect_mode(command: Command) -> None:
   _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
-MODES: dict[str, Callable[[Command], None]] = {
-    'train': train_mode, 'evaluate': evaluate_mode, 'cost': cost_mode, 'inspect': inspect_mode}
+MODES = {
+    'train': Mode(train_mode),
+    'evaluate': Mode(evaluate_mode),
+    'cost': Mode(cost_mode),
+    'inspect': Mode(inspect_mode),
+}
 
 
 def main(argv: list[str]) -> int:
@@ -84,7 +99,7 @@ def main(argv: list[str]) -> int:
   try:
     command = parse(argv)
     _use_compilation_cache(command.config)
-    MODES[command.mode](command)
+    MODES[command.mode].run(command)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
@@ -106,17 +121,15 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> Command:
   """Reads the flags; raises UserError for each way in which they can be wrong."""
   words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
-  mode, workdir, path = _plain_flags(words)
-  if mode not in MODES:
-    raise unknown('mode', mode, MODES)
+  mode, workdir, path, own = _plain_flags(words)
   if not path:
     if not workdir:
       raise UserError('no --config given. Try --config configs/task_a.py, or --help')
     folder = RunFolder(Path(workdir))
-    return Command(mode, ConfigDict(folder.read_config()).lock(), folder, argv)
+    return Command(mode, ConfigDict(folder.read_config()).lock(), folder, own, argv)
   config, overrides = _load_config(words, path)
   folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
-  return Command(mode, config, folder, argv)
+  return Command(mode, config, folder, own, argv)
 
 
 def run_name(name: str, path: str, overrides: dict) -> str:
@@ -131,11 +144,9 @@ def run_name(name: str, path: str, overrides: dict) -> str:
   return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
 
 
-def _plain_flags(words: list[str]) -> tuple[str, str, str]:
-  """Mode, workdir and config path; refuses words that are no flag of ours."""
-  values = flags.FlagValues()
-  for name, default in (('mode', 'train'), ('workdir', ''), ('config', '')):
-    flags.DEFINE_string(name, default, '', flag_values=values)
+def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, str | bool]]:
+  """Mode, workdir, config path and the mode's own flags; refuses words that are no flag of it."""
+  values = _define_flags(mode='train', workdir='', config='')
   plain, skip = [words[0]], False
   for word in words[1:]:
     if re.match('--(no)?config[.]', word):
@@ -148,13 +159,31 @@ def _plain_flags(words: list[str]) -> tuple[str, str, str]:
   try:
     rest = values(plain)
   except flags.Error as error:
-    raise UserError(f'{str(error).splitlines()[0].rstrip(".")}. Valid flags: --config, --config.FIELD, --mode, '
-                    '--workdir, --help') from error
+    raise UserError(f'{str(error).splitlines()[0].rstrip(".")}. Valid flags: {_valid_flags()}') from error
   if len(rest) > 1:
-    raise UserError(f"'{rest[1]}' is no flag. Valid flags: --config, --config.FIELD, --mode, --workdir, --help")
+    raise UserError(f"'{rest[1]}' is no flag. Valid flags: {_valid_flags()}")
   if any(word.startswith('--config.') for word in words) and not values.config:
     raise UserError('--config.FIELD needs --config FILE beside it')
-  return values.mode, values.workdir, values.config
+  if values.mode not in MODES:
+    raise unknown('mode', values.mode, MODES)
+  taken = MODES[values.mode].flags
+  for name in FLAGS:
+    if values[name].present and name not in taken:
+      raise UserError(f'--{name} is no flag of --mode {values.mode}. Modes that take it: '
+                      + ', '.join(mode for mode in MODES if name in MODES[mode].flags))
+  return values.mode, values.workdir, values.config, {name: values[name].value for name in taken}
+
+
+def _define_flags(**plain: str) -> flags.FlagValues:
+  values = flags.FlagValues()
+  for name, default in (plain | FLAGS).items():
+    define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
+    define(name, default, '', flag_values=values)
+  return values
+
+
+def _valid_flags() -> str:
+  return ', '.join(['--config', '--config.FIELD', '--mode', '--workdir', *(f'--{name}' for name in FLAGS), '--help'])
 
 
 def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
@@ -168,10 +197,8 @@ def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
 
 
 def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
-  values = flags.FlagValues()
+  values = _define_flags(mode='', workdir='')
   config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
-  for name in ('mode', 'workdir'):
-    flags.DEFINE_string(name, '', '', flag_values=values)
   try:
     values(words)
   except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
