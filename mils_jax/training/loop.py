@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from mils_jax.channels import Placement
+from mils_jax.channels import ChannelSampling, Placement
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.data.packing import PackedSet
@@ -44,6 +44,8 @@ class TrainingPlan:
     schedule: the learning rate by step, for the record.
     placement: of the data's channels in the model's slots.
     augmentation: of training pictures.
+    sampling: which of their channels training pictures keep.
+    model_schedules: of values that the model reads, by name.
     contract: saved with every checkpoint.
     gather_mode: 'auto', 'resident' or 'streamed'.
     cadence: of checkpoints within an epoch.
@@ -60,6 +62,8 @@ class TrainingPlan:
   schedule: optax.Schedule
   placement: Placement
   augmentation: Augmentation
+  sampling: ChannelSampling
+  model_schedules: dict[str, optax.Schedule]
   contract: Contract
   gather_mode: str
   epochs: int
@@ -97,7 +101,7 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   training = plan.data.splits['train']
   order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
   image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
-  state = create_state(plan.model, plan.optimizer, image_shape, plan.seed)
+  state = create_state(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
   with Checkpoints(plan.folder.checkpoints) as checkpoints:
     restored, skipped = checkpoints.restore_latest(like=state)
     for line in skipped:
@@ -136,6 +140,7 @@ class Trainer:
     self._step = plan.devices.parallel(
         make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
                         label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch,
+                        sampling=plan.sampling, schedules=plan.model_schedules,
                         skip_not_finite=plan.not_finite_limit > 0),
         replicated=1, shared=1, donate=(0,))
     self._batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
