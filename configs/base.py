@@ -36,10 +36,15 @@ def base_config(name: str) -> ConfigDict:
   config.channels = ConfigDict()
   config.channels.slots = ''  # names of the model's input slots, comma-separated; empty: the data's
   config.channels.use = ''  # which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all
+  config.channels.sampling = 'none'  # channels that a training sample keeps: none: all; independent or hierarchical
+  config.channels.drop_rate = 0.5  # independent: probability of dropping each
+  config.channels.sampling_per = 'sample'  # sample or batch: which draws for itself
 
   config.model = ConfigDict()
   config.model.name = ''  # dynamic_resnet12, wide_cnn or resnet34
   config.model.num_classes = 0  # logits; 0: the data's classes
+  config.model.fill = 'zero'  # of absent channels: zero, learned, or mlp (predicted from the present ones)
+  config.model.rescale = False  # multiply the present channels by slots / their number
 
   config.augment = ConfigDict()
   config.augment.crop_padding = 4  # pixels of padding before a random crop; 0: no crop

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from mils_jax.channels import ChannelContract, Placement, choose, split_names
+from mils_jax.channels import ChannelContract, ChannelSampling, Placement, choose, split_names
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import GATHERS, steps_per_epoch
 from mils_jax.data.packing import PackedSet, open_packed
@@ -30,6 +31,7 @@ from mils_jax.training.run_folder import RunFolder
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 NORMALIZATIONS = ('data', 'imagenet')
+ANNEALINGS = ('constant', 'linear', 'cosine')
 ON_NONFINITE = ('stop', 'skip')
 SET_BY_PROGRAM = ('max_channels', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -192,6 +194,37 @@ def not_finite_limit(config: ConfigDict) -> int:
   return limit if choice == 'skip' else 0
 
 
+def model_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, optax.Schedule]:
+  """The schedules of values that the model reads: the temperature of its attention, if it has any.
+
+  The temperature goes from attention.start to model.temperature ("Dynamic Convolution", Chen et al., CVPR 2020).
+  """
+  if 'attention' not in config:
+    return {}
+  options, final = config.attention, config.model.temperature
+  if options.annealing not in ANNEALINGS:
+    raise unknown('attention.annealing', options.annealing, ANNEALINGS)
+  if options.annealing == 'constant':
+    return {'temperature': optax.constant_schedule(final)}
+  if not (options.start > 0 and options.epochs > 0):
+    raise UserError(f'attention.start={options.start}, attention.epochs={options.epochs}: both must be positive')
+  steps = max(round(options.epochs * steps_per_epoch), 1)
+  if options.annealing == 'linear':
+    return {'temperature': optax.linear_schedule(options.start, final, steps)}
+  descent = optax.cosine_decay_schedule(1.0, steps)
+  return {'temperature': lambda step: final + (options.start - final) * descent(step)}
+
+
+def channel_sampling(config: ConfigDict, used: tuple[str, ...]) -> ChannelSampling:
+  """What the configuration says of sampling channels; raises UserError where there is nothing to sample from."""
+  options = config.channels
+  sampling = ChannelSampling(options.sampling, options.drop_rate, options.sampling_per)
+  if sampling.sampling != 'none' and len(used) < 2:
+    raise UserError(f'channels.sampling={sampling.sampling}: the run is given one channel, {used[0]}; sampling needs '
+                    'two. Valid here: none')
+  return sampling
+
+
 def build_devices(config: ConfigDict) -> Devices:
   devices = Devices(config.runtime.devices)
   devices.check_batch_size(config.train.batch_size)
@@ -224,6 +257,7 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
       optimizer=create_optimizer(optimizer.name, schedule, optimizer.momentum, optimizer.weight_decay,
                                  optimizer.decay_all),
       schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
+      sampling=channel_sampling(config, used_channels(config, data)), model_schedules=model_schedules(config, steps),
       contract=Contract(channels, data.classes, data.image_shape[:2], data.fingerprint),
       gather_mode=config.runtime.gather, epochs=config.train.epochs, batch_size=config.train.batch_size,
       seed=config.train.seed,

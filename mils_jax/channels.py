@@ -11,7 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, unknown
+from mils_jax.random_streams import sample_keys
+
+SAMPLINGS = ('none', 'independent', 'hierarchical')
+SAMPLING_PER = ('sample', 'batch')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +83,65 @@ class Placement:
     taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, slots)
     placed = jnp.where(self.present, (taken - self.mean) / self.std, 0.0)
     return placed, jnp.broadcast_to(self.present, (images.shape[0], len(self.source)))
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelSampling:
+  """Which of its channels a training sample keeps, so that one model learns to do without the others.
+
+  Attributes:
+    sampling: none: all of them; independent: each is dropped with probability `drop_rate`, but never all; hierarchical:
+      a number k, each of 1 to all as likely as the other, and then k of them ("Channel Vision Transformers", Bao et
+      al., ICLR 2024).
+    drop_rate: of `independent`, in [0, 1).
+    sampling_per: sample: every sample draws for itself; batch: all draw the same.
+
+  Raises:
+    UserError: a value is none that it can take.
+  """
+
+  sampling: str = 'none'
+  drop_rate: float = 0.5
+  sampling_per: str = 'sample'
+
+  def __post_init__(self):
+    if self.sampling not in SAMPLINGS:
+      raise unknown('channels.sampling', self.sampling, SAMPLINGS)
+    if self.sampling_per not in SAMPLING_PER:
+      raise unknown('channels.sampling_per', self.sampling_per, SAMPLING_PER)
+    if not 0 <= self.drop_rate < 1:
+      raise UserError(f'channels.drop_rate={self.drop_rate}: must be at least 0 and below 1')
+
+  def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
+    """The channels that are kept.
+
+    Args:
+      key: of the step.
+      present: (B, C) bool, which channels the samples have, at least one each.
+      positions: (B,) of the samples in the batch of all devices.
+
+    Returns:
+      (B, C) bool, at least one of `present` in each row, none that is not.
+    """
+    if self.sampling == 'none':
+      return present
+    keys = sample_keys(key, positions if self.sampling_per == 'sample' else jnp.zeros_like(positions))
+    draw = _draw_independent if self.sampling == 'independent' else _draw_hierarchical
+    return jax.vmap(lambda key, row: draw(key, row, self.drop_rate))(keys, present)
+
+
+def _draw_independent(key: jax.Array, present: jax.Array, drop_rate: float) -> jax.Array:
+  """(C,) bool; where all were dropped, the one that came nearest to being kept stays."""
+  chance = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
+  return present & ((chance >= drop_rate) | (jnp.arange(len(present)) == chance.argmax()))
+
+
+def _draw_hierarchical(key: jax.Array, present: jax.Array, _: float) -> jax.Array:
+  """(C,) bool."""
+  number_key, order_key = jax.random.split(key)
+  number = jax.random.randint(number_key, (), 1, jnp.maximum(present.sum(), 1) + 1)
+  chance = jnp.where(present, jax.random.uniform(order_key, present.shape), 2.0)
+  return present & (chance.argsort().argsort() < number)  # the first `number` in a random order
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:

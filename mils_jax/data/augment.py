@@ -13,14 +13,10 @@ from jax.image import scale_and_translate
 
 from mils_jax.data.mixing import cutmix, mixup
 from mils_jax.errors import UserError
+from mils_jax.random_streams import sample_keys
 
 __all__ = ['Augmentation', 'cutmix', 'jitter', 'mixup', 'random_crop', 'random_flip', 'random_quarter_turn',
-           'random_resized_crop', 'random_vertical_flip', 'sample_keys']
-
-
-def sample_keys(key: jax.Array, positions: jax.Array) -> jax.Array:
-  """(N,) keys, one for each global position (N,)."""
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+           'random_resized_crop', 'random_vertical_flip']
 
 
 def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:

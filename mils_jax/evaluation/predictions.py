@@ -69,13 +69,16 @@ class Evaluator:
   def __init__(self, model: nn.Module, placement: Placement, devices: Devices, batch_size: int):
     self._batch_size = batch_size
 
-    def logits(variables: dict, batch: dict) -> jax.Array:
+    self._all_slots = np.ones(len(placement.source), bool)
+
+    def logits(variables: dict, keep: jax.Array, batch: dict) -> jax.Array:
       images, present = placement.apply(batch['image'])
-      return model.apply(variables, images, train=False, present=present)
+      return model.apply(variables, images, train=False, present=present & keep)
 
-    self._logits = devices.parallel(logits, replicated=1, shared=1, gather=True)
+    self._logits = devices.parallel(logits, replicated=2, shared=1, gather=True)
 
-  def __call__(self, variables: dict, split: Split, batches: Resident | Streamed, description: str) -> Predictions:
+  def __call__(self, variables: dict, split: Split, batches: Resident | Streamed, description: str,
+               keep: np.ndarray | None = None) -> Predictions:
     """The predictions for every example of a split, each once.
 
     Args:
@@ -83,15 +86,17 @@ class Evaluator:
       split: for its identities and labels.
       batches: of the same split.
       description: shown while it goes on.
+      keep: (slots,) bool, the others count as absent; None: all. Every choice runs the same compiled program.
     """
     number = len(split.labels)
+    keep = self._all_slots if keep is None else keep
     order = EvaluationOrder(number, self._batch_size)
     parts: list[jax.Array] = []
     with bar(description, number) as advance:
       for batch in batches.batches(order, 0, order.steps_per_epoch):
         if len(parts) >= 2:  # two batches are under way at most; their results are read meanwhile
           parts[-2] = np.asarray(parts[-2])
-        parts.append(self._logits(variables, batch))  # (devices, B / devices, classes)
+        parts.append(self._logits(variables, keep, batch))  # (devices, B / devices, classes)
         advance(min(self._batch_size, number - (len(parts) - 1) * self._batch_size))
     logits = np.concatenate([np.asarray(part).reshape(self._batch_size, -1) for part in parts])[:number]
     return Predictions(split.identities, np.asarray(split.labels), logits)

@@ -5,6 +5,7 @@ from mils_jax.models.convolution import Conv
 from mils_jax.models.drop_block import DropBlock
 from mils_jax.models.dynamic_conv import DynamicConv, KernelAttention
 from mils_jax.models.dynamic_resnet import DynamicResBlock, DynamicResNet12
+from mils_jax.models.input_slots import InputSlots
 from mils_jax.models.resnet import ResBlock, ResNet34
 from mils_jax.models.squeeze_excite import SqueezeExcite
 from mils_jax.models.wide_cnn import WideCNN, WideStage
@@ -12,4 +13,4 @@ from mils_jax.models.wide_cnn import WideCNN, WideStage
 MODELS = {'dynamic_resnet12': DynamicResNet12, 'wide_cnn': WideCNN, 'resnet34': ResNet34}
 
 __all__ = ['MODELS', 'BatchNorm', 'Conv', 'DropBlock', 'DynamicConv', 'DynamicResBlock', 'DynamicResNet12',
-           'KernelAttention', 'ResBlock', 'ResNet34', 'SqueezeExcite', 'WideCNN', 'WideStage']
+           'InputSlots', 'KernelAttention', 'ResBlock', 'ResNet34', 'SqueezeExcite', 'WideCNN', 'WideStage']

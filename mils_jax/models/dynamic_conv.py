@@ -74,13 +74,16 @@ class KernelAttention(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """(B, H, W, C) -> (B, K), each row summing to 1, in float32."""
+  def __call__(self, x: jax.Array, present: jax.Array | None = None,
+               temperature: jax.Array | float | None = None) -> jax.Array:
+    """(B, H, W, C) -> (B, K), each row summing to 1, in float32; `present`, `temperature` as in DynamicConv."""
     # On the 1x1 map of averages (B, C), a dense layer is a 1x1 convolution.
     average = x.mean(axis=(1, 2), dtype=jnp.float32).astype(self.dtype)
+    if present is not None:
+      average = jnp.concatenate([average, present.astype(self.dtype)], axis=-1)  # (B, 2 C)
     squeezed = nn.relu(nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name='squeeze')(average))
     logits = nn.Dense(self.kernels, use_bias=False, dtype=self.dtype, name='expand')(squeezed)
-    return nn.softmax(logits.astype(jnp.float32) / self.temperature)
+    return nn.softmax(logits.astype(jnp.float32) / (self.temperature if temperature is None else temperature))
 
 
 class DynamicConv(nn.Module):
@@ -95,7 +98,7 @@ class DynamicConv(nn.Module):
     max_channels: input channels; a picture with fewer gets zero channels at the end.
     kernel_size: odd; padding is kernel_size // 2.
     stride: of the convolution.
-    kernels: K.
+    kernels: K; a single one needs no attention and has none.
     temperature: of the attention's softmax.
     formulation: 'parallel' or 'mixed', two ways to the same result, or 'auto' for the faster one.
     dtype: of the computation; parameters are kept in float32.
@@ -111,8 +114,17 @@ class DynamicConv(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """(B, H, W, C <= max_channels) -> (B, H', W', features), H' = (H - 1) // stride + 1.
+  def __call__(self, x: jax.Array, present: jax.Array | None = None,
+               temperature: jax.Array | float | None = None) -> jax.Array:
+    """Convolves pictures.
+
+    Args:
+      x: (B, H, W, C <= max_channels).
+      present: (B, max_channels) bool, which channels are there, for the attention to see; None: it does not.
+      temperature: instead of the module's own, while it changes in training.
+
+    Returns:
+      (B, H', W', features), H' = (H - 1) // stride + 1.
 
     Raises:
       ValueError: more than max_channels channels, an unknown formulation, or no positive kernels and temperature.
@@ -125,8 +137,11 @@ class DynamicConv(nn.Module):
     initialise = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal', batch_axis=(0,))
     shape = (self.kernels, self.kernel_size, self.kernel_size, self.max_channels, self.features)
     kernels = self.param('kernels', initialise, shape).astype(self.dtype)
+    if self.kernels == 1:
+      return convolve(x, kernels[0], self.stride)
     hidden = max(self.max_channels // 4, 1)
-    attention = KernelAttention(self.kernels, hidden, self.temperature, self.dtype, name='attention')(x)
+    attention = KernelAttention(self.kernels, hidden, self.temperature, self.dtype, name='attention')(
+        x, present, temperature)
     formulation = self.formulation
     if formulation == 'auto':
       height, width = (output_size(size, self.kernel_size, self.stride) for size in x.shape[1:3])

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mils_jax.models.batch_norm import BatchNorm
 from mils_jax.models.dynamic_conv import DynamicConv
-from mils_jax.models.input_slots import fill_slots
+from mils_jax.models.input_slots import InputSlots
 from mils_jax.models.pooling import max_pool
 
 
@@ -31,18 +31,19 @@ class DynamicResBlock(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
-    """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm."""
+  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None,
+               temperature: jax.Array | float | None = None) -> jax.Array:
+    """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm, `temperature` as in DynamicConv."""
     conv = partial(DynamicConv, self.features, kernels=self.kernels, temperature=self.temperature,
                    formulation=self.formulation, dtype=self.dtype)
     norm = partial(BatchNorm, axis_name=self.axis_name)
     channels = x.shape[-1]
-    y = conv(channels, stride=self.stride, name='conv1')(x)
+    y = conv(channels, stride=self.stride, name='conv1')(x, temperature=temperature)
     y = nn.relu(norm(name='norm1')(y, train, weight))
-    y = conv(self.features, name='conv2')(y)
+    y = conv(self.features, name='conv2')(y, temperature=temperature)
     y = norm(name='norm2')(y, train, weight)
     if self.stride != 1 or channels != self.features:
-      x = conv(channels, kernel_size=1, stride=self.stride, name='shortcut_conv')(x)
+      x = conv(channels, kernel_size=1, stride=self.stride, name='shortcut_conv')(x, temperature=temperature)
       x = norm(name='shortcut_norm')(x, train, weight)
     return nn.relu(x + y)
 
@@ -52,16 +53,22 @@ class DynamicResNet12(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    max_channels: input slots; pictures with fewer channels are padded with zeros.
+    max_channels: input slots; pictures may have fewer channels.
+    fill, rescale: as in InputSlots.
+    attend_presence: let the first layer's attention see which channels are there.
     widths: output channels of each stage.
     blocks: residual blocks in each stage.
     stem_width: output channels of the stem.
-    kernels, temperature, formulation, dtype: as in DynamicConv.
+    kernels, temperature, formulation, dtype: as in DynamicConv. A variable 'temperature' in the collection 'schedules'
+      takes the field's place, so that a checkpoint says what it was trained with last.
     axis_name: as in BatchNorm.
   """
 
   num_classes: int
   max_channels: int = 3
+  fill: str = 'zero'
+  rescale: bool = False
+  attend_presence: bool = False
   widths: tuple[int, ...] = (64, 128, 256)
   blocks: int = 3
   stem_width: int = 64
@@ -87,14 +94,16 @@ class DynamicResNet12(nn.Module):
     """
     dynamic = {'kernels': self.kernels, 'temperature': self.temperature, 'formulation': self.formulation,
                'dtype': self.dtype}
-    x = fill_slots(images, self.max_channels, present)
-    x = DynamicConv(self.stem_width, self.max_channels, name='stem_conv', **dynamic)(x)
+    temperature = self.get_variable('schedules', 'temperature', self.temperature)
+    x, present = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
+    x = DynamicConv(self.stem_width, self.max_channels, name='stem_conv', **dynamic)(
+        x, present if self.attend_presence else None, temperature)
     x = nn.relu(BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight))
     x = max_pool(x, window=2, stride=2)
     for stage, width in enumerate(self.widths, start=1):
       for block in range(1, self.blocks + 1):
         stride = 2 if block == 1 else 1
         x = DynamicResBlock(width, stride, axis_name=self.axis_name, name=f'stage{stage}_block{block}', **dynamic)(
-            x, train, weight)
+            x, train, weight, temperature)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
     return nn.Dense(self.num_classes, name='classifier')(x)

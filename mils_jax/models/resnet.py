@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mils_jax.models.batch_norm import BatchNorm
 from mils_jax.models.convolution import Conv
-from mils_jax.models.input_slots import fill_slots
+from mils_jax.models.input_slots import InputSlots
 from mils_jax.models.pooling import max_pool
 
 
@@ -47,7 +47,8 @@ class ResNet34(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    max_channels: input slots; pictures with fewer channels are padded with zeros.
+    max_channels: input slots; pictures may have fewer channels.
+    fill, rescale: as in InputSlots.
     widths: output channels of each stage.
     blocks: residual blocks in each stage.
     dtype: of the computation.
@@ -56,6 +57,8 @@ class ResNet34(nn.Module):
 
   num_classes: int
   max_channels: int = 3
+  fill: str = 'zero'
+  rescale: bool = False
   widths: tuple[int, ...] = (64, 128, 256, 512)
   blocks: tuple[int, ...] = (3, 4, 6, 3)
   dtype: jnp.dtype = jnp.float32
@@ -65,7 +68,7 @@ class ResNet34(nn.Module):
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,
                weight: jax.Array | None = None) -> jax.Array:
     """Classifies pictures: arguments and result as in DynamicResNet12."""
-    x = fill_slots(images, self.max_channels, present)
+    x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     x = Conv(self.widths[0], kernel_size=7, stride=2, dtype=self.dtype, name='stem_conv')(x)
     x = nn.relu(BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight))
     x = max_pool(x, window=3, stride=2, padding=1)

@@ -7,7 +7,7 @@ from flax import linen as nn
 from mils_jax.models.batch_norm import BatchNorm
 from mils_jax.models.convolution import Conv
 from mils_jax.models.drop_block import DropBlock
-from mils_jax.models.input_slots import fill_slots
+from mils_jax.models.input_slots import InputSlots
 from mils_jax.models.squeeze_excite import SqueezeExcite
 
 
@@ -44,7 +44,8 @@ class WideCNN(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    max_channels: input slots; pictures with fewer channels are padded with zeros.
+    max_channels: input slots; pictures may have fewer channels.
+    fill, rescale: as in InputSlots.
     stages: how many, at least 2; the report means 2 to 4.
     width: output channels of every stage.
     strides: of each stage. The report suggests 1 in early stages against too early a loss of detail.
@@ -58,6 +59,8 @@ class WideCNN(nn.Module):
 
   num_classes: int
   max_channels: int = 3
+  fill: str = 'zero'
+  rescale: bool = False
   stages: int = 4
   width: int = 256
   strides: tuple[int, ...] = (2, 2, 2, 2)
@@ -80,7 +83,7 @@ class WideCNN(nn.Module):
       raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
-    x = fill_slots(images, self.max_channels, present)
+    x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     for stage in range(self.stages):
       x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.dtype, self.axis_name,
                     name=f'stage{stage + 1}')(x, train, weight)

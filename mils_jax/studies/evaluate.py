@@ -26,7 +26,8 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
   folder.check(config.to_dict(), free=('data.path',))
   plan = build.build_plan(config, folder)
   like = create_state(plan.model, plan.optimizer,
-                      (*plan.data.image_shape[:2], len(plan.contract.channels.slots)), plan.seed)
+                      (*plan.data.image_shape[:2], len(plan.contract.channels.slots)), plan.seed,
+                      plan.model_schedules)
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.best_step
     if step is None:

@@ -251,6 +251,6 @@ def _on_host(tree: Any) -> Any:
 
 
 def _split(state: TrainState) -> tuple[dict, dict]:
+  variables = state.variables
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-  variables = {name: fields.pop(name) for name in ('params', 'batch_stats')}
-  return variables, fields
+  return variables, {name: value for name, value in fields.items() if name not in TrainState.COLLECTIONS}

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from mils_jax.channels import Placement
+from mils_jax.channels import ChannelSampling, Placement
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.data.packing import PackedSet
@@ -45,6 +45,8 @@ class TrainingPlan:
     schedule: the learning rate by step, for the record.
     placement: of the data's channels in the model's slots.
     augmentation: of training pictures.
+    sampling: which of their channels training pictures keep.
+    model_schedules: of values that the model reads, by name.
     contract: saved with every checkpoint.
     gather_mode: 'auto', 'resident' or 'streamed'.
     cadence: of checkpoints within an epoch.
@@ -61,6 +63,8 @@ class TrainingPlan:
   schedule: optax.Schedule
   placement: Placement
   augmentation: Augmentation
+  sampling: ChannelSampling
+  model_schedules: dict[str, optax.Schedule]
   contract: Contract
   gather_mode: str
   epochs: int
@@ -127,13 +131,14 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
 def first_state(plan: TrainingPlan) -> TrainState:
   """The state before the first step."""
   image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
-  return create_state(plan.model, plan.optimizer, image_shape, plan.seed)
+  return create_state(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
 
 
 def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
   """The training step on all devices; a state given to it is used up."""
   step = make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
                          label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=steps_per_epoch,
+                         sampling=plan.sampling, schedules=plan.model_schedules,
                          skip_not_finite=plan.not_finite_limit > 0)
   return plan.devices.parallel(step, replicated=1, shared=1, donate=(0,))
 

@@ -1,5 +1,7 @@
 """What training changes: everything that a checkpoint must hold for a run to go on as if never stopped."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax
@@ -59,26 +61,36 @@ class TrainState:
     step: number of finished steps.
     params: trained parameters.
     batch_stats: running statistics of the batch normalisations.
+    schedules: scheduled values that the model reads, such as its attention's temperature, as of the last step; what
+      evaluation uses.
     optimizer_state: optax's.
     sums: metrics of the current epoch.
     not_finite: steps that went wrong.
   """
 
+  COLLECTIONS: ClassVar[tuple[str, ...]] = ('params', 'batch_stats', 'schedules')
+
   step: jax.Array
   params: Any
   batch_stats: Any
+  schedules: dict[str, jax.Array]
   optimizer_state: optax.OptState
   sums: EpochSums
   not_finite: NotFinite
 
   @property
   def variables(self) -> dict:
-    """What the model's apply takes."""
-    return {'params': self.params, 'batch_stats': self.batch_stats}
+    """What the model's apply takes: its collections that hold anything."""
+    return {name: getattr(self, name) for name in self.COLLECTIONS if getattr(self, name)}
+
+
+def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | int) -> dict[str, jax.Array]:
+  """Every schedule's value at a step, float32."""
+  return {name: jnp.asarray(schedule(step), jnp.float32) for name, schedule in schedules.items()}
 
 
 def create_state(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int],
-                 seed: int) -> TrainState:
+                 seed: int, schedules: Mapping[str, optax.Schedule] = MappingProxyType({})) -> TrainState:
   """The state before the first step.
 
   Args:
@@ -86,11 +98,12 @@ def create_state(model: nn.Module, optimizer: optax.GradientTransformation, imag
     optimizer: of the parameters.
     image_shape: (H, W, slots).
     seed: of the run.
+    schedules: of values that the model reads, by name.
   """
   def create() -> TrainState:
     variables = model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
     params = variables['params']
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}), optimizer.init(params),
-                      EpochSums.zero(), NotFinite.none())
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
+                      scheduled_values(schedules, 0), optimizer.init(params), EpochSums.zero(), NotFinite.none())
 
   return jax.jit(create)()

@@ -1,6 +1,7 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -9,15 +10,19 @@ import optax
 from flax import linen as nn
 from jax import lax
 
-from mils_jax.channels import Placement
+from mils_jax.channels import ChannelSampling, Placement
 from mils_jax.data.augment import Augmentation
 from mils_jax.random_streams import stream_key
-from mils_jax.training.state import EpochSums, NotFinite, TrainState
+from mils_jax.training.state import EpochSums, NotFinite, TrainState, scheduled_values
+
+ALL_CHANNELS = ChannelSampling()
 
 
 def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, placement: Placement,
                     augmentation: Augmentation, *, axis: str, label_smoothing: float, seed: int,
-                    steps_per_epoch: int, skip_not_finite: bool = False) -> Callable[[TrainState, dict], tuple]:
+                    steps_per_epoch: int, sampling: ChannelSampling = ALL_CHANNELS,
+                    schedules: Mapping[str, optax.Schedule] = MappingProxyType({}),
+                    skip_not_finite: bool = False) -> Callable[[TrainState, dict], tuple]:
   """Builds the step that one device runs on its share of a batch.
 
   Args:
@@ -29,6 +34,8 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     label_smoothing: share of the target spread over all classes.
     seed: of the run.
     steps_per_epoch: steps in an epoch; its metrics' sums start anew with it.
+    sampling: which of its channels a sample keeps.
+    schedules: of values that the model reads, by name.
     skip_not_finite: leave out a step whose loss, gradient or parameters are not finite, as if its batch had not been.
 
   Returns:
@@ -44,14 +51,16 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     images, targets = augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets, batch['weight'],
                                    positions)
     images, present = placement.apply(images)
+    present = sampling(stream_key(seed, 'channels', state.step), present, positions)
+    scheduled = scheduled_values(schedules, state.step)
     targets = optax.smooth_labels(targets, label_smoothing)
     count = lax.psum(batch['weight'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
 
     def mean_loss(params: dict) -> tuple[jax.Array, tuple]:
-      logits, updates = model.apply({'params': params, 'batch_stats': state.batch_stats}, images, train=True,
-                                    present=present, weight=batch['weight'], mutable=['batch_stats'],
-                                    rngs={'dropout': dropout})
+      variables = {'params': params, 'batch_stats': state.batch_stats, 'schedules': scheduled}
+      logits, updates = model.apply(variables, images, train=True, present=present, weight=batch['weight'],
+                                    mutable=['batch_stats'], rngs={'dropout': dropout})
       losses = optax.softmax_cross_entropy(logits, targets) * batch['weight']
       return losses.sum() / count, (logits, updates['batch_stats'])
 
@@ -66,7 +75,7 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
     latest = NotFinite(state.not_finite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
     not_finite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.not_finite)
-    after = TrainState(state.step + 1, params, batch_stats, optimizer_state, sums, not_finite)
+    after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, not_finite)
     if skip_not_finite:
       after = _unless(wrong.any(), after, state, first_of_epoch)
     return after, (after.sums, not_finite)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mils_jax.data import augment, mixing
 from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
+from mils_jax.random_streams import sample_keys
 
 TYPES = ['uint8', 'int16', 'uint16', 'float32']
 
@@ -19,7 +20,7 @@ def pictures(count=64, shape=(6, 6, 2), dtype='uint8', seed=0):
 
 
 def keys(count=64, seed=0):
-  return augment.sample_keys(jax.random.key(seed), jnp.arange(count))
+  return sample_keys(jax.random.key(seed), jnp.arange(count))
 
 
 @pytest.mark.parametrize('dtype', TYPES)
