@@ -2,18 +2,18 @@
 
 import dataclasses
 import os
+from functools import cached_property
 from pathlib import Path
 
 import jax
 import numpy as np
 from flax import linen as nn
-from scipy.special import logsumexp
 
 from mils_jax.channels import Placement
 from mils_jax.data.batches import EvaluationOrder, Resident, Streamed
 from mils_jax.data.packing import Split
 from mils_jax.devices import Devices
-from mils_jax.evaluation.statistics import Accuracy
+from mils_jax.evaluation.statistics import Accuracy, Scores
 from mils_jax.progress import bar
 
 
@@ -31,22 +31,27 @@ class Predictions:
   labels: np.ndarray
   logits: np.ndarray
 
+  @cached_property
+  def scores(self) -> Scores:
+    """Every score of these predictions."""
+    return Scores(self.labels, self.logits)
+
+  @property
+  def correct(self) -> np.ndarray:
+    """(N,) bool."""
+    return self.scores.predicted == self.labels
+
   @property
   def accuracy(self) -> Accuracy:
-    return Accuracy(int((self.logits.argmax(axis=1) == self.labels).sum()), len(self.labels))
+    return self.scores.accuracy
 
   @property
   def balanced_accuracy(self) -> float:
-    """Mean over the classes that occur of the share of each one's examples that are correct."""
-    correct = self.logits.argmax(axis=1) == self.labels
-    return float(np.mean([correct[self.labels == label].mean() for label in np.unique(self.labels)]))
+    return self.scores.balanced_accuracy
 
   @property
   def loss(self) -> float:
-    """Mean negative log-likelihood of the labels, in nats."""
-    logits = self.logits.astype(np.float64)
-    of_label = np.take_along_axis(logits, self.labels[:, None], axis=1)[:, 0]
-    return float((logsumexp(logits, axis=1) - of_label).mean())
+    return self.scores.loss
 
   def save(self, path: Path) -> None:
     """Writes identity, label and logits, whole or not at all."""
@@ -54,6 +59,12 @@ class Predictions:
     with temporary.open('wb') as file:
       np.savez(file, identity=self.identities, label=self.labels, logits=self.logits)
     os.replace(temporary, path)
+
+  @classmethod
+  def load(cls, path: Path) -> 'Predictions':
+    """Reads what `save` wrote; raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is not whole."""
+    with np.load(path, allow_pickle=False) as saved:
+      return cls(saved['identity'], saved['label'], saved['logits'])
 
 
 class Evaluator:

@@ -75,17 +75,12 @@ def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validatio
       'slots': list(plan.contract.channels.slots),
       'epochs': plan.epochs,
       'best_epoch': best_epoch,
-      'validation': _measures(validation),
-      'test': _measures(test),
+      'validation': validation.scores.to_json(),
+      'test': test.scores.to_json(),
       'image_shape': list(plan.data.image_shape),
       **model_size(plan.model, plan.contract.image_size),
       'data_fingerprint': plan.data.fingerprint,
   }
-
-
-def _measures(predictions: Predictions) -> dict:
-  return {**predictions.accuracy.to_json(), 'balanced_accuracy': predictions.balanced_accuracy,
-          'loss': predictions.loss}
 
 
 def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:

@@ -28,6 +28,8 @@ def test_saved_predictions_are_read_back(tmp_path):
     np.testing.assert_array_equal(saved['identity'], PREDICTIONS.identities)
     np.testing.assert_array_equal(saved['label'], LABELS)
     np.testing.assert_array_equal(saved['logits'], LOGITS)
+  loaded = Predictions.load(tmp_path / 'predictions.npz')
+  np.testing.assert_array_equal(loaded.logits, LOGITS)
   assert [path.name for path in tmp_path.iterdir()] == ['predictions.npz']
 
 

@@ -1,0 +1,49 @@
+"""Several runs of one configuration, and several comparisons in one table."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSpread:
+  """What several runs that differ in their seed came to, apart from what the choice of test examples adds.
+
+  Attributes:
+    values: one per run.
+  """
+
+  values: tuple[float, ...]
+
+  @property
+  def mean(self) -> float:
+    return float(np.mean(self.values))
+
+  @property
+  def deviation(self) -> float:
+    """Sample standard deviation (n - 1 below the line); nan for one run."""
+    return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+  def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean over all seeds, on the same test examples; nan for one run."""
+    if len(self.values) < 2:
+      return math.nan, math.nan
+    half = float(stats.t.isf((1 - confidence) / 2, len(self.values) - 1)) * self.deviation / math.sqrt(len(self.values))
+    return self.mean - half, self.mean + half
+
+  def to_json(self) -> dict:
+    several = len(self.values) > 1
+    return {'values': list(self.values), 'mean': self.mean, 'deviation': self.deviation if several else None,
+            't_95': list(self.interval()) if several else None}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+  """p values that may be held against one level although several tests were made (Holm, 1979), in the given order."""
+  adjusted, highest = [0.0] * len(p_values), 0.0
+  for rank, index in enumerate(np.argsort(p_values, kind='stable')):
+    highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+    adjusted[index] = highest
+  return adjusted
