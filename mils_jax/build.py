@@ -159,6 +159,13 @@ def check_labels(config: ConfigDict, data: PackedSet) -> None:
                     "(0: the data's own number)")
 
 
+def check_classes(classes: tuple[str, ...], data: PackedSet) -> None:
+  """Raises UserError where the data's classes are not those that a model was trained on."""
+  if classes != data.classes:
+    different = ', '.join(sorted(set(classes) ^ set(data.classes))) or 'the same in another order'
+    raise UserError(f'the data has other classes than the model was trained on: {different}')
+
+
 def check_values(config: ConfigDict) -> None:
   """Raises UserError for values out of range, before any work is done."""
   if config.train.epochs < 1:

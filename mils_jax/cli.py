@@ -15,14 +15,17 @@ from ml_collections import ConfigDict, config_flags
 from mils_jax.build import cache_folder, open_data
 from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
+from mils_jax.host_memory import keep_freed_memory
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
+from mils_jax.reports.subsets import subset_lines
 from mils_jax.reports.text import cost_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.study import check_study, read_study, run_study
+from mils_jax.studies.subsets import run_subsets
 from mils_jax.studies.train import run_training
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 
@@ -34,8 +37,9 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains) or study (several runs and their table, from a
-              configuration such as configs/studies/specialists.py)
+              inspect (what the data holds, before anyone trains), subsets (what each channel subset costs the trained
+              model) or study (several runs and their table, from a configuration such as
+              configs/studies/specialists.py)
   --dry_run   study: only say what would be trained, and for how long
   --help      this text
 """
@@ -88,6 +92,12 @@ def inspect_mode(command: Command) -> None:
   _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
+def subsets_mode(command: Command) -> None:
+  report = run_subsets(command.config, command.folder)
+  report.save(command.folder)
+  _say_all(subset_lines(report, command.folder.path))
+
+
 def study_mode(command: Command) -> None:
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
@@ -107,6 +117,7 @@ MODES = {
     'evaluate': Mode(evaluate_mode),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
+    'subsets': Mode(subsets_mode),
     'study': Mode(study_mode, ('dry_run',)),
 }
 
@@ -116,6 +127,7 @@ def main(argv: list[str]) -> int:
   if any(word in ('--help', '-h', '-help') for word in argv[1:]):
     print(USAGE)
     return 0
+  keep_freed_memory()
   try:
     command = parse(argv)
     if command.mode != 'study':  # whose members say it

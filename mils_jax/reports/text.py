@@ -1,6 +1,7 @@
 """Results and costs as lines that a person reads."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from mils_jax.evaluation.cost import CONVENTIONS
@@ -11,6 +12,13 @@ from mils_jax.studies.cost import Cost
 def grouped(number: float) -> str:
   """1234567 -> '1 234 567'."""
   return f'{number:,.0f}'.replace(',', ' ')
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Rows of cells as lines: the first column to the left, numbers to the right."""
+  widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+  return ['  '.join(text.ljust(width) if column == 0 else text.rjust(width)
+                    for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def result_lines(results: dict, folder: Path) -> list[str]:
@@ -45,11 +53,7 @@ def cost_lines(cost: Cost) -> list[str]:
           for block in sorted(cost.parameters, key=lambda block: [*macs, block].index(block))]
   rows.append(['total', grouped(sum(cost.parameters.values())),
                *(grouped(sum(part.macs.values())) for part in cost.formulations)])
-  widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one picture', '']
-  for row in (header, *rows):
-    lines.append('  '.join(text.ljust(width) if column == 0 else text.rjust(width)
-                           for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip())
+  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one picture', '', *aligned((header, *rows))]
   for part in cost.formulations:
     total = sum(part.macs.values())
     lines += ['', f'{part.formulation or cost.model}:',

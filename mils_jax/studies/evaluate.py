@@ -4,7 +4,6 @@ from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.data.batches import gather, steps_per_epoch
-from mils_jax.errors import UserError
 from mils_jax.evaluation.predictions import Evaluator
 from mils_jax.progress import say
 from mils_jax.studies.restored import restore
@@ -25,9 +24,7 @@ def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
   restored = restore(folder, config)
   plan = build.build_plan(config, folder)
   contract = restored.contract
-  if contract.classes != plan.data.classes:
-    different = ', '.join(sorted(set(contract.classes) ^ set(plan.data.classes))) or 'the same in another order'
-    raise UserError(f'the data has other classes than the model was trained on: {different}')
+  build.check_classes(contract.classes, plan.data)
   say(f'restored step {restored.step}')
   variables = plan.devices.replicate(restored.variables)
   placed = build.placement(config, plan.data, contract.channels)

@@ -25,7 +25,7 @@ from typing import Any
 
 from mils_jax.errors import RunError, UserError
 
-RUNTIME = ('runtime', 'checkpoint')  # the parts of a configuration that change no result: may differ when a run goes on
+RUNTIME = ('runtime', 'checkpoint', 'evaluation')  # parts of a configuration that may differ when a run goes on
 
 
 class RunFolder:
