@@ -6,11 +6,12 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mils_jax.channels import ChannelContract
+from mils_jax.channels import ChannelContract, ChannelSampling
 from mils_jax.data.augment import Augmentation
 from mils_jax.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
+from mils_jax.random_streams import stream_key
 from mils_jax.training.state import NotFinite, create_state
 from mils_jax.training.steps import make_train_step
 
@@ -166,3 +167,39 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
     Devices(4).check_batch_size(6)
   with pytest.raises(UserError, match='9 asked for, but this host has'):
     Devices(9)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_a_step_with_sampled_channels_is_one_on_pictures_whose_other_channels_were_never_there(devices):
+  model, optimizer = NETWORKS['wide'], optax.sgd(0.05, 0.9)
+  sampling = ChannelSampling('hierarchical')
+  values = batch(8, seed=1)
+  kept = sampling(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
+  assert not kept.all()
+  state = create_state(model, optimizer, (16, 16, 3), seed=3)
+  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
+  step = make_train_step(model, optimizer, PLACEMENT, Augmentation(), sampling=sampling, **options)
+  sampled, _ = run(step, state, Devices(devices), [values])
+  mean = np.asarray(PLACEMENT.mean, np.uint8)  # normalises to 0, which is what an absent channel holds
+  cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], values['image'], mean)}
+  plain = make_train_step(model, optimizer, PLACEMENT, Augmentation(), **options)
+  expected, _ = run(plain, state, Devices(devices), [cleared])
+  for left, right in zip(jax.tree.leaves(sampled), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_the_state_carries_the_temperature_that_its_last_step_used():
+  model = NETWORKS['dynamic']
+  schedules = {'temperature': optax.linear_schedule(30.0, 1.0, 2)}
+  optimizer = optax.sgd(0.05)
+  state = create_state(model, optimizer, (16, 16, 3), seed=3, schedules=schedules)
+  assert float(state.schedules['temperature']) == 30
+  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
+  step = make_train_step(model, optimizer, PLACEMENT, Augmentation(), schedules=schedules, **options)
+  after_one, _ = run(step, state, Devices(1), [batch(8)])
+  after_two, _ = run(step, state, Devices(1), [batch(8), batch(8, seed=1)])
+  assert [float(found.schedules['temperature']) for found in (after_one, after_two)] == [30.0, 15.5]
+  plain = make_train_step(model.clone(temperature=15.5), optimizer, PLACEMENT, Augmentation(), **options)
+  expected, _ = run(plain, after_one, Devices(1), [batch(8, seed=1)])
+  for left, right in zip(jax.tree.leaves(after_two.params), jax.tree.leaves(expected.params), strict=True):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)

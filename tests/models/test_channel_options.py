@@ -1,0 +1,176 @@
+"""Properties of every network under every way to treat absent channels, in evaluation."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mils_jax.channels import ChannelContract
+from mils_jax.evaluation.cost import count_parameters
+from mils_jax.models import DynamicConv, DynamicResNet12, InputSlots, ResNet34, WideCNN
+
+SLOTS = 4
+SIZE = 12
+BATCH = 5
+OPTIONS = [{'fill': fill, 'rescale': rescale} for fill in ('zero', 'learned', 'mlp') for rescale in (False, True)]
+NETWORKS = [
+    *(functools.partial(DynamicResNet12, 3, SLOTS, widths=(8,), stem_width=8, blocks=1, attend_presence=attend,
+                        temperature=2.0, **options)
+      for attend, options in itertools.product((False, True), OPTIONS)),
+    *(functools.partial(WideCNN, 3, SLOTS, stages=2, width=16, **options) for options in OPTIONS),
+    *(functools.partial(ResNet34, 3, SLOTS, widths=(8,), blocks=(1,), **options) for options in OPTIONS),
+]
+CONTRACT = ChannelContract(('a', 'b', 'c', 'd'), ('',) * SLOTS, (0.0, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 4.0))
+
+
+@functools.cache
+def compiled(number):
+  """The network's apply with weights drawn about their start, so that no fill is 0; compiled once for each network."""
+  model = NETWORKS[number]()
+  variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, SLOTS)), train=False)
+  leaves, structure = jax.tree.flatten(variables)
+  noise = jax.random.split(jax.random.key(1), len(leaves))
+  leaves = [leaf + 0.1 * jnp.abs(jax.random.normal(key, leaf.shape)) for leaf, key in zip(leaves, noise, strict=True)]
+  variables = jax.tree.unflatten(structure, leaves)
+  return jax.jit(lambda images, present: model.apply(variables, images, train=False, present=present))
+
+
+def pictures(seed, batch=BATCH, slots=SLOTS):
+  return np.random.default_rng(seed).normal(size=(batch, SIZE, SIZE, slots)).astype(np.float32)
+
+
+masks = st.lists(st.lists(st.booleans(), min_size=SLOTS, max_size=SLOTS).filter(any), min_size=BATCH, max_size=BATCH)
+cases = given(number=st.integers(0, len(NETWORKS) - 1), present=masks, seed=st.integers(0, 1000))
+many = settings(max_examples=40, deadline=None)
+
+
+@many
+@cases
+def test_what_stands_in_absent_slots_changes_no_logit(number, present, seed):
+  present, images = np.array(present), pictures(seed)
+  garbage = np.random.default_rng(seed + 1).choice([np.nan, np.inf, -1e30, 7.0], images.shape).astype(np.float32)
+  spoilt = np.where(present[:, None, None, :], images, garbage)
+  logits = compiled(number)(images, present)
+  np.testing.assert_array_equal(logits, compiled(number)(spoilt, present))
+  assert np.isfinite(logits).all()
+
+
+@many
+@cases
+def test_samples_with_different_subsets_get_the_logits_that_they_get_alone(number, present, seed):
+  present, images = np.array(present), pictures(seed)
+  together = compiled(number)(images, present)
+  for sample in range(BATCH):
+    repeated = [np.repeat(values[sample:sample + 1], BATCH, 0) for values in (images, present)]
+    alone = compiled(number)(*repeated)
+    np.testing.assert_allclose(alone[0], together[sample], atol=1e-5)
+
+
+@many
+@given(number=st.integers(0, len(NETWORKS) - 1), order=st.permutations('abcd'),
+       left_out=st.sets(st.sampled_from('abcd'), max_size=3), seed=st.integers(0, 1000))
+def test_the_order_of_named_channels_changes_no_logit(number, order, left_out, seed):
+  images = pictures(seed)
+  values = dict(zip('abcd', np.moveaxis(images, -1, 0), strict=True))
+
+  def logits(names):
+    placed, present = CONTRACT.place(names).apply(jnp.stack([values[name] for name in names], axis=-1))
+    return compiled(number)(placed, present)
+
+  kept = [name for name in 'abcd' if name not in left_out]
+  np.testing.assert_array_equal(logits(kept), logits([name for name in order if name in kept]))
+
+
+@pytest.mark.parametrize('number', range(len(NETWORKS)))
+def test_the_full_mask_equals_no_mask(number):
+  np.testing.assert_array_equal(compiled(number)(pictures(0), np.ones((BATCH, SLOTS), bool)),
+                                compiled(number)(pictures(0), None))
+
+
+@pytest.mark.parametrize('number', range(len(NETWORKS)))
+def test_unnamed_channels_fill_the_first_slots_and_the_rest_is_absent(number):
+  images = pictures(0)
+  present = np.repeat([[True, True, False, False]], BATCH, 0)
+  np.testing.assert_allclose(compiled(number)(images[..., :2], None), compiled(number)(images, present), rtol=1e-6,
+                             atol=1e-6)
+
+
+def fill_by_numpy(params, fill, rescale, images, present):
+  values = np.where(present[:, None, None, :], images.astype(np.float64), 0)
+  if rescale:
+    values *= SLOTS / present.sum(1)[:, None, None, None]
+  if fill == 'learned':
+    return np.where(present[:, None, None, :], values, params['value'])
+  if fill == 'mlp':
+    mask = np.broadcast_to(present[:, None, None, :], values.shape)
+    kernel = np.concatenate([params['hidden']['kernel'], params['hidden_mask']['kernel']])
+    hidden = np.maximum(np.concatenate([values, mask], -1) @ kernel + params['hidden_mask']['bias'], 0)
+    return np.where(mask, values, hidden @ params['predict']['kernel'] + params['predict']['bias'])
+  return values
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
+  images = pictures(3)
+  present = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], bool)
+  module = InputSlots(SLOTS, **options)
+  params = module.init(jax.random.key(0), images).get('params', {})
+  params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(1), leaf.shape), params)
+  filled, seen = module.apply({'params': params}, images, present)
+  expected = fill_by_numpy(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), **options, images=images,
+                           present=present)
+  np.testing.assert_allclose(filled, expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_array_equal(seen, present)
+
+
+@pytest.mark.parametrize('fill', ['learned', 'mlp'])
+def test_filling_is_learned_from_the_samples_that_lack_channels(fill):
+  model = WideCNN(3, SLOTS, stages=2, width=16, fill=fill)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, SLOTS)), train=False)
+
+  @jax.jit
+  def gradients(present):
+    def loss(params):
+      logits, _ = model.apply({**variables, 'params': params}, pictures(0), train=True, present=present,
+                              mutable=['batch_stats'])
+      return jax.nn.log_softmax(logits)[:, 0].mean()
+    return jax.grad(loss)(variables['params'])['input']
+
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients(np.eye(BATCH, SLOTS) < 1)))
+  assert all(np.abs(leaf).max() == 0 for leaf in jax.tree.leaves(gradients(np.ones((BATCH, SLOTS), bool))))
+
+
+def test_only_what_is_asked_for_adds_parameters():
+  def parameters(**options):
+    model = DynamicResNet12(100, **options)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    return sum(count_parameters(variables['params']).values())
+
+  assert parameters(rescale=True) == 17_446_699
+  assert parameters(fill='learned') == 17_446_699 + 3
+  assert parameters(fill='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
+  assert parameters(attend_presence=True) == 17_446_699 + 3  # three more inputs of one hidden unit
+
+
+def test_a_single_kernel_needs_no_attention_and_is_a_plain_convolution():
+  images = pictures(0)
+  module = DynamicConv(features=6, max_channels=SLOTS, kernels=1)
+  variables = module.init(jax.random.key(0), images)
+  assert set(variables['params']) == {'kernels'}
+  expected = jax.lax.conv_general_dilated(images, variables['params']['kernels'][0], (1, 1), 'SAME',
+                                          dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  np.testing.assert_allclose(module.apply(variables, images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_temperature_of_the_checkpoint_takes_the_fields_place():
+  images = pictures(0)
+  cold, warm = (DynamicResNet12(3, SLOTS, widths=(8,), stem_width=8, blocks=1, temperature=t) for t in (0.1, 30.0))
+  variables = warm.init(jax.random.key(0), images, train=False)
+  scheduled = {**variables, 'schedules': {'temperature': jnp.float32(0.1)}}
+  np.testing.assert_array_equal(warm.apply(scheduled, images, train=False), cold.apply(variables, images, train=False))
+  assert np.abs(warm.apply(scheduled, images, train=False) - warm.apply(variables, images, train=False)).max() > 1e-4
