@@ -91,7 +91,7 @@ class AblationRow:
   Attributes:
     name: of the member.
     full: accuracy with all channels.
-    mean: of the accuracies over the subsets.
+    mean: of the accuracies over the subsets, by seed.
     worst_subset: the one with the lowest accuracy.
     worst: that accuracy.
     difference: of the mean, less the first member's; None for the first.
@@ -100,7 +100,7 @@ class AblationRow:
 
   name: str
   full: Accuracy
-  mean: float
+  mean: SeedSpread
   worst_subset: Subset
   worst: Accuracy
   difference: MeanDifference | None
@@ -186,6 +186,13 @@ def _against_specialists(generalist: str, members: list[Member], specialists: di
                                              for sides in zip(*pairs.values(), strict=True))))
 
 
+def check_ablation(study: Study) -> None:
+  """Raises UserError where members are not of the same channels, so that their subsets are others."""
+  used = {member.config.channels.use for member in study.members}
+  if len(used) > 1:
+    raise UserError(f'the members of an ablation need the same channels.use; here are {", ".join(map(repr, used))}')
+
+
 def compare_ablation(study: Study) -> list[AblationRow]:
   """Every finished member over all subsets, against the first of the study where that is finished."""
   groups = {}
@@ -209,8 +216,9 @@ def compare_ablation(study: Study) -> list[AblationRow]:
   rows = []
   for name, own in correct.items():
     worst = min(own, key=lambda subset: own[subset].mean())
-    rows.append(AblationRow(name, accuracy_of(own[max(own, key=len)]), float(np.mean([*own.values()])), worst,
-                            accuracy_of(own[worst]), differences.get(name), adjusted.get(name)))
+    means = SeedSpread(tuple(np.mean([*own.values()], axis=(0, 2)).tolist()))  # over subsets and pictures
+    rows.append(AblationRow(name, accuracy_of(own[max(own, key=len)]), means, worst, accuracy_of(own[worst]),
+                            differences.get(name), adjusted.get(name)))
   return rows
 
 
