@@ -256,6 +256,6 @@ def _test_predictions(member: Member) -> Predictions:
   path = member.folder.predictions
   try:
     return Predictions.load(path)
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
     raise RunError(f'{path} cannot be read: {error}. Delete {member.folder.results} and run the study again: it tests '
                    'that member again') from error

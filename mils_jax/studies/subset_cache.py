@@ -24,7 +24,7 @@ def cached_subset_predictions(folder: RunFolder, subsets: Sequence[tuple[str, ..
         identities, labels, logits = saved['identity'], saved['label'], saved['logits']
         return {subset: Predictions(identities, labels, logits[row])
                 for subset, row in zip(subsets, rows, strict=True)}
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
     pass  # not there, or not whole: computed again
   found = subset_predictions(folder, subsets)
   first = next(iter(found.values()))

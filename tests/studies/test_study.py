@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from mils_jax.cli import main, run_name
 from mils_jax.errors import RunError, UserError
+from mils_jax.reports.study import estimate_lines
+from mils_jax.studies import estimate
 from mils_jax.studies import study as study_module
-from mils_jax.studies.estimate import estimate_study
+from mils_jax.studies.estimate import StepTime
 from mils_jax.studies.study import read_study, run_study
 from tests.studies.tiny_study import get_config
 
@@ -122,9 +125,12 @@ def test_a_folder_of_another_study_of_other_things_or_of_other_settings_is_refus
     run_study(tiny(tmp_path / 'thesis'), [])
 
 
-def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, capsys):
+def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypatch):
+  measured = []
+  monkeypatch.setattr(estimate, 'measure_step', lambda plan: measured.append(plan.model.stages) or StepTime(0.5, 9.0))
   config = get_config()
   config.common.runtime.cache = str(tmp_path / 'cache')
+  config.members = (*config.members, ('again', config.members[2][1], {'model.stages': 3}, (5,)))
   study = read_study(config, tmp_path / 'study')
   study.path.mkdir()
   (study.path / 'study.json').write_text(json.dumps({'name': 'tiny'}))
@@ -132,13 +138,14 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, capsys):
   two.folder.claim(two.config.to_dict())
   two.folder.results.write_text(json.dumps(RESULTS))
   before = files(study.path)
-  done, diverging, other = estimate_study(study)
+  done, *others = estimate.estimate_study(study)
   assert (done.state, done.seconds) == ('finished', 0)
-  assert (diverging.state, diverging.steps) == ('new', 2 * 8)  # 250 pictures are 8 batches of 32
-  assert diverging.seconds == 16 * diverging.time.step > 0
-  assert diverging.time != other.time
-  assert capsys.readouterr().out.count('measuring a step') == 2
+  assert [(one.state, one.steps, one.seconds) for one in others] == [('new', 16, 8.0)] * 3  # 250 pictures, 32 at once
+  assert measured == [2, 3]
   assert files(study.path) == before
+  lines = estimate_lines(study, [done, *others])
+  assert 'in all 24 s, and 18 s to compile' in lines
+  assert any(re.sub(' +', ' ', line) == '| three-seed1 | new | 16 | 500 ms | 8 s |' for line in lines)
 
 
 @pytest.mark.parametrize(('words', 'message'), [
@@ -191,6 +198,14 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
   assert process.returncode == 128 + signal.SIGTERM
   assert 'The same command goes on' in error
   assert not (tmp_path / 'stopped' / 'study.md').exists()
+
+  before = files(tmp_path / 'stopped')
+  dry = subprocess.run([*command('stopped'), '--dry_run'], check=False, **options)
+  assert (dry.returncode, dry.stderr) == (0, '')
+  states = [line.split('|')[2].strip() for line in dry.stdout.splitlines() if '-seed' in line and '|' in line]
+  assert states[:2] == ['finished', 'new']
+  assert states[2].startswith('at step ')
+  assert files(tmp_path / 'stopped') == before
 
   again = subprocess.run(command('stopped'), check=False, **options)
   assert again.returncode == 1
