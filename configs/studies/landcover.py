@@ -30,12 +30,13 @@ def get_config() -> ConfigDict:
   config.common = ConfigDict()  # fields that all members are given
   config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
   config.common.channels = ConfigDict({'sampling': 'hierarchical', 'drop_rate': 0.5})
-  config.common.attention = ConfigDict({'start': 30.0, 'epochs': 8.0})
+  config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
   config.common.augment = ConfigDict({'vertical_flip': True, 'quarter_turns': True})
-  config.common.train = ConfigDict({'epochs': 15, 'batch_size': 64, 'precision': 'auto'})
+  config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
   config.common.checkpoint = base.base_config('').checkpoint
   config.common.runtime = base.base_config('').runtime
 
   recipe = task_a.get_config()
-  config.members = tuple((name, recipe, change, (0,)) for name, change in CHANGES.items())
+  config.members = tuple((name, recipe, change, (0, 1, 2) if name == 'default' else (0,))
+                         for name, change in CHANGES.items())
   return config
