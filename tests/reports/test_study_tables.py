@@ -94,7 +94,8 @@ def test_an_ablation_holds_each_mean_over_subsets_against_the_first(tmp_path):
 
 
 def test_a_difference_that_seeds_alone_could_make_is_not_larger_than_noise(tmp_path):
-  study = make(tmp_path, 'ablation', (('default', DYNAMIC, {}, (0, 1)), ('other', DYNAMIC, {'model.fill': 'mlp'}, (0,))))
+  study = make(tmp_path, 'ablation', (
+      ('default', DYNAMIC, {}, (0, 1)), ('other', DYNAMIC, {'model.fill': 'mlp'}, (0,))))
   for member, right in zip(study.members, (80, 40, 30), strict=True):  # whichever pictures: clear; whichever seed: not
     finish(member, range(right), 'R', subsets={('R',): range(right)})
   _, other = compare_ablation(study)
