@@ -28,6 +28,7 @@ from mils_jax.studies.study import check_study, read_study, run_study
 from mils_jax.studies.subsets import run_subsets
 from mils_jax.studies.train import run_training
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
+from mils_jax.training.stopping import StopSignals
 
 USAGE = """Image classifiers for any input channels, and shallow wide ones.
 
@@ -102,11 +103,13 @@ def study_mode(command: Command) -> None:
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
+  TABLES[study.table].check(study)
   _use_compilation_cache(study.members[0].config)
   if command.flags['dry_run']:
     return _say_all(estimate_lines(study, estimate_study(study)))
-  failures = run_study(study, command.argv)
-  _say_all(['', *write_table(study)])
+  with StopSignals():  # between members and in the table too, where no training listens
+    failures = run_study(study, command.argv)
+    _say_all(['', *write_table(study)])
   if failures:
     raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
                    'command tries again')

@@ -61,3 +61,13 @@ def cost_lines(cost: Cost) -> list[str]:
     lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
               for name, count in (('inference', part.inference), ('training step', part.training))]
   return [*lines, '', CONVENTIONS]
+
+
+def markdown_table(titles: list[str], rows: list[list[str]]) -> list[str]:
+  """A table that reads well as plain text too: the first column to the left, the others to the right."""
+  widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
+  lines = ['| ' + ' | '.join(text.ljust(width) if column == 0 else text.rjust(width)
+                             for column, (text, width) in enumerate(zip(row, widths, strict=True))) + ' |'
+           for row in (titles, *rows)]
+  rule = ['-' * (widths[0] + 2), *('-' * (width + 1) + ':' for width in widths[1:])]
+  return [lines[0], f'|{"|".join(rule)}|', *lines[1:]]
