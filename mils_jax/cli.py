@@ -17,9 +17,10 @@ from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
-from mils_jax.reports.text import cost_lines, result_lines
+from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.evaluate import run_evaluation
+from mils_jax.studies.predict import run_prediction
 from mils_jax.studies.train import run_training
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 
@@ -30,12 +31,19 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs) or
-              inspect (what the data holds, before anyone trains)
+  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
+              inspect (what the data holds, before anyone trains) or predict (classes of other pictures)
+  predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
+              [--all_classes]
   --help      this text
 """
 
-FLAGS: dict[str, str | bool] = {}  # flags that only some modes take, with their defaults
+FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their defaults
+    'input': '',
+    'channels': '',
+    'output': '',
+    'all_classes': False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +91,21 @@ def inspect_mode(command: Command) -> None:
   _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
+def predict_mode(command: Command) -> None:
+  given = command.flags
+  summary = run_prediction(command.config, command.folder, given['input'], given['channels'], given['output'],
+                           given['all_classes'])
+  _say_all(prediction_lines(summary))
+  if summary.errors:
+    raise RunError(f'{len(summary.errors)} pictures could not be classified; their rows in {summary.output} say why')
+
+
 MODES = {
     'train': Mode(train_mode),
     'evaluate': Mode(evaluate_mode),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
+    'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
 }
 
 
