@@ -71,9 +71,12 @@ def test_number_types_single_pictures_and_none(classifier, pictures):
   assert classifier(pictures[:0]).shape == (0, 20)
 
 
-def test_more_pictures_than_a_batch_each_have_their_own_row(classifier, pictures):
-  many = np.concatenate([pictures, pictures])
-  np.testing.assert_allclose(classifier(many), np.tile(classifier(pictures), (2, 1)), rtol=1e-5)
+def test_more_pictures_than_a_batch_each_have_their_own_row_and_compile_once(run, pictures):
+  classifier = mils_jax.load(run)
+  many = classifier(np.concatenate([pictures, pictures, pictures[::-1]]))
+  assert classifier._probabilities._cache_size() == 1
+  once = classifier(pictures)
+  np.testing.assert_allclose(many, np.concatenate([once, once, once[::-1]]), rtol=1e-5)
 
 
 def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
