@@ -20,10 +20,11 @@ from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.subsets import subset_lines
-from mils_jax.reports.text import cost_lines, result_lines
+from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
+from mils_jax.studies.predict import run_prediction
 from mils_jax.studies.study import check_study, read_study, run_study
 from mils_jax.studies.subsets import run_subsets
 from mils_jax.studies.train import run_training
@@ -38,14 +39,22 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains), subsets (what each channel subset costs the trained
-              model) or study (several runs and their table, from a configuration such as
-              configs/studies/specialists.py)
-  --dry_run   study: only say what would be trained, and for how long
+              inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
+              each channel subset costs the trained model) or study (several runs and their table, from a configuration
+              such as configs/studies/specialists.py)
+  study       [--dry_run] only says what would be trained, and for how long
+  predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
+              [--all_classes]
   --help      this text
 """
 
-FLAGS: dict[str, str | bool] = {'dry_run': False}  # flags that only some modes take, with their defaults
+FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their defaults
+    'input': '',
+    'channels': '',
+    'output': '',
+    'all_classes': False,
+    'dry_run': False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +124,15 @@ def study_mode(command: Command) -> None:
                    'command tries again')
 
 
+def predict_mode(command: Command) -> None:
+  given = command.flags
+  summary = run_prediction(command.config, command.folder, given['input'], given['channels'], given['output'],
+                           given['all_classes'])
+  _say_all(prediction_lines(summary))
+  if summary.errors:
+    raise RunError(f'{len(summary.errors)} pictures could not be classified; their rows in {summary.output} say why')
+
+
 MODES = {
     'train': Mode(train_mode),
     'evaluate': Mode(evaluate_mode),
@@ -122,6 +140,7 @@ MODES = {
     'inspect': Mode(inspect_mode),
     'subsets': Mode(subsets_mode),
     'study': Mode(study_mode, ('dry_run',)),
+    'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
 }
 
 

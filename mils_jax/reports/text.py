@@ -7,6 +7,10 @@ from pathlib import Path
 from mils_jax.evaluation.cost import CONVENTIONS
 from mils_jax.evaluation.statistics import Accuracy
 from mils_jax.studies.cost import Cost
+from mils_jax.studies.predict import Summary
+
+CLASSES_SHOWN = 5
+ERRORS_SHOWN = 10
 
 
 def grouped(number: float) -> str:
@@ -71,3 +75,21 @@ def markdown_table(titles: list[str], rows: list[list[str]]) -> list[str]:
            for row in (titles, *rows)]
   rule = ['-' * (widths[0] + 2), *('-' * (width + 1) + ':' for width in widths[1:])]
   return [lines[0], f'|{"|".join(rule)}|', *lines[1:]]
+
+
+def prediction_lines(summary: Summary) -> list[str]:
+  """How many pictures, which classes were seen most, which channels were absent, and where the CSV lies."""
+  count = summary.count
+  most = ', '.join(f'{name} {number} ({number / count:.1%})'
+                   for name, number in summary.classes.most_common(CLASSES_SHOWN))
+  absent = ', '.join(f'{slot} ({number} of {count} pictures)' for slot, number in summary.absent.items())
+  errors = [f'not classified: {identity}: {reason}' for identity, reason in summary.errors.items()]
+  more = len(errors) - ERRORS_SHOWN
+  return [
+      *errors[:ERRORS_SHOWN],
+      *([f'and {more} more'] if more > 0 else []),
+      *(f'{note} ({number} of {count} pictures)' for note, number in summary.notes.items()),
+      f'{grouped(count)} pictures classified; of {len(summary.classes)} classes, most often {most}',
+      f'channels absent: {absent or "none"}',
+      f'saved as {summary.output}',
+  ]
