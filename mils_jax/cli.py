@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import re
 import shlex
-import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +12,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mils_jax import membership
 from mils_jax.build import cache_folder, open_data
 from mils_jax.data.inspection import inspect
+from mils_jax.devices import use_deterministic_kernels
 from mils_jax.errors import RunError, Stopped, UserError, unknown
+from mils_jax.membership import Membership, place_from_flags
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.text import cost_lines, result_lines
@@ -32,10 +35,12 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs) or
               inspect (what the data holds, before anyone trains)
+  --distributed [--coordinator HOST:PORT --process_id I --num_processes N]
+              train as one of several processes: those of the cluster that JAX recognises, or of these addresses
   --help      this text
 """
 
-FLAGS: dict[str, str | bool] = {}  # flags that only some modes take, with their defaults
+FLAGS: dict[str, str | bool] = {**membership.FLAGS}  # flags that only some modes take, with their defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +89,7 @@ def inspect_mode(command: Command) -> None:
 
 
 MODES = {
-    'train': Mode(train_mode),
+    'train': Mode(train_mode, tuple(membership.FLAGS)),
     'evaluate': Mode(evaluate_mode),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
@@ -96,26 +101,41 @@ def main(argv: list[str]) -> int:
   if any(word in ('--help', '-h', '-help') for word in argv[1:]):
     print(USAGE)
     return 0
+  member = Membership()
   try:
-    command = parse(argv)
-    _use_compilation_cache(command.config)
-    MODES[command.mode].run(command)
+    _run(parse(argv), member)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return member.leave(2, f'error: {error}')
   except RunError as error:
-    print(f'failed: {error}', file=sys.stderr)
-    return 1
+    return member.leave(1, f'failed: {error}')
   except Stopped as stopped:
-    print(f'{stopped}. The same command goes on from the last checkpoint: python {shlex.join(argv)}', file=sys.stderr)
-    return stopped.exit_code
+    return member.leave(stopped.exit_code, f'{stopped}. {_go_on(argv)}')
   except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    return 130
+    return member.leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    print(f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'), file=sys.stderr)
-    return 1
-  return 0
+    return member.leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+  except Exception as error:  # with others, also that one of them is gone
+    if not member.joined:
+      raise
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+      traceback.print_exc()
+    return member.leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_go_on(argv)}')
+  return member.leave(0, '')
+
+
+def _run(command: Command, member: Membership) -> None:
+  _use_compilation_cache(command.config)
+  if command.config.train.get('deterministic'):
+    use_deterministic_kernels()
+  place = place_from_flags(command.flags) if 'distributed' in command.flags else None
+  if place:
+    runtime = command.config.runtime
+    member.join(place, runtime.join_timeout, runtime.heartbeat_timeout, _go_on(command.argv))
+  MODES[command.mode].run(command)
+
+
+def _go_on(argv: list[str]) -> str:
+  return f'The same command goes on from the last checkpoint: python {shlex.join(argv)}'
 
 
 def parse(argv: list[str]) -> Command:

@@ -6,7 +6,8 @@
 
 The only module that knows Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
 training state, `record` says what is saved, with checksums that are verified on restore. Arrays are saved from and
-restored to the host, so a run may go on with another number of devices or processes.
+restored to the host, so a run may go on with another number of devices or processes. Of several processes only the
+first saves and restores: it holds the whole state (see shared_checkpoints.py).
 """
 
 import contextlib
@@ -201,8 +202,11 @@ class Checkpoints:
 
 
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
-  options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=not read_only,
-                                         read_only=read_only)
+  if not read_only:
+    folder.mkdir(parents=True, exist_ok=True)
+  alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # whatever other processes there are
+  options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
+                                         read_only=read_only, multiprocessing_options=alone)
   return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
