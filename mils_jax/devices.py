@@ -26,7 +26,9 @@ def use_deterministic_kernels() -> None:
   XLA then chooses no kernel by measuring and none that adds in the order in which threads happen to finish.
   """
   flag = '--xla_gpu_deterministic_ops=true'
-  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'.strip()
+  given = os.environ.get('XLA_FLAGS', '')
+  if flag not in given:
+    os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()
 
 
 class Devices:

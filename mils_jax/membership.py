@@ -71,7 +71,7 @@ def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
 def _cluster_has_many() -> bool:
   """Whether a launcher that JAX knows (SLURM, Open MPI, a TPU pod) started this process beside others."""
   kinds = (kind for kind in clusters.ClusterEnv._cluster_types
-           if not kind.opt_in_only_method and kind.name != 'k8s')  # Kubernetes warns in every pod: --distributed asks it
+           if not kind.opt_in_only_method and kind.name != 'k8s')  # which warns in every pod: --distributed asks it
   with contextlib.suppress(Exception):  # a cluster that does not answer is none
     cluster = next((kind for kind in kinds if kind.is_env_present()), None)
     return cluster is not None and cluster.get_process_count() > 1

@@ -15,6 +15,7 @@ import dataclasses
 import errno
 import gc
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,10 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def _best_is_damaged(self, error: DamagedError) -> RunError:
-    folder = self._folder / 'best'
-    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; delete '
-                    f'{folder} and give the same command to take the best epoch from the last one on')
+    run = self._folder.parent
+    again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
+    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; to take '
+                    f'the best epoch from there on: {again} && python main.py --workdir {shlex.quote(str(run))}')
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
             validation_accuracy: float | None) -> None:
