@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import re
 import shlex
-import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +12,13 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mils_jax import membership
 from mils_jax.build import cache_folder, open_data
 from mils_jax.data.inspection import inspect
+from mils_jax.devices import use_deterministic_kernels
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.host_memory import keep_freed_memory
+from mils_jax.membership import Membership, place_from_flags
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
@@ -45,6 +48,8 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   study       [--dry_run] only says what would be trained, and for how long
   predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
               [--all_classes]
+  --distributed [--coordinator HOST:PORT --process_id I --num_processes N]
+              train as one of several processes: those of the cluster that JAX recognises, or of these addresses
   --help      this text
 """
 
@@ -54,6 +59,7 @@ FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their 
     'output': '',
     'all_classes': False,
     'dry_run': False,
+    **membership.FLAGS,
 }
 
 
@@ -113,7 +119,7 @@ def study_mode(command: Command) -> None:
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
   TABLES[study.table].check(study)
-  _use_compilation_cache(study.members[0].config)
+  _prepare(study.members[0].config)
   if command.flags['dry_run']:
     return _say_all(estimate_lines(study, estimate_study(study)))
   with StopSignals():  # between members and in the table too, where no training listens
@@ -134,7 +140,7 @@ def predict_mode(command: Command) -> None:
 
 
 MODES = {
-    'train': Mode(train_mode),
+    'train': Mode(train_mode, tuple(membership.FLAGS)),
     'evaluate': Mode(evaluate_mode),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
@@ -150,27 +156,40 @@ def main(argv: list[str]) -> int:
     print(USAGE)
     return 0
   keep_freed_memory()
+  member = Membership()
   try:
-    command = parse(argv)
-    if command.mode != 'study':  # whose members say it
-      _use_compilation_cache(command.config)
-    MODES[command.mode].run(command)
+    _run(parse(argv), member)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return member.leave(2, f'error: {error}')
   except RunError as error:
-    print(f'failed: {error}', file=sys.stderr)
-    return 1
+    return member.leave(1, f'failed: {error}')
   except Stopped as stopped:
-    print(f'{stopped}. The same command goes on from the last checkpoint: python {shlex.join(argv)}', file=sys.stderr)
-    return stopped.exit_code
+    return member.leave(stopped.exit_code, f'{stopped}. {_go_on(argv)}')
   except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    return 130
+    return member.leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    print(f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'), file=sys.stderr)
-    return 1
-  return 0
+    return member.leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+  except Exception as error:  # with others, also that one of them is gone
+    if not member.joined:
+      raise
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+      traceback.print_exc()
+    return member.leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_go_on(argv)}')
+  return member.leave(0, '')
+
+
+def _run(command: Command, member: Membership) -> None:
+  if command.mode != 'study':  # whose members say it
+    _prepare(command.config)
+  place = place_from_flags(command.flags) if 'distributed' in command.flags else None
+  if place:
+    runtime = command.config.runtime
+    member.join(place, runtime.join_timeout, runtime.heartbeat_timeout, _go_on(command.argv))
+  MODES[command.mode].run(command)
+
+
+def _go_on(argv: list[str]) -> str:
+  return f'The same command goes on from the last checkpoint: python {shlex.join(argv)}'
 
 
 def parse(argv: list[str]) -> Command:
@@ -286,10 +305,12 @@ def _check_fields(words: list[str], config: ConfigDict) -> None:
       section, known = section[part], f'{known}{part}.'
 
 
-def _use_compilation_cache(config: ConfigDict) -> None:
-  """Keeps compiled programs between starts, unless the user's environment already says where."""
-  if jax.config.jax_compilation_cache_dir is None:
+def _prepare(config: ConfigDict) -> None:
+  """What must be settled before the first computation: where compiled programs are kept, and which kernels run."""
+  if jax.config.jax_compilation_cache_dir is None:  # unless the user's environment already says where
     jax.config.update('jax_compilation_cache_dir', str(cache_folder(config) / 'compiled'))
+  if config.train.get('deterministic'):
+    use_deterministic_kernels()
 
 
 def _say_all(lines: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Small real runs in processes of their own, and comparing what they leave."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,22 @@ def run(folder, cache, *flags, devices=1, **options):
   """A run from start to end, however it ends."""
   return subprocess.run(command(folder, cache, *flags), cwd=ROOT, env=environment(devices), text=True, timeout=300,
                         capture_output=True, check=False, **options)
+
+
+def start_together(folder, cache, *flags, own=((), ()), devices=2):
+  """A run of several processes under way; `own` gives the further flags of each."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    coordinator = f'localhost:{free.getsockname()[1]}'
+  return [start(folder, cache, '--distributed', f'--coordinator={coordinator}', f'--num_processes={len(own)}',
+                f'--process_id={index}', *flags, *further, devices=devices) for index, further in enumerate(own)]
+
+
+def finish(processes, timeout=300):
+  """Waits for all: exit code, lines of standard output and of standard error of each."""
+  texts = [process.communicate(timeout=timeout) for process in processes]
+  return [(process.returncode, *(text.splitlines() for text in both))
+          for process, both in zip(processes, texts, strict=True)]
 
 
 def assert_same(folder, other):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +97,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
   error = capsys.readouterr().err.strip()
   assert re.match('failed: the (loss|gradient|parameter) was not finite in step ', error)
   assert '\n' not in error
+  assert 'No checkpoint had been saved yet' in error
   assert not (tmp_path / 'run' / 'results.json').exists()
+
+
+def test_a_damaged_best_checkpoint_names_the_commands_that_mend_it(finished, tmp_path, capsys):
+  folder = shutil.copytree(finished[0], tmp_path / 'a run')
+  (best,) = (folder / 'checkpoints' / 'best').iterdir()
+  shutil.rmtree(best / 'variables')
+  evaluate = ['main.py', '--mode', 'evaluate', '--workdir', str(folder)]
+  assert main(evaluate) == 1
+  error = capsys.readouterr().err
+  assert error.count('\n') == 1
+  remove, train = re.search(r'(rm -rf .*) && python (.*)', error).groups()
+  subprocess.run(shlex.split(remove), check=True)
+  assert main(shlex.split(train)) == 0
+  assert main(evaluate) == 0
 
 
 def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
@@ -160,6 +177,8 @@ WRONG = {
     'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0: must be at least 1'),
     'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
+    'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),
+    'no cluster': (['--distributed'], 'no cluster is recognised here'),
     'gather': (['--config.runtime.gather=disk'], 'Valid: auto, resident, streamed'),
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax import progress
+from mils_jax import processes, progress
 from mils_jax.data.packed import DamagedError, PackedSet, Split, open_folder, write_manifest
 from mils_jax.data.pieces import Piece, PieceResult
 from mils_jax.data.sources.source import SPLITS, Source
@@ -46,7 +46,8 @@ def open_packed(source: Source, cache: Path, allow_not_finite: bool = False) -> 
   mark = fingerprint(source)
   folder = Path(cache) / mark
   try:
-    packed = _open_or_pack(source, folder, mark)
+    with processes.first_goes_first('packed'):  # where all use one cache, the others find the set there
+      packed = _open_or_pack(source, folder, mark)
   except OSError as error:
     if error.errno in _DISK_FULL:
       raise RunError(f'packing into {cache}: {os.strerror(error.errno)}; nothing half-written was kept. '

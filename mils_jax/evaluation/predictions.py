@@ -8,11 +8,12 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from mils_jax.channels import Placement
 from mils_jax.data.batches import EvaluationOrder, Resident, Streamed
 from mils_jax.data.packing import Split
-from mils_jax.devices import Devices
+from mils_jax.devices import AXIS, Devices
 from mils_jax.evaluation.statistics import Accuracy, Scores
 from mils_jax.progress import bar
 
@@ -84,13 +85,14 @@ class Evaluator:
 
     def logits(variables: dict, keep: jax.Array, batch: dict) -> jax.Array:
       images, present = placement.apply(batch['image'])
-      return model.apply(variables, images, train=False, present=present & keep)
+      own = model.apply(variables, images, train=False, present=present & keep)
+      return lax.all_gather(own, AXIS, tiled=True)  # (B, classes), on every device of every process
 
-    self._logits = devices.parallel(logits, replicated=2, shared=1, gather=True)
+    self._logits = devices.parallel(logits, replicated=2, shared=1)
 
   def __call__(self, variables: dict, split: Split, batches: Resident | Streamed, description: str,
                keep: np.ndarray | None = None) -> Predictions:
-    """The predictions for every example of a split, each once.
+    """The predictions for every example of a split, each once; the same on all processes.
 
     Args:
       variables: of the model, on every device.
@@ -107,7 +109,7 @@ class Evaluator:
       for batch in batches.batches(order, 0, order.steps_per_epoch):
         if len(parts) >= 2:  # two batches are under way at most; their results are read meanwhile
           parts[-2] = np.asarray(parts[-2])
-        parts.append(self._logits(variables, keep, batch))  # (devices, B / devices, classes)
+        parts.append(self._logits(variables, keep, batch))  # (B, classes)
         advance(min(self._batch_size, number - (len(parts) - 1) * self._batch_size))
-    logits = np.concatenate([np.asarray(part).reshape(self._batch_size, -1) for part in parts])[:number]
+    logits = np.concatenate([np.asarray(part) for part in parts])[:number]
     return Predictions(split.identities, np.asarray(split.labels), logits)

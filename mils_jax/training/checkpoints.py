@@ -6,7 +6,8 @@
 
 The only module that knows Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
 training state, `record` says what is saved, with checksums that are verified on restore. Arrays are saved from and
-restored to the host, so a run may go on with another number of devices or processes.
+restored to the host, so a run may go on with another number of devices or processes. Of several processes only the
+first saves and restores: it holds the whole state (see shared_checkpoints.py).
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import dataclasses
 import errno
 import gc
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -147,9 +149,10 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def _best_is_damaged(self, error: DamagedError) -> RunError:
-    folder = self._folder / 'best'
-    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; delete '
-                    f'{folder} and give the same command to take the best epoch from the last one on')
+    run = self._folder.parent
+    again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
+    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; to take '
+                    f'the best epoch from there on: {again} && python main.py --workdir {shlex.quote(str(run))}')
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
             validation_accuracy: float | None) -> None:
@@ -209,9 +212,12 @@ class Checkpoints:
 
 
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
+  if not read_only:
+    folder.mkdir(parents=True, exist_ok=True)
+  alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # whatever other processes there are
   with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
-    options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number),
-                                           create=not read_only, read_only=read_only)
+    options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
+                                           read_only=read_only, multiprocessing_options=alone)
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

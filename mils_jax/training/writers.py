@@ -5,12 +5,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mils_jax import processes
 from mils_jax.training.events import Events
 from mils_jax.training.run_folder import RunFolder
 
 
 class Writers:
-  """Writes one line per epoch, and the same numbers for TensorBoard.
+  """Writes one line per epoch, and the same numbers for TensorBoard; only the first process does.
 
   Args:
     folder: of the run.
@@ -18,6 +19,8 @@ class Writers:
   """
 
   def __init__(self, folder: RunFolder, step: int):
+    if not processes.is_first():
+      return
     kept = [line for line in folder.read_metrics() if line['step'] < step]
     _replace_lines(folder.metrics, [json.dumps(line) for line in kept])
     if folder.timings.exists():  # its last line may have been cut short
@@ -27,6 +30,8 @@ class Writers:
 
   def write(self, metrics: Mapping, timings: Mapping) -> None:
     """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""
+    if not processes.is_first():
+      return
     _append_line(self._folder.metrics, metrics)
     _append_line(self._folder.timings, timings)
     self._events.write(metrics['step'], {name: value for name, value in (*metrics.items(), *timings.items())
