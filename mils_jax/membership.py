@@ -9,6 +9,8 @@ import dataclasses
 import json
 import os
 import re
+import signal
+import socket
 import sys
 import threading
 import time
@@ -51,7 +53,7 @@ def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
   explicit = {name: str(flags[name]) for name in ('coordinator', 'process_id', 'num_processes')}
   given = [name for name, value in explicit.items() if value]
   if not given:
-    return Place() if flags['distributed'] or _cluster_has_many() else None
+    return _place_in_cluster(asked=bool(flags['distributed']))
   if not flags['distributed']:
     raise UserError(f'--{given[0]} needs --distributed beside it')
   if len(given) < len(explicit):
@@ -68,14 +70,37 @@ def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
   return Place(explicit['coordinator'], count, index)
 
 
-def _cluster_has_many() -> bool:
-  """Whether a launcher that JAX knows (SLURM, Open MPI, a TPU pod) started this process beside others."""
+def _place_in_cluster(asked: bool) -> Place | None:
+  """The place that a launcher which JAX knows gives this process.
+
+  Args:
+    asked: whether the user wants one; else it is taken where the launcher started several processes.
+  """
   kinds = (kind for kind in clusters.ClusterEnv._cluster_types
-           if not kind.opt_in_only_method and kind.name != 'k8s')  # which warns in every pod: --distributed asks it
-  with contextlib.suppress(Exception):  # a cluster that does not answer is none
+           if not kind.opt_in_only_method and (asked or kind.name != 'k8s'))  # Kubernetes may warn, so only on demand
+  try:
     cluster = next((kind for kind in kinds if kind.is_env_present()), None)
-    return cluster is not None and cluster.get_process_count() > 1
-  return False
+    many = cluster is not None and cluster.get_process_count() > 1
+  except Exception:  # a cluster that does not answer is none
+    cluster, many = None, False
+  if asked and cluster is None:
+    raise UserError('--distributed: no cluster is recognised here (SLURM, Open MPI, Kubernetes or a TPU pod); '
+                    'expected --coordinator HOST:PORT --process_id I --num_processes N beside it')
+  return Place() if asked or many else None
+
+
+def _check_port(place: Place) -> None:
+  """Raises UserError where the first process cannot open its port; JAX would crash."""
+  if place.index != 0:
+    return
+  port = int(place.coordinator.rpartition(':')[2])
+  with socket.socket() as probe:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+      probe.bind(('', port))
+    except (OSError, OverflowError) as error:
+      raise UserError(f'--coordinator={place.coordinator}: port {port} cannot be opened here ({error}); expected a '
+                      'free one') from error
 
 
 class Membership:
@@ -100,14 +125,14 @@ class Membership:
       go_on: how to start all processes again, for the line that says so.
 
     Raises:
-      UserError: no cluster is recognised, or a time is not positive.
+      UserError: a time is not positive, or the coordinator's port is taken.
     """
     for name, value in (('join_timeout', join_timeout), ('heartbeat_timeout', heartbeat_timeout)):
       if value < 1:
         raise UserError(f'runtime.{name}={value}: must be at least 1 second')
-    self._words = LastWords('failed: this process was killed, or ended because another one of the run was lost. '
-                            f'{go_on}')
+    _check_port(place)
     where = place.coordinator or "the cluster's first process"
+    self._words = LastWords(f'failed: joining the other processes at {where}')
     late = threading.Timer(join_timeout, self._exit, (1, (
         f'failed: {where} was not reached by all processes within {join_timeout} seconds (runtime.join_timeout)')))
     late.daemon = True
@@ -118,13 +143,9 @@ class Membership:
           # JAX would abort: the timer is to be first.
           initialization_timeout=join_timeout + 60,
           cluster_detection_method='deactivate' if place.coordinator else None)
-    except ValueError as error:
-      self._words.say('')
-      self._words = None
-      raise UserError('--distributed: no cluster is recognised here (SLURM, Open MPI, Kubernetes or a TPU pod); '
-                      'expected --coordinator HOST:PORT --process_id I --num_processes N beside it') from error
     finally:
       late.cancel()
+    self._words.become(f'failed: this process was killed, or ended because another one of the run was lost. {go_on}')
     threading.Thread(target=self._look, name='membership', daemon=True).start()
 
   def leave(self, code: int, line: str) -> int:
@@ -141,6 +162,10 @@ class Membership:
       jax.distributed.shutdown()
       self._words.say('')
       return 0
+    for number in (signal.SIGTERM, signal.SIGINT):  # to other processes too, and passed on: they are ending anyway
+      signal.signal(number, signal.SIG_IGN)
+    if processes.store() is None:  # it never got to the others
+      self._exit(code, line)
     if not processes.is_first():
       processes.ask_first('end', [code, line])
       time.sleep(2 * _END_SECONDS)  # it ends this process before

@@ -100,15 +100,17 @@ def test_a_run_of_one_process_goes_on_with_two(alone, cache, tmp_path):
   assert_same_up_to_rounding(tmp_path / 'run', alone)
 
 
-def test_a_frozen_process_ends_the_other_within_the_time_out(cache, tmp_path):
+@pytest.mark.parametrize('victim', [0, 1])
+def test_a_frozen_process_ends_the_other_within_the_time_out(victim, cache, tmp_path):
   processes = start_together(tmp_path / 'run', cache, *SLOWLY, *SOON)
   wait_for_step(tmp_path / 'run', 1, processes)
-  processes[1].send_signal(signal.SIGSTOP)
+  processes[victim].send_signal(signal.SIGSTOP)
+  other = 1 - victim
   try:
-    (code, _, error), = finish(processes[:1], timeout=60)
+    (code, _, error), = finish(processes[other:other + 1], timeout=60)
   finally:
-    processes[1].kill()
-    processes[1].communicate()
+    processes[victim].kill()
+    processes[victim].communicate()
   assert code not in (0, None)
   assert GO_ON in error[-1], error
 
