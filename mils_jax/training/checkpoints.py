@@ -23,9 +23,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
-from mils_jax.training.record import Contract, DamagedError, Record, by_path
+from mils_jax.training.record import Contract, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -201,8 +201,10 @@ class Checkpoints:
 
 
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
+  # Where folders are made in the background and one cannot be, Orbax's threads wait twenty minutes for it.
+  at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
   options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=not read_only,
-                                         read_only=read_only)
+                                         read_only=read_only, async_options=at_once)
   return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mils_jax.channels import ChannelContract
-from mils_jax.errors import UserError
+from mils_jax.errors import DamagedError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,6 @@ class Contract:
   def from_json(cls, values: dict) -> 'Contract':
     return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']),
                values['data_fingerprint'])
-
-
-class DamagedError(Exception):
-  """A checkpoint that cannot be trusted; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
