@@ -20,7 +20,7 @@ def base_config(name: str) -> ConfigDict:
   config.data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
   config.data.channel_names = ''  # comma-separated; empty: what the data says
   config.data.channel_axis = ''  # first or last, where TIFF files and arrays do not say
-  config.data.allow_outside = False  # folder: let its lists name pictures outside of the root
+  config.data.allow_outside = False  # folder: let pictures lie outside of it, by a list's paths or by links
   config.data.val_fraction = 0.1  # of the training split, where there is no validation split
   config.data.test_fraction = 0.1  # likewise for a missing test split
   config.data.num_train = 5000  # shapes: pictures of each split

@@ -1,7 +1,6 @@
 """A model over a whole split: the logits of every example, in the split's own order."""
 
 import dataclasses
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mils_jax.data.batches import EvaluationOrder, Resident, Streamed
 from mils_jax.data.packing import Split
 from mils_jax.devices import AXIS, Devices
 from mils_jax.evaluation.statistics import Accuracy, Scores
+from mils_jax.files import replaced
 from mils_jax.progress import bar
 
 
@@ -56,10 +56,8 @@ class Predictions:
 
   def save(self, path: Path) -> None:
     """Writes identity, label and logits, whole or not at all."""
-    temporary = path.with_name(path.name + '.tmp')
-    with temporary.open('wb') as file:
+    with replaced(path) as unfinished, unfinished.open('wb') as file:
       np.savez(file, identity=self.identities, label=self.labels, logits=self.logits)
-    os.replace(temporary, path)
 
   @classmethod
   def load(cls, path: Path) -> 'Predictions':

@@ -25,9 +25,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
-from mils_jax.training.record import Contract, DamagedError, Record, by_path
+from mils_jax.training.record import Contract, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -215,9 +215,12 @@ def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManage
   if not read_only:
     folder.mkdir(parents=True, exist_ok=True)
   alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # whatever other processes there are
+  # Where folders are made in the background and one cannot be, Orbax's threads wait twenty minutes for it.
+  at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
   with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
     options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
-                                           read_only=read_only, multiprocessing_options=alone)
+                                           read_only=read_only, multiprocessing_options=alone,
+                                           async_options=at_once)
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

@@ -1,11 +1,11 @@
 """What a run writes while it goes on: metrics, timings and TensorBoard events (without TensorFlow)."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mils_jax import processes
+from mils_jax.files import replaced
 from mils_jax.training.events import Events
 from mils_jax.training.run_folder import RunFolder
 
@@ -44,6 +44,5 @@ def _append_line(path: Path, values: Mapping) -> None:
 
 
 def _replace_lines(path: Path, lines: list[str]) -> None:
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(''.join(f'{line}\n' for line in lines))
-  os.replace(temporary, path)
+  with replaced(path) as unfinished:
+    unfinished.write_text(''.join(f'{line}\n' for line in lines))
