@@ -108,21 +108,28 @@ class Checkpoints:
     except DamagedError as error:
       raise self._best_is_damaged(error) from error
 
+  def best_structure(self) -> dict:
+    """Shape and number type of each of the best variables, whatever model they are of.
+
+    Raises:
+      RunError: the checkpoint is damaged.
+    """
+    structure: dict = {}
+    for path, (shape, dtype, _) in self._best_record().arrays.items():
+      *parents, name = path.split('/')
+      node = structure
+      for parent in parents:
+        node = node.setdefault(parent, {})
+      node[name] = jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+    return structure['variables']
+
   def restore_best_arrays(self) -> dict[str, np.ndarray]:
     """The best variables by their paths, whatever model they are of.
 
     Raises:
       RunError: they are damaged.
     """
-    like: dict = {}
-    for path, (shape, dtype, _) in self._best_record().arrays.items():
-      *parents, name = path.split('/')
-      node = like
-      for parent in parents:
-        node = node.setdefault(parent, {})
-      node[name] = jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-    restored = self.restore_best(like['variables'])
-    return {path.removeprefix('variables/'): array for path, array in by_path({'variables': restored}).items()}
+    return by_path(self.restore_best(like=self.best_structure()))
 
   def restore_contract(self) -> Contract:
     """What the best checkpoint's model expects and says."""
