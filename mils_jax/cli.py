@@ -17,9 +17,12 @@ from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
+from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.text import cost_lines, result_lines
 from mils_jax.studies.cost import measure_cost
+from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
+from mils_jax.studies.study import check_study, read_study, run_study
 from mils_jax.studies.train import run_training
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 
@@ -30,12 +33,14 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs) or
-              inspect (what the data holds, before anyone trains)
+  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
+              inspect (what the data holds, before anyone trains) or study (several runs and their table, from a
+              configuration such as configs/studies/specialists.py)
+  --dry_run   study: only say what would be trained, and for how long
   --help      this text
 """
 
-FLAGS: dict[str, str | bool] = {}  # flags that only some modes take, with their defaults
+FLAGS: dict[str, str | bool] = {'dry_run': False}  # flags that only some modes take, with their defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +88,26 @@ def inspect_mode(command: Command) -> None:
   _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
+def study_mode(command: Command) -> None:
+  study = read_study(command.config, command.folder.path)
+  if study.table not in TABLES:
+    raise unknown('table', study.table, TABLES)
+  _use_compilation_cache(study.members[0].config)
+  if command.flags['dry_run']:
+    return _say_all(estimate_lines(study, estimate_study(study)))
+  failures = run_study(study, command.argv)
+  _say_all(['', *write_table(study)])
+  if failures:
+    raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
+                   'command tries again')
+
+
 MODES = {
     'train': Mode(train_mode),
     'evaluate': Mode(evaluate_mode),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
+    'study': Mode(study_mode, ('dry_run',)),
 }
 
 
@@ -98,7 +118,8 @@ def main(argv: list[str]) -> int:
     return 0
   try:
     command = parse(argv)
-    _use_compilation_cache(command.config)
+    if command.mode != 'study':  # whose members say it
+      _use_compilation_cache(command.config)
     MODES[command.mode].run(command)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
@@ -123,11 +144,17 @@ def parse(argv: list[str]) -> Command:
   words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
   mode, workdir, path, own = _plain_flags(words)
   if not path:
+    if mode == 'study':
+      raise UserError('--mode study needs a --config such as configs/studies/specialists.py')
     if not workdir:
       raise UserError('no --config given. Try --config configs/task_a.py, or --help')
     folder = RunFolder(Path(workdir))
     return Command(mode, ConfigDict(folder.read_config()).lock(), folder, own, argv)
   config, overrides = _load_config(words, path)
+  if mode == 'study':
+    check_study(config)
+  elif 'members' in config:
+    raise UserError(f'{path} describes a study, not a run: give --mode study')
   folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
   return Command(mode, config, folder, own, argv)
 
@@ -135,6 +162,7 @@ def parse(argv: list[str]) -> Command:
 def run_name(name: str, path: str, overrides: dict) -> str:
   """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
   variant = path.partition(':')[2]
+  overrides = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all members of a study
   fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
             if not key.startswith(tuple(f'{part}.' for part in RUNTIME))]
   text = '-'.join(part for part in (name, variant, *fields) if part)

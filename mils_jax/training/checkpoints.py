@@ -208,9 +208,10 @@ class Checkpoints:
 
 
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
-  options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=not read_only,
-                                         read_only=read_only)
-  return ocp.CheckpointManager(folder.absolute(), options=options)
+  with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
+    options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number),
+                                           create=not read_only, read_only=read_only)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Record, dict]:

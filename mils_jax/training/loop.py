@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import jax
@@ -100,8 +101,7 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   """
   training = plan.data.splits['train']
   order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
-  image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
-  state = create_state(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
+  state = first_state(plan)
   with Checkpoints(plan.folder.checkpoints) as checkpoints:
     restored, skipped = checkpoints.restore_latest(like=state)
     for line in skipped:
@@ -128,6 +128,21 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   return Outcome(best_step // order.steps_per_epoch, *predictions)
 
 
+def first_state(plan: TrainingPlan) -> TrainState:
+  """The state before the first step."""
+  image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
+  return create_state(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
+
+
+def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
+  """The training step on all devices; a state given to it is used up."""
+  step = make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
+                         label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=steps_per_epoch,
+                         sampling=plan.sampling, schedules=plan.model_schedules,
+                         skip_not_finite=plan.not_finite_limit > 0)
+  return plan.devices.parallel(step, replicated=1, shared=1, donate=(0,))
+
+
 class Trainer:
   """Runs the epochs of one plan, from any step on.
 
@@ -137,12 +152,7 @@ class Trainer:
 
   def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
-    self._step = plan.devices.parallel(
-        make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
-                        label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch,
-                        sampling=plan.sampling, schedules=plan.model_schedules,
-                        skip_not_finite=plan.not_finite_limit > 0),
-        replicated=1, shared=1, donate=(0,))
+    self._step = parallel_step(plan, order.steps_per_epoch)
     self._batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
     self._validation_batches = gather(plan.data.splits['val'], plan.devices, plan.gather_mode)
     self._evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)

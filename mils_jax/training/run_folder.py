@@ -102,11 +102,11 @@ class RunFolder:
     """Raises UserError where this is no run folder."""
     if not self.config.exists():
       raise UserError(f'{self.path} is no run folder: it has no config.json. Train one first, or give its --workdir')
-    return _read_json(self.config)
+    return read_json(self.config)
 
   def read_results(self) -> dict | None:
     """The finished run's results, None where it is not finished."""
-    return _read_json(self.results) if self.results.exists() else None
+    return read_json(self.results) if self.results.exists() else None
 
   def read_metrics(self) -> list[dict]:
     """The epochs so far, a line each; a last line that a dying process left unfinished is not one."""
@@ -126,7 +126,8 @@ def write_json(path: Path, values: Any) -> None:
   os.replace(temporary, path)
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+  """Raises RunError where the file cannot be read."""
   try:
     return json.loads(path.read_text())
   except (OSError, ValueError) as error:
