@@ -34,13 +34,16 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains) or study (several runs and their table, from a
-              configuration such as configs/studies/specialists.py)
+              inspect (what the data holds, before anyone trains), study (several runs and their table, from a
+              configuration such as configs/studies/specialists.py) or report (a page on finished runs)
+  --split     evaluate: train, val or test (default)
+  --runs      report: a pattern of run folders (default: 'runs/*'); its page goes to --workdir (default: report)
   --dry_run   study: only say what would be trained, and for how long
   --help      this text
 """
 
-FLAGS: dict[str, str | bool] = {'dry_run': False}  # flags that only some modes take, with their defaults
+# Flags that only some modes take, with their defaults.
+FLAGS: dict[str, str | bool] = {'dry_run': False, 'split': 'test', 'runs': 'runs/*'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Command:
   """What the flags say: the configuration, the run folder, the mode's own flags and the words themselves."""
 
   mode: str
-  config: ConfigDict
+  config: ConfigDict | None
   folder: RunFolder
   flags: dict[str, str | bool]
   argv: list[str]
@@ -56,10 +59,11 @@ class Command:
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-  """What one word after --mode does, and which of FLAGS it takes."""
+  """What one word after --mode does, which of FLAGS it takes, and whether it works on one configuration."""
 
   run: Callable[[Command], None]
   flags: tuple[str, ...] = ()
+  configured: bool = True
 
 
 def train_mode(command: Command) -> None:
@@ -68,8 +72,16 @@ def train_mode(command: Command) -> None:
 
 
 def evaluate_mode(command: Command) -> None:
-  results = run_evaluation(command.config, command.folder)
-  _say_all(result_lines(results, command.folder.path))
+  from mils_jax.reports.evaluation import write_evaluation  # here: the drawing library takes half a second to load
+
+  evaluation = run_evaluation(command.config, command.folder, command.flags['split'])
+  _say_all(write_evaluation(evaluation))
+
+
+def report_mode(command: Command) -> None:
+  from mils_jax.reports.report import write_report
+
+  _say_all(write_report(command.flags['runs'], command.folder.path))
 
 
 def cost_mode(command: Command) -> None:
@@ -104,10 +116,11 @@ def study_mode(command: Command) -> None:
 
 MODES = {
     'train': Mode(train_mode),
-    'evaluate': Mode(evaluate_mode),
+    'evaluate': Mode(evaluate_mode, ('split',)),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
     'study': Mode(study_mode, ('dry_run',)),
+    'report': Mode(report_mode, ('runs',), configured=False),
 }
 
 
@@ -118,7 +131,7 @@ def main(argv: list[str]) -> int:
     return 0
   try:
     command = parse(argv)
-    if command.mode != 'study':  # whose members say it
+    if command.config is not None and command.mode != 'study':  # whose members say it
       _use_compilation_cache(command.config)
     MODES[command.mode].run(command)
   except UserError as error:
@@ -143,6 +156,10 @@ def parse(argv: list[str]) -> Command:
   """Reads the flags; raises UserError for each way in which they can be wrong."""
   words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
   mode, workdir, path, own = _plain_flags(words)
+  if not MODES[mode].configured:
+    if path:
+      raise UserError(f'--mode {mode} takes no --config: every run has its own')
+    return Command(mode, None, RunFolder(Path(workdir or mode)), own, argv)
   if not path:
     if mode == 'study':
       raise UserError('--mode study needs a --config such as configs/studies/specialists.py')

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ from mils_jax.evaluation.statistics import (
   SeedSpread,
 )
 from mils_jax.reports.runs import NotReported, Run
+from mils_jax.reports.wording import subset_name
 from mils_jax.training.run_folder import RUNTIME
 
 TITLES = {'dynamic_resnet12': 'DynamicResNet12', 'resnet34': 'ResNet34', 'wide_cnn': 'WideCNN'}
@@ -60,6 +62,10 @@ class Group:
     return self.runs[0].channels
 
   @property
+  def slots(self) -> tuple[str, ...]:
+    return tuple(self.runs[0].results['slots'])
+
+  @property
   def sees_all(self) -> bool:
     return self.runs[0].sees_all
 
@@ -82,7 +88,7 @@ class Group:
 
 
 def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
-  """The groups in the order of their first runs, and the runs that repeat another with the same seed."""
+  """The groups in the order of their labels, and the runs that repeat another with the same seed."""
   by_key: dict[str, dict[int, Run]] = {}
   copies = []
   for run in runs:
@@ -95,7 +101,13 @@ def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
   members = [tuple(seeds.values()) for seeds in by_key.values()]
   titles = [_title(group[0]) for group in members]
   labels = [_label(group[0], titles[index]) for index, group in enumerate(members)]
-  return [Group(_distinct(index, labels, members), titles[index], group) for index, group in enumerate(members)], copies
+  groups = [Group(_distinct(index, labels, members), titles[index], group) for index, group in enumerate(members)]
+  return sorted(groups, key=lambda group: group.label), copies
+
+
+def in_figures(groups: list[Group], most: int = 6) -> list[list[Group]]:
+  """The groups in parts of about one size, at most `most` of them, so that a figure of each can be read."""
+  return [list(part) for part in np.array_split(np.array(groups, object), -(-len(groups) // most))]
 
 
 def config_differences(config: dict, other: dict) -> list[str]:
@@ -124,14 +136,17 @@ def _title(run: Run) -> str:
 
 
 def _label(run: Run, title: str) -> str:
-  return title if run.sees_all else f'{title} on {"+".join(run.channels)}'
+  return title if run.sees_all else f'{title} on {subset_name(run.channels)}'
 
 
 def _distinct(index: int, labels: list[str], members: list[tuple[Run, ...]]) -> str:
-  """The label, with what sets its configuration apart from the first of the same label."""
-  first = labels.index(labels[index])
-  if first == index:
-    return labels[index]
-  changes = [change for change in config_differences(members[index][0].config, members[first][0].config)
-             if not change.startswith('train.seed=')]
-  return f'{labels[index]}, {", ".join(changes)}'
+  """The label, with what sets its configuration apart from most others of the same label."""
+  others = [_flat(group[0].config) for label, group in zip(labels, members, strict=True) if label == labels[index]]
+  own = _flat(members[index][0].config)
+  changes = []
+  for name in sorted({name for other in others for name in other}):
+    values = Counter(repr(other.get(name)) for other in others).most_common(2)
+    usual = values[0][0] if len(values) == 1 or values[0][1] > values[1][1] else None
+    if repr(own.get(name)) != usual and name.split('.')[0] not in FREE and name != 'train.seed':
+      changes.append(f'{name}={own.get(name, "absent")}')
+  return f'{labels[index]} ({", ".join(changes)})' if changes else labels[index]

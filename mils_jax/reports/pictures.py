@@ -15,9 +15,10 @@ from mils_jax.reports.runs import Run
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-  """The test pictures of one packed set."""
+  """The tested pictures of one packed set."""
 
   packed: PackedSet
+  split: str
   rows: dict[str, int]
 
   @classmethod
@@ -27,15 +28,15 @@ class Pictures:
       packed = open_folder(cache_folder(ConfigDict(run.config)) / 'packed' / run.results['data_fingerprint'])
     except DamagedError:
       return None
-    identities = packed.splits['test'].identities
-    return cls(packed, {str(identity): row for row, identity in enumerate(identities)})
+    identities = packed.splits[run.split].identities
+    return cls(packed, run.split, {str(identity): row for row, identity in enumerate(identities)})
 
   def png(self, identity: str) -> bytes | None:
     """The picture in colours, or its first channel in grey; None for an identity that the set has not."""
     row = self.rows.get(str(identity))
     if row is None:
       return None
-    levels = to_levels(self.packed.splits['test'].images[row], self.packed)  # (H, W, C) uint8
+    levels = to_levels(self.packed.splits[self.split].images[row], self.packed)  # (H, W, C) uint8
     colours = colour_channels(self.packed.channels)
     shown = levels[..., list(colours)] if colours else levels[..., 0]
     file = io.BytesIO()

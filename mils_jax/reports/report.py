@@ -6,8 +6,8 @@ from mils_jax.errors import UserError
 from mils_jax.evaluation.comparison import fingerprint
 from mils_jax.evaluation.cost import CONVENTIONS
 from mils_jax.reports.document import Document, Figures, Points, Section
-from mils_jax.reports.figures.curves import training_curves
-from mils_jax.reports.groups import Group, make_groups
+from mils_jax.reports.figures.curves import CURVES, training_curves
+from mils_jax.reports.groups import Group, in_figures, make_groups
 from mils_jax.reports.html import to_html
 from mils_jax.reports.markdown import to_markdown
 from mils_jax.reports.runs import NotReported, collect
@@ -18,9 +18,9 @@ from mils_jax.reports.sections.models import models_section
 from mils_jax.reports.sections.runs import runs_section
 
 STATISTICS = [
-    'An interval in brackets is a 95 % interval in percent or points, for the choice of test pictures: Wilson\'s of one '
-    'accuracy, Newcombe\'s (method 10) or Bonett and Price\'s of a paired difference, and of a share the Wald interval '
-    'of the ratio of paired proportions on the scale of logarithms.',
+    'An interval in brackets is a 95 % interval in percent or points, for the choice of test pictures: Wilson\'s of '
+    'one accuracy, Newcombe\'s (method 10) or Bonett and Price\'s of a paired difference, and of a share the Wald '
+    'interval of the ratio of paired proportions on the scale of logarithms.',
     'The spread over seeds is a sample standard deviation with Student\'s t interval of the mean, on the same test '
     'pictures. Neither interval contains the other\'s uncertainty.',
     'p is that of the exact McNemar test for single runs; p by Holm counts how many comparisons the table makes.',
@@ -51,18 +51,25 @@ def make_document(groups: list[Group], others: list[NotReported]) -> Document:
   test = groups[0].runs[0].test
   number = sum(len(group.runs) for group in groups)
   lead = (f'{number} finished {"run" if number == 1 else "runs"} of {len(groups)} '
-          f'{"configuration" if len(groups) == 1 else "configurations"}, tested on the same {len(test.labels)} pictures '
-          f'of {len(groups[0].classes)} classes (fingerprint {fingerprint(test)}).')
+          f'{"configuration" if len(groups) == 1 else "configurations"}, tested on the same {len(test.labels)} '
+          f'pictures of {len(groups[0].classes)} classes (fingerprint {fingerprint(test)}).')
   return Document('What these runs show', lead, [
       claims_section(groups),
       models_section(groups),
       channels_section(groups),
-      Section('Training', [Figures([training_curves(groups, kind) for kind in ('accuracy', 'loss')])]),
+      _training_section(groups),
       confidence_section(groups),
       mistakes_section(groups),
       runs_section(groups, others),
       Section('How to read it', [Points(STATISTICS)]),
   ])
+
+
+def _training_section(groups: list[Group]) -> Section:
+  if not all(run.metrics for group in groups for run in group.runs):
+    return Section('Training', [])
+  return Section('Training', [Figures([training_curves(part, kind, str(number))
+                                       for number, part in enumerate(in_figures(groups)) for kind in CURVES])])
 
 
 def write_document(document: Document, folder: Path) -> tuple[Path, Path]:

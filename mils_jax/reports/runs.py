@@ -21,10 +21,11 @@ class Run:
     folder: where it lies.
     config, results: as in its files.
     classes: names of the data's classes.
-    test: what it said of the test split.
+    test: what it said of the test split, or of the one that `split` names.
     metrics: a line per epoch.
     machine: command, versions and hardware; {} where they were not written.
     subsets, diagnostics: of its channel subsets, None where they were not measured.
+    split: that of the predictions.
   """
 
   folder: RunFolder
@@ -36,6 +37,7 @@ class Run:
   machine: dict
   subsets: dict | None = None
   diagnostics: dict | None = None
+  split: str = 'test'
 
   @property
   def name(self) -> str:
@@ -93,13 +95,21 @@ def read_run(folder: RunFolder) -> Run:
     if not folder.predictions.exists():
       raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
                       f'--workdir {folder.path}')
-    test = Predictions.load(folder.predictions)
+    test = _load_predictions(folder)
     if (test.accuracy.correct, test.accuracy.count) != (results['test']['correct'], results['test']['count']):
       raise _UnusableError('damaged: predictions.npz and results.json disagree')
-    return Run(folder, config, results, _classes(folder, results), test, metrics, *(
-        _optional(folder.path / f'{name}.json') for name in ('run', 'subsets', 'diagnostics')))
-  except (RunError, OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    machine, subsets, diagnostics = (_optional(folder.path / f'{name}.json')
+                                     for name in ('run', 'subsets', 'diagnostics'))
+    return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics)
+  except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+
+
+def _load_predictions(folder: RunFolder) -> Predictions:
+  try:
+    return Predictions.load(folder.predictions)
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    raise _UnusableError('damaged: predictions.npz cannot be read') from error
 
 
 def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:

@@ -47,7 +47,7 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
   own = folder.read_config()
   if config is None:
     config = ConfigDict(own).lock()
-  folder.check(config.to_dict(), free=('data.path',))
+  folder.check(config.to_dict(), free=('data',))
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.best_step
     if step is None:

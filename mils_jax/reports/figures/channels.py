@@ -4,21 +4,16 @@ import numpy as np
 
 from mils_jax.evaluation.statistics import Accuracy, PairedDifference
 from mils_jax.reports.document import Figure
-from mils_jax.reports.figures.style import COLOURS, MAP, drawing, legend_below, line, looks, to_svg
-from mils_jax.reports.wording import accuracy_text
+from mils_jax.reports.figures.style import COLOURS, MAP, colour_bar, drawing, legend_below, line, looks, to_svg
+from mils_jax.reports.wording import accuracy_text, subset_name, subsets_in_order
 
 LISTED = 32  # subsets at most that are drawn one by one
 Series = dict[str, dict[tuple[str, ...], Accuracy]]  # name -> subset -> accuracy
 
 
-def subset_name(channels: tuple[str, ...]) -> str:
-  """'RGB' for single letters, else 'red+nir'."""
-  return ''.join(channels) if all(len(channel) == 1 for channel in channels) else '+'.join(channels)
-
-
-def accuracy_by_subset(series: Series) -> Figure:
+def accuracy_by_subset(series: Series, slots: tuple[str, ...]) -> Figure:
   """Accuracy per subset with intervals; where there are many, by their size."""
-  subsets = sorted({subset for found in series.values() for subset in found}, key=lambda subset: (-len(subset), subset))
+  subsets = subsets_in_order((subset for found in series.values() for subset in found), slots)
   return (_listed if len(subsets) <= LISTED else _by_size)(series, subsets)
 
 
@@ -40,7 +35,7 @@ def _listed(series: Series, subsets: list[tuple[str, ...]]) -> Figure:
                      for name, found in series.items() for subset, accuracy in found.items())
   return Figure('subsets', to_svg(figure),
                 'Test accuracy for each subset of the channels, with 95 % intervals of the choice of test pictures. '
-                'Where two intervals overlap the paired table below decides, not the picture.',
+                'Intervals that overlap are no test: what two models say of the same pictures is compared in pairs.',
                 f'Accuracies by subset of channels. {listed}.')
 
 
@@ -68,7 +63,8 @@ def _by_size(series: Series, subsets: list[tuple[str, ...]]) -> Figure:
   legend_below(figure, axes)
   return Figure('subsets', to_svg(figure),
                 f'Test accuracy for each of {len(subsets)} subsets of the channels, by their number: a mark for each '
-                'subset, lines through the mean and the worst.', f'Accuracies by number of channels. {"; ".join(said)}.')
+                'subset, lines through the mean and the worst.',
+                f'Accuracies by number of channels. {"; ".join(said)}.')
 
 
 def worth_of_channels(name: str, worth: dict[str, PairedDifference]) -> Figure:
@@ -98,7 +94,7 @@ def attention(name: str, subsets: list[dict]) -> Figure:
   rows = -(-len(shown) // columns)
   layers = [layer['layer'] for layer in shown[0]['layers']]
   kernels = len(shown[0]['layers'][0]['mean_attention'])
-  figure, panels = drawing(rows * (0.75 + 0.13 * len(layers)), columns, rows, sharey=True)
+  figure, panels = drawing(rows * (0.9 + 0.17 * len(layers)), columns, rows, sharey=True)
   for axes in panels[len(shown):]:
     axes.set_visible(False)
   for axes, subset in zip(panels, shown, strict=False):
@@ -106,10 +102,10 @@ def attention(name: str, subsets: list[dict]) -> Figure:
     image = axes.imshow(values, cmap=MAP, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
     axes.set_title(subset_name(tuple(subset['channels'])), fontsize=9)
     axes.set_xticks(range(kernels), [str(number + 1) for number in range(kernels)])
-    axes.set_yticks(range(len(layers)), layers, fontsize=6.5)
+    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+    axes.set_xlabel('kernel')
     axes.grid(False)
-  figure.supxlabel('kernel', fontsize=10)
-  figure.colorbar(image, ax=panels, label='mean attention', shrink=0.7).outline.set_visible(False)
+  colour_bar(figure, image, panels, 'mean attention')
   spread = max(float(np.ptp(layer['mean_attention'])) for subset in shown for layer in subset['layers'])
   return Figure('attention', to_svg(figure),
                 f'{name}: mean attention over the {kernels} kernels, by layer and by subset of the channels. All '

@@ -4,7 +4,7 @@ import numpy as np
 
 from mils_jax.evaluation.statistics import Accuracy
 from mils_jax.reports.document import Figure
-from mils_jax.reports.figures.style import COLOURS, MAP, drawing, ink, legend_below, line, looks, to_svg
+from mils_jax.reports.figures.style import COLOURS, MAP, colour_bar, drawing, ink, legend_below, line, looks, to_svg
 from mils_jax.reports.groups import Group
 
 NAMED = 25  # classes at most whose names fit beside a figure
@@ -27,7 +27,7 @@ def confusion_matrix(group: Group, name: str) -> Figure:
     axes.set_yticks(range(count), names)
   axes.set_xlabel('predicted class' if named else 'predicted class, by number')
   axes.set_ylabel('true class' if named else 'true class, by number')
-  figure.colorbar(image, ax=axes, label="% of the true class's pictures", shrink=0.8).outline.set_visible(False)
+  colour_bar(figure, image, axes, "% of the true class's pictures")
   diagonal = float(shares.diagonal().mean())
   pairs = '; '.join(f'{group.classes[true]} taken for {group.classes[wrong]} in {share:.0%}'
                     for true, wrong, share in most_confused(group)[:3])
@@ -76,9 +76,9 @@ def accuracy_by_class(group: Group, name: str) -> Figure:
   worst = ', '.join(f'{group.classes[label]} {accuracy.rate:.0%}' for label, accuracy in by_class[:-4:-1])
   count = min(accuracy.count for _, accuracy in by_class)
   return Figure(f'classes-{name}', to_svg(figure),
-                f'{group.label}: accuracy of each class with its 95 % interval; the dashed line is that of all '
-                f'pictures. Best: {best}. Worst: {worst}. With {count:g} or more pictures a class, an interval is wide: much of '
-                'the order is chance.',
+                f'{group.label}: accuracy of each class with its 95 % interval; the dashed line is that of '
+                f'all pictures. Best: {best}. Worst: {worst}. With {count:g} or more pictures a class, '
+                'an interval is wide: much of the order is chance.',
                 f'Dots of the accuracy of {len(by_class)} classes, from {rates.max():.0f} % to {rates.min():.0f} %. '
                 f'Best: {best}. Worst: {worst}.')
 
@@ -90,7 +90,7 @@ def _by_class(group: Group) -> dict[int, Accuracy]:
           for label, accuracy in group.scores.by_class.items()}
 
 
-def reliability(groups: list[Group]) -> Figure:
+def reliability(groups: list[Group], name: str) -> Figure:
   """How often each model is right by how sure it says to be."""
   figure, (axes,) = drawing(4.2 + 0.12 * len(groups))
   axes.plot([0, 100], [0, 100], color=line(), linewidth=2.5, zorder=1)
@@ -105,10 +105,8 @@ def reliability(groups: list[Group]) -> Figure:
                  s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()))
   axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",
            ylabel='pictures that were right, %')
-  if len(groups) == 1:
-    axes.set_title(errors[0])
   legend_below(figure, axes, columns=1)
-  return Figure('reliability', to_svg(figure),
+  return Figure(f'reliability-{name}', to_svg(figure),
                 'Reliability: pictures in 15 bins by the probability that the model gives its answer. On the grey line '
                 'it is right as often as it says; below, it is too sure. Larger marks hold more pictures. The error is '
                 'the expected calibration error.',

@@ -7,8 +7,8 @@ from mils_jax.reports.groups import Group
 CURVES = {'accuracy': ('accuracy, %', 100), 'loss': ('loss, nats', 1)}
 
 
-def training_curves(groups: list[Group], kind: str) -> Figure:
-  """'accuracy' or 'loss' by epoch, in training and validation, of every run."""
+def training_curves(groups: list[Group], kind: str, name: str) -> Figure:
+  """'accuracy' or 'loss' by epoch, in training and validation, of every run; the picture has a name of its own."""
   unit, scale = CURVES[kind]
   figure, (axes,) = drawing(3.3 + 0.12 * len(groups))
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
@@ -27,7 +27,7 @@ def training_curves(groups: list[Group], kind: str) -> Figure:
                    f'{scale * run.metrics[-1][f"val_{kind}"]:.3g} in validation'
                    for group in groups for run in group.runs[:1] if run.metrics)
   note = ' Label smoothing and augmentation are part of the training loss only.' if kind == 'loss' else ''
-  return Figure(f'curves-{kind}', to_svg(figure),
+  return Figure(f'curves-{kind}-{name}', to_svg(figure),
                 f'{kind.capitalize()} by epoch: solid with marks in validation, dotted in training (on augmented '
                 f'pictures, while the network changes). A gap that widens is overfitting.{note}',
                 f'Lines of {kind} by epoch. After the last epoch, {last}.')

@@ -28,7 +28,7 @@ def accuracy_by_cost(groups: list[Group], cost: str) -> Figure:
   figure, (axes,) = drawing(3.4 + 0.12 * len(groups))
   stairs = sorted(best, key=lambda index: costs[index])
   axes.step([costs[index] for index in stairs], [100 * rates[index] for index in stairs], where='post',
-            color=line(), linewidth=3, zorder=1, label='front')
+            color=line(), linewidth=3, zorder=1, label='front: nothing cheaper is better')
   for group, (colour, marker), x, y in zip(groups, looks(len(groups)), costs, rates, strict=True):
     low, high = group.accuracy.interval()
     axes.errorbar(x, 100 * y, [[100 * (y - low)], [100 * (high - y)]], color=colour, marker=marker, capsize=3,

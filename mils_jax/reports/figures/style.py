@@ -7,6 +7,7 @@ from itertools import cycle
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.image import AxesImage
 
 # Okabe and Ito, "Color Universal Design" (2008), without their yellow and black, which are lost on white or on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -50,12 +51,20 @@ def looks(count: int) -> list[tuple[str, str]]:
 
 
 def legend_below(figure: Drawing, axes: Axes, columns: int = 2) -> None:
-  """The axes' legend under the whole drawing, where it can hide no data; none for a single entry."""
+  """The axes' legend under the whole drawing, where it can hide no data; a single entry is the title instead."""
   handles, labels = axes.get_legend_handles_labels()
-  if len(labels) > 1:
+  if len(labels) == 1:
+    axes.set_title(labels[0])
+  elif labels:
     widest = max(map(len, labels))
     with matplotlib.rc_context(_OPTIONS):
       figure.legend(handles, labels, loc='outside lower center', ncols=1 if widest > 32 else columns)
+
+
+def colour_bar(figure: Drawing, image: AxesImage, axes: Axes | list[Axes], label: str) -> None:
+  """The scale of an image's colours beside it."""
+  with matplotlib.rc_context(_OPTIONS):
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8).outline.set_visible(False)
 
 
 def to_svg(figure: Drawing) -> str:

@@ -1,11 +1,22 @@
 """Table I's form: what each subset of the channels gives, by specialists and by one model for all."""
 
+import dataclasses
+
 from mils_jax.evaluation.statistics import Accuracy, PairedDifference
 from mils_jax.reports.document import Block, Figures, Section, Table
-from mils_jax.reports.figures.channels import Series, accuracy_by_subset, attention, subset_name, worth_of_channels
+from mils_jax.reports.figures.channels import Series, accuracy_by_subset, attention, worth_of_channels
 from mils_jax.reports.groups import Group, config_differences
 from mils_jax.reports.published import CHANNELS
-from mils_jax.reports.wording import accuracy_text, interval_text, p_text, points_text, short
+from mils_jax.reports.wording import (
+  accuracy_text,
+  interval_text,
+  p_text,
+  points_text,
+  short,
+  subset_name,
+  subsets_in_order,
+  unbroken,
+)
 
 MOST = 40  # rows of a table; of more subsets, those are listed that were measured by most models, largest first
 
@@ -20,13 +31,11 @@ def channels_section(groups: list[Group]) -> Section:
 
 def _of_network(title: str, groups: list[Group]) -> list[Block]:
   series = subset_series(groups)
-  if not any(subset != groups[0].runs[0].results['slots'] for found in series.values() for subset in found):
-    return []
   measured = {subset for found in series.values() for subset in found}
   if title != 'DynamicResNet12' and len(measured) < 2:
     return []
   blocks: list[Block] = [_table(title, groups, series)]
-  figures = [accuracy_by_subset(series)] if len(measured) > 1 else []
+  figures = [accuracy_by_subset(series, groups[0].slots)] if len(measured) > 1 else []
   for group in groups:
     run = group.runs[0]
     if run.subsets and run.subsets.get('worth'):
@@ -36,7 +45,9 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
     if run.diagnostics and run.diagnostics.get('subsets'):
       figures.append(attention(group.label, run.diagnostics['subsets']))
       blocks.append(_attention_table(group, run.diagnostics['subsets']))
-  return [blocks[0], Figures([_named(figure, title, number) for number, figure in enumerate(figures)]), *blocks[1:]]
+  named = [dataclasses.replace(figure, name=f'{figure.name}-{title.lower()}-{number}')  # several networks may have one
+           for number, figure in enumerate(figures)]
+  return [blocks[0], *([Figures(named)] if named else []), *blocks[1:]]
 
 
 def subset_series(groups: list[Group]) -> Series:
@@ -65,10 +76,11 @@ def _recipe(group: Group, first: Group) -> str:
 
 def _table(title: str, groups: list[Group], series: Series) -> Table:
   subsets = {subset for found in series.values() for subset in found}
-  order = sorted(subsets, key=lambda subset: (-sum(subset in found for found in series.values()), -len(subset), subset))
+  order = sorted(subsets, key=lambda subset: (-sum(subset in found for found in series.values()), -len(subset),
+                                              subset))
   published = CHANNELS if title == 'DynamicResNet12' and any(frozenset(subset) in CHANNELS for subset in order) else {}
   rows = []
-  for subset in sorted(order[:MOST], key=lambda subset: (-len(subset), subset)):
+  for subset in subsets_in_order(order[:MOST], groups[0].slots):
     row = [subset_name(subset), *(accuracy_text(found[subset]) if subset in found else '' for found in series.values())]
     if published:
       known = published.get(frozenset(subset))
@@ -84,10 +96,11 @@ def _table(title: str, groups: list[Group], series: Series) -> Table:
 
 
 def _worth_table(group: Group, worth: dict[str, PairedDifference]) -> Table:
-  rows = [[channel, points_text(found.difference), interval_text(found.interval(), signed=True), p_text(found.p_value)]
-          for channel, found in worth.items()]
+  rows = [[channel, points_text(found.difference), interval_text(found.interval(), signed=True),
+           unbroken(p_text(found.p_value))] for channel, found in worth.items()]
   return Table(f'{group.label}: points of accuracy that each channel adds to all the others, paired on the same test '
-               'pictures (Newcombe\'s interval, exact McNemar test).', ['channel', 'points', '95 % interval', 'p'], rows)
+               'pictures (Newcombe\'s interval, exact McNemar test).',
+               ['channel', 'points', '95 % interval', 'p'], rows)
 
 
 def _attention_table(group: Group, subsets: list[dict]) -> Table:
@@ -95,13 +108,8 @@ def _attention_table(group: Group, subsets: list[dict]) -> Table:
            *(f'{layer[name]:.3f}' if layer.get(name) is not None else ''
              for name in ('entropy_of_mean', 'mean_entropy', 'logit_change_if_frozen'))]
           for subset in subsets[:1] for layer in subset['layers']]
-  return Table(f'{group.label}: attention over kernels with the first subset, by layer. Equal entropies mean that the '
-               'attention hardly depends on the picture; ln K means that it is even.',
+  return Table(f'{group.label}: attention over kernels with the first subset, by layer. Equal entropies mean that '
+               'the attention hardly depends on the picture; ln K means that it is even.',
                ['channels', 'layer', 'entropy of the mean, nats', 'mean entropy, nats', 'change of logits if frozen'],
                rows)
 
-
-def _named(figure, title: str, number: int):
-  """The figure under a file name of its own, since several networks may have one of a kind."""
-  import dataclasses
-  return dataclasses.replace(figure, name=f'{figure.name}-{title.lower()}-{number}')

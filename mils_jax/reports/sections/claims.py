@@ -2,10 +2,9 @@
 
 from mils_jax.evaluation.statistics import RelativeAccuracy
 from mils_jax.reports.document import Points, Section
-from mils_jax.reports.figures.channels import subset_name
 from mils_jax.reports.groups import Group
 from mils_jax.reports.sections.channels import subset_series
-from mils_jax.reports.wording import accuracy_text, interval_text
+from mils_jax.reports.wording import accuracy_text, interval_text, subset_name
 
 SHARE = 0.9  # of ResNet34's accuracy, by the published abstract
 
@@ -48,8 +47,8 @@ def _channel_claims(groups: list[Group]) -> list[str]:
       best, worst = max(found, key=lambda key: found[key].rate), min(found, key=lambda key: found[key].rate)
       items.append(f'Claim: accuracy is robust across combinations of channels. DynamicResNet12, {name}: from '
                    f'{accuracy_text(found[best])} with {subset_name(best)} to {accuracy_text(found[worst])} with '
-                   f'{subset_name(worst)}, {100 * (found[best].rate - found[worst].rate):.1f} points apart. The ends '
-                   'were picked after the fact, so their distance is rather too large than too small.')
+                   f'{subset_name(worst)}: {100 * (found[best].rate - found[worst].rate):.1f} points apart, rather too '
+                   'many than too few, for the ends were picked after the fact.')
   for group in groups:
     difference = group.runs[0].subsets and group.runs[0].subsets.get('mean_gap')
     if difference:

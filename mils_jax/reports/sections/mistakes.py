@@ -4,8 +4,9 @@ import numpy as np
 
 from mils_jax.reports.document import Block, Examples, Figures, Section, Table, Text
 from mils_jax.reports.figures.classes import accuracy_by_class, confusion_matrix, most_confused, reliability
-from mils_jax.reports.groups import Group
+from mils_jax.reports.groups import Group, in_figures
 from mils_jax.reports.pictures import Pictures
+from mils_jax.reports.wording import percent
 
 PAIRS = 5  # most confused ones, of each model
 SHOWN = 4  # example pictures of a pair
@@ -21,14 +22,15 @@ def mistakes_section(groups: list[Group]) -> Section:
 
 
 def confidence_section(groups: list[Group]) -> Section:
-  return Section('Confidence', [Figures([reliability(groups)])])
+  return Section('Confidence', [
+      Figures([reliability(part, str(number)) for number, part in enumerate(in_figures(groups))])])
 
 
 def _pairs(group: Group) -> list[Block]:
   pairs = most_confused(group)[:PAIRS]
   if not pairs:
     return [Text(f'{group.label} took no picture for another class.')]
-  rows = [[group.classes[true], group.classes[other], f'{100 * share:.0f} %'] for true, other, share in pairs]
+  rows = [[group.classes[true], group.classes[other], percent(share, 0)] for true, other, share in pairs]
   blocks: list[Block] = [Table(f'{group.label}: the pairs that it confuses most, all seeds together.',
                                ['true class', 'taken for', "share of the true class's pictures"], rows)]
   run = group.runs[0]

@@ -5,7 +5,16 @@ from mils_jax.reports.document import Block, Figures, Points, Section, Table, Te
 from mils_jax.reports.figures.models import accuracy_by_cost
 from mils_jax.reports.groups import Group
 from mils_jax.reports.published import COUNT, EPOCHS, IMAGE_SIZE, MODELS
-from mils_jax.reports.wording import accuracy_text, interval_text, p_text, points_text, short, spread_text
+from mils_jax.reports.wording import (
+  accuracy_text,
+  interval_text,
+  p_text,
+  percent,
+  points_text,
+  short,
+  spread_text,
+  unbroken,
+)
 
 REFERENCE = 'ResNet34'
 
@@ -31,13 +40,13 @@ def _table(groups: list[Group]) -> Table:
   baseline = next((group for group in groups if group.title == REFERENCE), None)
   rows = []
   for group in groups:
-    share = '' if baseline is None else _share(group.share_of(baseline)) if group is not baseline else '100 %'
+    share = '' if baseline is None else _share(group.share_of(baseline)) if group is not baseline else percent(1, 0)
     rows.append([group.label, accuracy_text(group.accuracy), spread_text(group.spread), share,
                  *(short(group.size(name)) for name in ('macs', 'flops', 'parameters'))])
   for title in dict.fromkeys(group.title for group in groups):
     if title in MODELS:
       row = MODELS[title]
-      share = '100 %' if title == REFERENCE else _share(
+      share = percent(1, 0) if title == REFERENCE else _share(
           RelativeAccuracy.unpaired(row.accuracy, MODELS[REFERENCE].accuracy))
       rows.append([f'{title}, as published', accuracy_text(row.accuracy), 'one seed', share, short(row.macs),
                    short(2 * row.macs), short(row.parameters)])
@@ -50,15 +59,15 @@ def _table(groups: list[Group]) -> Table:
 
 
 def _share(share: RelativeAccuracy) -> str:
-  return f'{100 * share.ratio:.1f} % {interval_text(share.interval())}'
+  return f'{percent(share.ratio, 1)} {interval_text(share.interval())}'
 
 
 def _scores(groups: list[Group]) -> Table:
-  rows = [[group.label, f'{100 * group.scores.balanced_accuracy:.2f} %', f'{100 * group.scores.macro_f1:.2f} %',
-           f'{100 * group.scores.top(5).rate:.2f} %', f'{group.scores.loss:.3f}', f'{group.scores.brier:.3f}',
+  rows = [[group.label, percent(group.scores.balanced_accuracy), percent(group.scores.macro_f1),
+           percent(group.scores.top(5).rate), f'{group.scores.loss:.3f}', f'{group.scores.brier:.3f}',
            f'{100 * group.scores.calibration.error:.1f}'] for group in groups]
-  return Table('Other scores of the same predictions, all seeds together. Balanced: the mean over classes of each one\'s '
-               'accuracy. The last three judge the probabilities; lower is better.',
+  return Table('Other scores of the same predictions, all seeds together. Balanced: the mean over classes of each '
+               'one\'s accuracy. The last three judge the probabilities; lower is better.',
                ['model', 'balanced', 'macro F1', 'top 5', 'log-likelihood, negative, nats', 'Brier score',
                 'calibration error, points'], rows)
 
@@ -68,17 +77,17 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
   others = [group for group in groups if group is not reference]
   found = [group.against(reference) for group in others]
   adjusted = holm([one.p_value for one in found])
-  rows = [[group.label, points_text(one.difference), interval_text(one.interval(), signed=True), p_text(one.p_value),
-           p_text(p_value), f'{100 * one.smallest_detectable:.1f}']
+  rows = [[group.label, points_text(one.difference), interval_text(one.interval(), signed=True),
+           unbroken(p_text(one.p_value)), unbroken(p_text(p_value)), f'{100 * one.smallest_detectable:.1f}']
           for group, one, p_value in zip(others, found, adjusted, strict=True)]
   several = any(len(group.runs) > 1 for group in groups)
   method = 'exact McNemar test and Newcombe\'s score interval (method 10) for single runs'
   if several:
     method += '; for means over seeds Bonett and Price\'s interval over test pictures, the trained networks as they are'
   return [
-      Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test pictures, in points: '
-            f'{method}. Holm\'s p counts that there are {len(others)} comparisons. A difference below the last column '
-            'could not have been told from chance on this test set.',
+      Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test pictures, in '
+            f'points: {method}. Holm\'s p counts that there are {len(others)} comparisons. A difference '
+            'below the last column could not have been told from chance on this test set.',
             ['model', 'difference', '95 % interval', 'p', 'p by Holm', 'smallest that could be shown'], rows),
       Points([f'{one.verdict(group.label, reference.label)}.' + _holm_note(one.distinguishable, p_value)
               for group, one, p_value in zip(others, found, adjusted, strict=True)]),
