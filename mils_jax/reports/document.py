@@ -11,6 +11,13 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
+class Heading:
+  """Begins a part of a section."""
+
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Points:
   """Sentences, one to a line."""
 
@@ -76,7 +83,7 @@ class Examples:
   pictures: list[tuple[bytes, str]]
 
 
-Block = Text | Points | Command | Table | Figures | Examples
+Block = Text | Heading | Points | Command | Table | Figures | Examples
 
 
 @dataclasses.dataclass(frozen=True)

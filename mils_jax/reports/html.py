@@ -5,7 +5,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from mils_jax.reports.document import Block, Command, Document, Examples, Figure, Figures, Points, Table, Text
+from mils_jax.reports.document import Block, Command, Document, Examples, Figure, Figures, Heading, Points, Table, Text
 
 STYLE = Path(__file__).with_name('page.css')
 
@@ -35,6 +35,8 @@ def _block(block: Block) -> str:
   match block:
     case Text(text):
       return f'<p>{escape(text)}</p>'
+    case Heading(text):
+      return f'<h3>{escape(text)}</h3>'
     case Points(items):
       return '<ul class="points">' + ''.join(f'<li>{escape(item)}</li>' for item in items) + '</ul>'
     case Command(text, command):

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mils_jax.reports.document import Block, Command, Document, Examples, Figures, Points, Table, Text
+from mils_jax.reports.document import Block, Command, Document, Examples, Figures, Heading, Points, Table, Text
 
 
 def to_markdown(document: Document, pictures: Path) -> str:
@@ -26,6 +26,8 @@ def _block(block: Block, pictures: Path, name: str) -> str:
   match block:
     case Text(text):
       return escape(text)
+    case Heading(text):
+      return f'### {escape(text)}'
     case Points(items):
       return '\n'.join(f'- {escape(item)}' for item in items)
     case Command(text, command):

@@ -6,6 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from mils_jax.errors import RunError, UserError
 from mils_jax.evaluation.comparison import aligned
 from mils_jax.evaluation.predictions import Predictions
@@ -25,6 +27,7 @@ class Run:
     metrics: a line per epoch.
     machine: command, versions and hardware; {} where they were not written.
     subsets, diagnostics: of its channel subsets, None where they were not measured.
+    subset_correct: by subset, (N,) bool in the order of `test`, where each test picture's answer was kept.
     split: that of the predictions.
   """
 
@@ -37,6 +40,7 @@ class Run:
   machine: dict
   subsets: dict | None = None
   diagnostics: dict | None = None
+  subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
   split: str = 'test'
 
   @property
@@ -45,8 +49,8 @@ class Run:
 
   @property
   def channels(self) -> tuple[str, ...]:
-    """Those of the data that it was given."""
-    return tuple(self.results['channels'])
+    """Those of the data that it was given, in the order of the slots."""
+    return tuple(slot for slot in self.results['slots'] if slot in self.results['channels'])
 
   @property
   def sees_all(self) -> bool:
@@ -147,4 +151,19 @@ def _of_one_task(runs: list[Run]) -> list[Run]:
       raise UserError(f'{first.name} and {run.name} have different classes ({shown or "in another order"}): runs of '
                       'different tasks cannot stand in one table. Give --runs that match one task')
   tests = aligned({run.name: run.test for run in runs})
-  return [dataclasses.replace(run, test=tests[run.name]) for run in runs]
+  return [dataclasses.replace(run, test=tests[run.name], subset_correct=_subset_correct(run, tests[run.name]))
+          for run in runs]
+
+
+def _subset_correct(run: Run, test: Predictions) -> dict[tuple[str, ...], np.ndarray]:
+  """What subsets.npz says of the same test pictures; nothing where it is not there, damaged, or of others."""
+  try:
+    with np.load(run.folder.path / 'subsets.npz', allow_pickle=False) as saved:
+      identities, labels, present, predicted = (saved[name] for name in ('identity', 'label', 'present', 'predicted'))
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    return {}
+  order = np.lexsort((labels, identities))
+  if run.subsets is None or not np.array_equal(identities[order], test.identities):
+    return {}
+  return {tuple(np.array(run.subsets['channels'])[mask].tolist()): (row == labels)[order]
+          for mask, row in zip(present, predicted, strict=True)}

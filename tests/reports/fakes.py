@@ -6,6 +6,7 @@ import numpy as np
 
 from configs import resnet34, task_a, task_b
 from mils_jax.evaluation.predictions import Predictions
+from mils_jax.evaluation.statistics import PairedDifference
 from mils_jax.training.run_folder import write_json
 
 CONFIGS = {'task_a': task_a, 'task_b': task_b, 'resnet34': resnet34}
@@ -56,15 +57,19 @@ def fake_run(folder, config='task_b', accuracy=0.6, seed=0, channels=('R', 'G', 
   return folder
 
 
-def add_subsets(folder, accuracies, worth):
-  """Adds subsets.json: {'RG': 0.5, ...} and {'R': (both, only_first, only_second, neither), ...}."""
-  from mils_jax.evaluation.statistics import PairedDifference
+def add_subsets(folder, accuracies, worth, classes=5):
+  """Adds subsets.json and subsets.npz: {'RG': 0.5, ...} and {'R': (both, only_first, only_second, neither), ...}."""
+
   write_json(folder / 'subsets.json', {
       'channels': ['R', 'G', 'B'],
       'subsets': [{'channels': list(subset), 'correct': round(450 * rate), 'count': 450, 'balanced_accuracy': rate}
                   for subset, rate in accuracies.items()],
       'worth': [{'channel': channel, 'difference': PairedDifference(*cells).to_json()}
                 for channel, cells in worth.items()]})
+  said = [fake_predictions(rate, 5 + number, classes=classes) for number, rate in enumerate(accuracies.values())]
+  np.savez(folder / 'subsets.npz', identity=said[0].identities, label=said[0].labels,
+           present=np.array([[channel in subset for channel in 'RGB'] for subset in accuracies]),
+           predicted=np.stack([one.scores.predicted for one in said]))
 
 
 def add_diagnostics(folder, subsets=('RGB', 'R'), layers=12):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from mils_jax.evaluation.statistics import Accuracy, PairedDifference
+from mils_jax.evaluation.statistics import PairedDifference
 from mils_jax.reports.document import Figure
 from mils_jax.reports.figures.style import COLOURS, MAP, colour_bar, drawing, legend_below, line, looks, to_svg
+from mils_jax.reports.specialists import Series
 from mils_jax.reports.wording import accuracy_text, subset_name, subsets_in_order
 
 LISTED = 32  # subsets at most that are drawn one by one
-Series = dict[str, dict[tuple[str, ...], Accuracy]]  # name -> subset -> accuracy
 
 
 def accuracy_by_subset(series: Series, slots: tuple[str, ...]) -> Figure:

@@ -42,11 +42,10 @@ def most_confused(group: Group) -> list[tuple[int, int, float]]:
   """(true class, predicted class, share of the true class's pictures), the most frequent first."""
   count = len(group.classes)
   confusion = group.scores.confusion[:count, :]
-  wrong = confusion[:, :count] * (1 - np.eye(count))
-  order = np.argsort(-wrong, axis=None, kind='stable')[:10]
-  pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
-  return [(int(true), int(other), float(wrong[true, other] / confusion[true].sum())) for true, other in pairs
-          if wrong[true, other] > 0]
+  shares = confusion[:, :count] * (1 - np.eye(count)) / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+  order = np.argsort(-shares, axis=None, kind='stable')[:10]
+  pairs = zip(*np.unravel_index(order, shares.shape), strict=True)
+  return [(int(true), int(other), float(shares[true, other])) for true, other in pairs if shares[true, other] > 0]
 
 
 def accuracy_by_class(group: Group, name: str) -> Figure:
@@ -100,7 +99,8 @@ def reliability(groups: list[Group], name: str) -> Figure:
     filled = found.weight > 0
     label = f'{group.label}, error {100 * found.error:.1f} points'
     errors.append(label)
-    axes.plot(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, label=label, alpha=0.8)
+    axes.plot(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, label=label, alpha=0.8,
+              marker=marker, markersize=4)
     axes.scatter(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, marker=marker, zorder=3,
                  s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()))
   axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",

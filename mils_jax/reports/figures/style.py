@@ -15,6 +15,7 @@ MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 MAP = 'cividis'  # of colours for values; its lightness alone tells them apart
 WIDTH = 5.2  # inches
 _INK, _LINE = '#010203', '#040506'  # stand for the page's colours until the SVG is written
+_VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # those that differ between light and dark
 _OPTIONS = {
     'svg.fonttype': 'none', 'svg.hashsalt': 'mils_jax', 'font.size': 10, 'axes.titlesize': 10.5, 'axes.labelsize': 10,
     'legend.fontsize': 9, 'xtick.labelsize': 9, 'ytick.labelsize': 9, 'figure.facecolor': 'none',
@@ -23,8 +24,8 @@ _OPTIONS = {
     'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False,
     'legend.frameon': False, 'lines.linewidth': 1.6, 'lines.markersize': 5.5, 'figure.constrained_layout.use': True,
 }
-_THEME = ('<style>svg{--ink:#1f2328;--line:#d1d9e0}@media screen and (prefers-color-scheme:dark)'
-          '{svg{--ink:#e6edf3;--line:#39424e}}</style>')
+_THEME = ('<style>svg{--ink:#1f2328;--line:#d1d9e0;--blue:#0072b2}@media screen and (prefers-color-scheme:dark)'
+          '{svg{--ink:#e6edf3;--line:#39424e;--blue:#3b96e0}}</style>')
 
 
 def drawing(height: float = 3.4, columns: int = 1, rows: int = 1, **options) -> tuple[Drawing, list[Axes]]:
@@ -73,7 +74,9 @@ def to_svg(figure: Drawing) -> str:
   with matplotlib.rc_context(_OPTIONS):
     figure.savefig(file, format='svg', metadata={'Date': None, 'Creator': None})
   svg = file.getvalue()
-  svg = svg[svg.index('<svg'):].replace(_INK, 'var(--ink)').replace(_LINE, 'var(--line)')
+  svg = svg[svg.index('<svg'):]
+  for colour, name in _VARIABLES.items():
+    svg = svg.replace(colour, f'var(--{name})')
   svg = re.sub(r"(font(?:-family)?:[^;\"]*?)'DejaVu Sans'[^;\"]*", r'\1system-ui, sans-serif', svg)
   svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
   end = svg.index('>') + 1

@@ -2,15 +2,17 @@
 
 import dataclasses
 
-from mils_jax.evaluation.statistics import Accuracy, PairedDifference
+from mils_jax.evaluation.statistics import MeanDifference, PairedDifference, holm
 from mils_jax.reports.document import Block, Figures, Section, Table
-from mils_jax.reports.figures.channels import Series, accuracy_by_subset, attention, worth_of_channels
-from mils_jax.reports.groups import Group, config_differences
+from mils_jax.reports.figures.channels import accuracy_by_subset, attention, worth_of_channels
+from mils_jax.reports.groups import Group
 from mils_jax.reports.published import CHANNELS
+from mils_jax.reports.specialists import Gaps, Series, mean_gap, subset_gaps, subset_series
 from mils_jax.reports.wording import (
   accuracy_text,
   interval_text,
   p_text,
+  percent,
   points_text,
   short,
   subset_name,
@@ -35,6 +37,7 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
   if title != 'DynamicResNet12' and len(measured) < 2:
     return []
   blocks: list[Block] = [_table(title, groups, series)]
+  blocks += [_gap_table(group, gaps) for group in groups if (gaps := subset_gaps(group, groups))]
   figures = [accuracy_by_subset(series, groups[0].slots)] if len(measured) > 1 else []
   for group in groups:
     run = group.runs[0]
@@ -48,30 +51,6 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
   named = [dataclasses.replace(figure, name=f'{figure.name}-{title.lower()}-{number}')  # several networks may have one
            for number, figure in enumerate(figures)]
   return [blocks[0], *([Figures(named)] if named else []), *blocks[1:]]
-
-
-def subset_series(groups: list[Group]) -> Series:
-  """Accuracies by subset: of specialists of one recipe together, and of each single model that was measured on many."""
-  series: Series = {}
-  recipes: dict[str, list[Group]] = {}
-  for group in groups:
-    if group.runs[0].config['channels'].get('sampling', 'none') == 'none':
-      recipes.setdefault(_recipe(group, groups[0]), []).append(group)
-  for recipe, members in recipes.items():
-    name = 'trained for the subset' + (f' ({recipe})' if len(recipes) > 1 and recipe else '')
-    series[name] = {group.channels: group.accuracy for group in members}
-  for group in groups:
-    subsets = group.runs[0].subsets
-    if subsets:
-      series[f'one model: {group.label}'] = {
-          tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in subsets['subsets']}
-  return series
-
-
-def _recipe(group: Group, first: Group) -> str:
-  """What sets a configuration apart from the first one, but for its channels and seed."""
-  changes = config_differences(group.runs[0].config, first.runs[0].config)
-  return ', '.join(change for change in changes if not change.startswith(('channels.use=', 'train.seed=')))
 
 
 def _table(title: str, groups: list[Group], series: Series) -> Table:
@@ -95,9 +74,25 @@ def _table(title: str, groups: list[Group], series: Series) -> Table:
                rows)
 
 
+def _gap_table(group: Group, gaps: Gaps) -> Table:
+  order = subsets_in_order(gaps, group.slots)
+  adjusted = holm([gaps[subset].difference.p_value for subset in order])
+  rows = [[subset_name(subset), percent(float(gaps[subset].specialist.mean())), percent(float(gaps[subset].own.mean())),
+           *_difference_cells(gaps[subset].difference), unbroken(p_text(p_value))]
+          for subset, p_value in zip(order, adjusted, strict=True)]
+  rows.append(['mean', '', '', *_difference_cells(mean_gap(gaps)), ''])
+  return Table(f'{group.label} against a specialist for each subset, on the same test pictures, in points; below 0 the '
+               'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; the mean over '
+               'subsets: Bonett and Price\'s, over test pictures, the networks as they are.',
+               ['channels', 'specialist', 'one model', 'difference', '95 % interval', 'p', 'p by Holm'], rows)
+
+
+def _difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
+  return [points_text(found.difference), interval_text(found.interval(), signed=True), unbroken(p_text(found.p_value))]
+
+
 def _worth_table(group: Group, worth: dict[str, PairedDifference]) -> Table:
-  rows = [[channel, points_text(found.difference), interval_text(found.interval(), signed=True),
-           unbroken(p_text(found.p_value))] for channel, found in worth.items()]
+  rows = [[channel, *_difference_cells(found)] for channel, found in worth.items()]
   return Table(f'{group.label}: points of accuracy that each channel adds to all the others, paired on the same test '
                'pictures (Newcombe\'s interval, exact McNemar test).',
                ['channel', 'points', '95 % interval', 'p'], rows)

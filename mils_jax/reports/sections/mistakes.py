@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mils_jax.reports.document import Block, Examples, Figures, Section, Table, Text
+from mils_jax.reports.document import Block, Examples, Figures, Heading, Section, Table, Text
 from mils_jax.reports.figures.classes import accuracy_by_class, confusion_matrix, most_confused, reliability
 from mils_jax.reports.groups import Group, in_figures
 from mils_jax.reports.pictures import Pictures
@@ -14,10 +14,11 @@ SHOWN = 4  # example pictures of a pair
 
 def mistakes_section(groups: list[Group]) -> Section:
   blocks: list[Block] = []
-  for number, group in enumerate(groups):
-    name = str(number + 1)
-    blocks.append(Figures([confusion_matrix(group, name), accuracy_by_class(group, name)]))
-    blocks += _pairs(group)
+  for number, group in enumerate(groups, 1):
+    figures = [confusion_matrix(group, str(number)), accuracy_by_class(group, str(number))]
+    blocks += [Heading(group.label), Figures(figures), *_pairs(group)]
+  if not any(isinstance(block, Examples) for block in blocks):
+    blocks.append(Text('Examples are not shown: the packed pictures are no longer in the cache.'))
   return Section('Mistakes', blocks)
 
 
@@ -36,7 +37,7 @@ def _pairs(group: Group) -> list[Block]:
   run = group.runs[0]
   pictures = Pictures.of(run)
   if pictures is None:
-    return [*blocks, Text('Their pictures are not shown: the packed data set is no longer in the cache.')]
+    return blocks
   predicted = run.test.scores.predicted
   for true, other, _ in pairs:
     wrong = np.flatnonzero((run.test.labels == true) & (predicted == other))[:SHOWN]
