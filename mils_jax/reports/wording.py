@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from mils_jax.evaluation.statistics import Accuracy, SeedSpread
 from mils_jax.evaluation.statistics.paired import p_text
 
-__all__ = ['accuracy_text', 'interval_text', 'p_text', 'percent', 'points_text', 'short', 'spread_text', 'subset_name',
-           'subsets_in_order', 'unbroken']
+__all__ = ['accuracy_text', 'interval_text', 'p_cell', 'p_text', 'percent', 'points_text', 'short', 'spread_text',
+           'subset_name', 'subsets_in_order', 'unbroken']
 
 
 def unbroken(text: str) -> str:
@@ -28,6 +28,11 @@ def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
   """A 95 % interval of rates, in percent or points: '[61.5 to 70.2]'."""
   low, high = (f'{100 * end:{"+" if signed else ""}.1f}' for end in interval)
   return unbroken(f'[{low} to {high}]')
+
+
+def p_cell(p_value: float) -> str:
+  """'0.82' or '< 0.001', for a column that is named p."""
+  return unbroken(p_text(p_value).removeprefix('p ').removeprefix('= '))
 
 
 def points_text(difference: float) -> str:

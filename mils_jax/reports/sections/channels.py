@@ -11,15 +11,15 @@ from mils_jax.reports.specialists import Gaps, Series, mean_gap, subset_gaps, su
 from mils_jax.reports.wording import (
   accuracy_text,
   interval_text,
-  p_text,
+  p_cell,
   percent,
   points_text,
   short,
   subset_name,
   subsets_in_order,
-  unbroken,
 )
 
+BESIDE = 4  # columns or colours of accuracies beside each other
 MOST = 40  # rows of a table; of more subsets, those are listed that were measured by most models, largest first
 
 
@@ -36,9 +36,10 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
   measured = {subset for found in series.values() for subset in found}
   if title != 'DynamicResNet12' and len(measured) < 2:
     return []
-  blocks: list[Block] = [_table(title, groups, series)]
-  blocks += [_gap_table(group, gaps) for group in groups if (gaps := subset_gaps(group, groups))]
-  figures = [accuracy_by_subset(series, groups[0].slots)] if len(measured) > 1 else []
+  parts = [dict(list(series.items())[start:start + BESIDE]) for start in range(0, len(series), BESIDE)]
+  tables = [_table(title, groups, part) for part in parts]
+  figures = [accuracy_by_subset(part, groups[0].slots) for part in parts] if len(measured) > 1 else []
+  blocks: list[Block] = [_gap_table(group, gaps) for group in groups if (gaps := subset_gaps(group, groups))]
   for group in groups:
     run = group.runs[0]
     if run.subsets and run.subsets.get('worth'):
@@ -50,7 +51,7 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
       blocks.append(_attention_table(group, run.diagnostics['subsets']))
   named = [dataclasses.replace(figure, name=f'{figure.name}-{title.lower()}-{number}')  # several networks may have one
            for number, figure in enumerate(figures)]
-  return [blocks[0], *([Figures(named)] if named else []), *blocks[1:]]
+  return [*tables, *([Figures(named)] if named else []), *blocks]
 
 
 def _table(title: str, groups: list[Group], series: Series) -> Table:
@@ -78,7 +79,7 @@ def _gap_table(group: Group, gaps: Gaps) -> Table:
   order = subsets_in_order(gaps, group.slots)
   adjusted = holm([gaps[subset].difference.p_value for subset in order])
   rows = [[subset_name(subset), percent(float(gaps[subset].specialist.mean())), percent(float(gaps[subset].own.mean())),
-           *_difference_cells(gaps[subset].difference), unbroken(p_text(p_value))]
+           *_difference_cells(gaps[subset].difference), p_cell(p_value)]
           for subset, p_value in zip(order, adjusted, strict=True)]
   rows.append(['mean', '', '', *_difference_cells(mean_gap(gaps)), ''])
   return Table(f'{group.label} against a specialist for each subset, on the same test pictures, in points; below 0 the '
@@ -88,7 +89,7 @@ def _gap_table(group: Group, gaps: Gaps) -> Table:
 
 
 def _difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
-  return [points_text(found.difference), interval_text(found.interval(), signed=True), unbroken(p_text(found.p_value))]
+  return [points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(found.p_value)]
 
 
 def _worth_table(group: Group, worth: dict[str, PairedDifference]) -> Table:

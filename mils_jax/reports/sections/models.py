@@ -8,12 +8,12 @@ from mils_jax.reports.published import COUNT, EPOCHS, IMAGE_SIZE, MODELS
 from mils_jax.reports.wording import (
   accuracy_text,
   interval_text,
+  p_cell,
   p_text,
   percent,
   points_text,
   short,
   spread_text,
-  unbroken,
 )
 
 REFERENCE = 'ResNet34'
@@ -78,7 +78,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
   found = [group.against(reference) for group in others]
   adjusted = holm([one.p_value for one in found])
   rows = [[group.label, points_text(one.difference), interval_text(one.interval(), signed=True),
-           unbroken(p_text(one.p_value)), unbroken(p_text(p_value)), f'{100 * one.smallest_detectable:.1f}']
+           p_cell(one.p_value), p_cell(p_value), f'{100 * one.smallest_detectable:.1f}']
           for group, one, p_value in zip(others, found, adjusted, strict=True)]
   several = any(len(group.runs) > 1 for group in groups)
   method = 'exact McNemar test and Newcombe\'s score interval (method 10) for single runs'
