@@ -112,9 +112,9 @@ def in_figures(groups: list[Group], most: int = 6) -> list[list[Group]]:
 
 def config_differences(config: dict, other: dict) -> list[str]:
   """'train.epochs=20' for each field of `config` that differs from `other` and that a result may depend on."""
-  first, second = _flat(config), _flat(other)
-  return [f'{name}={first.get(name, "absent")}' for name in sorted(first.keys() | second.keys())
-          if first.get(name) != second.get(name) and name.split('.')[0] not in FREE]
+  own, second = _flat(config), _flat(other)
+  return [f'{name}={value}' for name, value in sorted(own.items())
+          if (name not in second or value != second[name]) and name.split('.')[0] not in FREE]
 
 
 def _key(config: dict) -> str:
@@ -144,9 +144,9 @@ def _distinct(index: int, labels: list[str], members: list[tuple[Run, ...]]) -> 
   others = [_flat(group[0].config) for label, group in zip(labels, members, strict=True) if label == labels[index]]
   own = _flat(members[index][0].config)
   changes = []
-  for name in sorted({name for other in others for name in other}):
+  for name in sorted(own):
     values = Counter(repr(other.get(name)) for other in others).most_common(2)
     usual = values[0][0] if len(values) == 1 or values[0][1] > values[1][1] else None
-    if repr(own.get(name)) != usual and name.split('.')[0] not in FREE and name != 'train.seed':
-      changes.append(f'{name}={own.get(name, "absent")}')
+    if repr(own[name]) != usual and name.split('.')[0] not in FREE and name != 'train.seed':
+      changes.append(f'{name}={own[name]}')
   return f'{labels[index]} ({", ".join(changes)})' if changes else labels[index]

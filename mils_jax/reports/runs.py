@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from mils_jax.evaluation.comparison import aligned
 from mils_jax.evaluation.predictions import Predictions
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
+
+
+ROUNDING = 0.01  # share of answers that may change where predictions were made again on other hardware
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +102,10 @@ def read_run(folder: RunFolder) -> Run:
       raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
     if not folder.predictions.exists():
       raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
-                      f'--workdir {folder.path}')
+                      f'--workdir {shlex.quote(str(folder.path))}')
     test = _load_predictions(folder)
-    if (test.accuracy.correct, test.accuracy.count) != (results['test']['correct'], results['test']['count']):
+    written, count = results['test']['correct'], results['test']['count']
+    if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
       raise _UnusableError('damaged: predictions.npz and results.json disagree')
     machine, subsets, diagnostics = (_optional(folder.path / f'{name}.json')
                                      for name in ('run', 'subsets', 'diagnostics'))
