@@ -15,7 +15,6 @@ from mils_jax.evaluation.predictions import Predictions
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
-
 ROUNDING = 0.01  # share of answers that may change where predictions were made again on other hardware
 
 

@@ -9,6 +9,7 @@ from mils_jax.reports.groups import Group
 
 NAMED = 25  # classes at most whose names fit beside a figure
 SHORT = 18  # letters of a name
+FEW = 10  # pictures of a bin, below which its accuracy says little
 
 
 def confusion_matrix(group: Group, name: str) -> Figure:
@@ -19,7 +20,7 @@ def confusion_matrix(group: Group, name: str) -> Figure:
   shares = shown / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
   named = count <= NAMED
   figure, (axes,) = drawing(4.9 if named else 4.4)
-  image = axes.imshow(100 * shares, cmap=MAP, vmin=0, vmax=100, interpolation='nearest')
+  image = axes.imshow(100 * shares, cmap=MAP, vmin=0, interpolation='nearest')
   axes.grid(False)
   if named:
     names = [class_name[:SHORT] for class_name in group.classes]
@@ -96,18 +97,18 @@ def reliability(groups: list[Group], name: str) -> Figure:
   errors = []
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
     found = group.scores.calibration
-    filled = found.weight > 0
+    filled, many = found.weight > 0, found.weight >= FEW
     label = f'{group.label}, error {100 * found.error:.1f} points'
     errors.append(label)
-    axes.plot(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, label=label, alpha=0.8,
-              marker=marker, markersize=4)
+    axes.plot(100 * found.confidence[many], 100 * found.accuracy[many], color=colour, label=label, marker=marker,
+              markersize=4)
     axes.scatter(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, marker=marker, zorder=3,
-                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()))
+                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()), alpha=np.where(many[filled], 1, 0.35))
   axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",
            ylabel='pictures that were right, %')
   legend_below(figure, axes, columns=1)
   return Figure(f'reliability-{name}', to_svg(figure),
                 'Reliability: pictures in 15 bins by the probability that the model gives its answer. On the grey line '
-                'it is right as often as it says; below, it is too sure. Larger marks hold more pictures. The error is '
-                'the expected calibration error.',
+                'it is right as often as it says; below, it is too sure. Larger marks hold more pictures; faint ones hold '
+                f'fewer than {FEW}, and no line joins them. The error is the expected calibration error.',
                 f'Lines of accuracy against confidence. {"; ".join(errors)}.')
