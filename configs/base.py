@@ -80,6 +80,10 @@ def base_config(name: str) -> ConfigDict:
   config.checkpoint.every_steps = 0  # also after so many steps; 0: not
   config.checkpoint.every_minutes = 10.0  # also when so many minutes have passed since the last; 0: not
 
+  config.evaluation = ConfigDict()  # changes no training: may differ when a run is looked at again
+  config.evaluation.sampled_subsets = 100  # --mode subsets above 8 channels: others beside singles and all but one
+  config.evaluation.seed = 0  # of their choice
+
   config.runtime = ConfigDict()  # changes no result: may differ when a run goes on
   config.runtime.devices = 0  # how many of the local devices; 0: all
   config.runtime.gather = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size

@@ -1,1 +1,27 @@
 """Image classifiers for any input channels, and shallow wide ones, in JAX and Flax linen."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from mils_jax.studies.classifier import Classifier
+
+__all__ = ['load']
+
+
+def load(run: str | os.PathLike) -> 'Classifier':
+  """A trained run as a function from pictures to class probabilities.
+
+      classifier = mils_jax.load('runs/task_a')
+      probabilities = classifier(pictures, channels=['R', 'G'])  # (N, H, W, 2) -> (N, classes)
+
+  Args:
+    run: the run folder.
+
+  Raises:
+    UserError: it is no run folder, or has no checkpoint yet.
+    RunError: its best checkpoint is damaged.
+  """
+  from mils_jax.studies.classifier import load_classifier  # here, so that importing the package loads no library
+
+  return load_classifier(run)

@@ -159,6 +159,13 @@ def check_labels(config: ConfigDict, data: PackedSet) -> None:
                     "(0: the data's own number)")
 
 
+def check_classes(classes: tuple[str, ...], data: PackedSet) -> None:
+  """Raises UserError where the data's classes are not those that a model was trained on."""
+  if classes != data.classes:
+    different = ', '.join(sorted(set(classes) ^ set(data.classes))) or 'the same in another order'
+    raise UserError(f'the data has other classes than the model was trained on: {different}')
+
+
 def check_values(config: ConfigDict) -> None:
   """Raises UserError for values out of range, before any work is done."""
   if config.train.epochs < 1:
@@ -258,7 +265,8 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
                                  optimizer.decay_all),
       schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
       sampling=channel_sampling(config, used_channels(config, data)), model_schedules=model_schedules(config, steps),
-      contract=Contract(channels, data.classes, data.image_shape[:2], data.fingerprint),
+      contract=Contract(channels, data.classes, data.image_shape[:2], data.fingerprint,
+                        used_channels(config, data)),
       gather_mode=config.runtime.gather, epochs=config.train.epochs, batch_size=config.train.batch_size,
       seed=config.train.seed,
       label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint),

@@ -15,16 +15,21 @@ from ml_collections import ConfigDict, config_flags
 from mils_jax.build import cache_folder, open_data
 from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
+from mils_jax.host_memory import keep_freed_memory
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
-from mils_jax.reports.text import cost_lines, result_lines
+from mils_jax.reports.subsets import subset_lines
+from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
+from mils_jax.studies.predict import run_prediction
 from mils_jax.studies.study import check_study, read_study, run_study
+from mils_jax.studies.subsets import run_subsets
 from mils_jax.studies.train import run_training
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
+from mils_jax.training.stopping import StopSignals
 
 USAGE = """Image classifiers for any input channels, and shallow wide ones.
 
@@ -34,16 +39,26 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains), study (several runs and their table, from a
-              configuration such as configs/studies/specialists.py) or report (a page on finished runs)
-  --split     evaluate: train, val or test (default)
-  --runs      report: a pattern of run folders (default: 'runs/*'); its page goes to --workdir (default: report)
-  --dry_run   study: only say what would be trained, and for how long
+              inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
+              each channel subset costs the trained model), study (several runs and their table, from a configuration
+              such as configs/studies/specialists.py) or report (a page on finished runs)
+  evaluate    [--split train|val|test] on that split (default: test)
+  report      [--runs 'runs/*'] on the run folders of that pattern; the page goes to --workdir (default: report)
+  study       [--dry_run] only says what would be trained, and for how long
+  predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
+              [--all_classes]
   --help      this text
 """
 
-# Flags that only some modes take, with their defaults.
-FLAGS: dict[str, str | bool] = {'dry_run': False, 'split': 'test', 'runs': 'runs/*'}
+FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their defaults
+    'input': '',
+    'channels': '',
+    'output': '',
+    'all_classes': False,
+    'dry_run': False,
+    'split': 'test',
+    'runs': 'runs/*',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,18 +115,35 @@ def inspect_mode(command: Command) -> None:
   _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
+def subsets_mode(command: Command) -> None:
+  report = run_subsets(command.config, command.folder)
+  report.save(command.folder)
+  _say_all(subset_lines(report, command.folder.path))
+
+
 def study_mode(command: Command) -> None:
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
+  TABLES[study.table].check(study)
   _use_compilation_cache(study.members[0].config)
   if command.flags['dry_run']:
     return _say_all(estimate_lines(study, estimate_study(study)))
-  failures = run_study(study, command.argv)
-  _say_all(['', *write_table(study)])
+  with StopSignals():  # between members and in the table too, where no training listens
+    failures = run_study(study, command.argv)
+    _say_all(['', *write_table(study)])
   if failures:
     raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
                    'command tries again')
+
+
+def predict_mode(command: Command) -> None:
+  given = command.flags
+  summary = run_prediction(command.config, command.folder, given['input'], given['channels'], given['output'],
+                           given['all_classes'])
+  _say_all(prediction_lines(summary))
+  if summary.errors:
+    raise RunError(f'{len(summary.errors)} pictures could not be classified; their rows in {summary.output} say why')
 
 
 MODES = {
@@ -119,7 +151,9 @@ MODES = {
     'evaluate': Mode(evaluate_mode, ('split',)),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
+    'subsets': Mode(subsets_mode),
     'study': Mode(study_mode, ('dry_run',)),
+    'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
     'report': Mode(report_mode, ('runs',), configured=False),
 }
 
@@ -129,6 +163,7 @@ def main(argv: list[str]) -> int:
   if any(word in ('--help', '-h', '-help') for word in argv[1:]):
     print(USAGE)
     return 0
+  keep_freed_memory()
   try:
     command = parse(argv)
     if command.config is not None and command.mode != 'study':  # whose members say it

@@ -18,3 +18,23 @@ def real_data() -> Path:
   if not folder:
     pytest.skip('MILS_TEST_DATA names no folder with mini-imagenet.tar')
   return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def small_runs(tmp_path_factory) -> dict[str, Path]:
+  """Finished runs of an epoch, by network: narrow ones, on 16-pixel shapes in R, G and B."""
+  from configs import task_a, task_b
+  from mils_jax.studies.train import run_training
+  from mils_jax.training.run_folder import RunFolder
+
+  root = tmp_path_factory.mktemp('small_runs')
+  narrow = {'wide_cnn': (task_b, {'stages': 2, 'width': 16, 'num_classes': 23}),  # more logits than the 20 classes
+            'dynamic_resnet12': (task_a, {'kernels': 2, 'widths': (8,), 'blocks': 1, 'stem_width': 8})}
+  for name, (task, fields) in narrow.items():
+    config = task.get_config()
+    config.data.update(num_train=90, num_val=21, num_test=41, image_size=16)
+    config.train.update(epochs=1, batch_size=20)
+    config.runtime.cache = str(root / 'cache')
+    config.model.update(fields)
+    run_training(config.lock(), RunFolder(root / name), [])
+  return {name: root / name for name in narrow}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mils_jax
 from mils_jax.cli import main, run_name
 from mils_jax.evaluation.predictions import Predictions
 
@@ -155,6 +156,7 @@ def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
   assert results['channels'] == ['R', 'B']
   assert results['slots'] == ['R', 'G', 'B']
   assert 'channels R, B (absent: G)' in capsys.readouterr().out
+  assert mils_jax.load(tmp_path / 'run').absent('RGB') == ('G',)
 
 
 def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path, capsys):

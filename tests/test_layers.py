@@ -7,7 +7,7 @@ import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
 LAYERS = [
-    {'errors', 'progress', 'devices', 'channels', 'random_streams'},
+    {'errors', 'progress', 'devices', 'channels', 'random_streams', 'host_memory'},
     {'data'},
     {'models'},
     {'evaluation'},

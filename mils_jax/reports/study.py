@@ -1,19 +1,40 @@
-"""A study as a person reads it: what it would take, and what its members came to."""
+"""A study as a person reads it: what it would take, and the table that ends it."""
 
-from mils_jax.evaluation.statistics import Accuracy
-from mils_jax.reports.text import grouped
+import dataclasses
+from collections.abc import Callable
+
+from mils_jax.reports.study_tables import ablation_lines, model_lines, specialist_lines
+from mils_jax.reports.text import markdown_table
+from mils_jax.studies.comparison import (
+    check_ablation,
+    check_specialists,
+    compare_ablation,
+    compare_models,
+    compare_specialists,
+    finished,
+)
 from mils_jax.studies.estimate import STEPS, Estimate
 from mils_jax.studies.study import Study
 
 
-def markdown_table(titles: list[str], rows: list[list[str]]) -> list[str]:
-  """A table that reads well as plain text too: the first column to the left, the others to the right."""
-  widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
-  lines = ['| ' + ' | '.join(text.ljust(width) if column == 0 else text.rjust(width)
-                             for column, (text, width) in enumerate(zip(row, widths, strict=True))) + ' |'
-           for row in (titles, *rows)]
-  rule = ['-' * (widths[0] + 2), *('-' * (width + 1) + ':' for width in widths[1:])]
-  return [lines[0], f'|{"|".join(rule)}|', *lines[1:]]
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A kind of table that a study can end with.
+
+  Attributes:
+    check: raises UserError, before anything is trained, where the members cannot make one.
+    lines: of the table, from the finished members.
+  """
+
+  check: Callable[[Study], None]
+  lines: Callable[[Study], list[str]]
+
+
+TABLES = {
+    'specialists': Table(check_specialists, lambda study: specialist_lines(compare_specialists(study))),
+    'ablation': Table(check_ablation, lambda study: ablation_lines(compare_ablation(study))),
+    'models': Table(lambda study: None, lambda study: model_lines(compare_models(study))),
+}
 
 
 def duration(seconds: float) -> str:
@@ -41,28 +62,18 @@ def estimate_lines(study: Study, estimates: list[Estimate]) -> list[str]:
   ]
 
 
-def member_lines(study: Study) -> list[str]:
-  """What every member that is finished came to, and which are not."""
-  rows, unfinished = [], []
-  for member in study.members:
-    results = member.folder.read_results()
-    if results is None:
-      unfinished.append(member.title)
-      continue
-    accuracy = Accuracy(results['test']['correct'], results['test']['count'])
-    rows.append([member.title, f'{accuracy.rate:.2%}', f'{results["test"]["balanced_accuracy"]:.2%}',
-                 *(grouped(results[key]) for key in ('macs', 'flops', 'parameters'))])
-  titles = ['member', 'test accuracy', 'balanced', 'MACs', 'FLOPs (2 x MACs)', 'parameters']
-  lines = markdown_table(titles, rows) if rows else []
-  return [*lines, *(['', f'not finished: {", ".join(unfinished)}'] if unfinished else [])]
-
-
-TABLES = {'models': member_lines, 'specialists': member_lines, 'ablation': member_lines}
-
-
 def write_table(study: Study) -> list[str]:
-  """Makes the study's table, writes it to study.md, and returns its lines."""
+  """Makes the table of the finished members, writes it to study.md, and returns its lines.
+
+  Raises:
+    UserError: members were tested on different pictures.
+    RunError: a member's predictions cannot be read.
+  """
+  done = finished(study)
+  titles = {member.title for members in done.values() for member in members}
+  missing = [member.title for member in study.members if member.title not in titles]
+  lines = TABLES[study.table].lines(study) if done else []
+  lines += ['', f'not finished: {", ".join(missing)}'] if missing else []
   path = study.path / 'study.md'
-  lines = TABLES[study.table](study)
   path.write_text('\n'.join([f'# {study.name}', '', *lines, '']))
   return [*lines, '', f'saved as {path}']

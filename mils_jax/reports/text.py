@@ -1,16 +1,28 @@
 """Results and costs as lines that a person reads."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from mils_jax.evaluation.cost import CONVENTIONS
 from mils_jax.evaluation.statistics import Accuracy
 from mils_jax.studies.cost import Cost
+from mils_jax.studies.predict import Summary
+
+CLASSES_SHOWN = 5
+ERRORS_SHOWN = 10
 
 
 def grouped(number: float) -> str:
   """1234567 -> '1 234 567'."""
   return f'{number:,.0f}'.replace(',', ' ')
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Rows of cells as lines: the first column to the left, numbers to the right."""
+  widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+  return ['  '.join(text.ljust(width) if column == 0 else text.rjust(width)
+                    for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def result_lines(results: dict, folder: Path) -> list[str]:
@@ -45,11 +57,7 @@ def cost_lines(cost: Cost) -> list[str]:
           for block in sorted(cost.parameters, key=lambda block: [*macs, block].index(block))]
   rows.append(['total', grouped(sum(cost.parameters.values())),
                *(grouped(sum(part.macs.values())) for part in cost.formulations)])
-  widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one picture', '']
-  for row in (header, *rows):
-    lines.append('  '.join(text.ljust(width) if column == 0 else text.rjust(width)
-                           for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip())
+  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one picture', '', *aligned((header, *rows))]
   for part in cost.formulations:
     total = sum(part.macs.values())
     lines += ['', f'{part.formulation or cost.model}:',
@@ -57,3 +65,31 @@ def cost_lines(cost: Cost) -> list[str]:
     lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
               for name, count in (('inference', part.inference), ('training step', part.training))]
   return [*lines, '', CONVENTIONS]
+
+
+def markdown_table(titles: list[str], rows: list[list[str]]) -> list[str]:
+  """A table that reads well as plain text too: the first column to the left, the others to the right."""
+  widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
+  lines = ['| ' + ' | '.join(text.ljust(width) if column == 0 else text.rjust(width)
+                             for column, (text, width) in enumerate(zip(row, widths, strict=True))) + ' |'
+           for row in (titles, *rows)]
+  rule = ['-' * (widths[0] + 2), *('-' * (width + 1) + ':' for width in widths[1:])]
+  return [lines[0], f'|{"|".join(rule)}|', *lines[1:]]
+
+
+def prediction_lines(summary: Summary) -> list[str]:
+  """How many pictures, which classes were seen most, which channels were absent, and where the CSV lies."""
+  count = summary.count
+  most = ', '.join(f'{name} {number} ({number / count:.1%})'
+                   for name, number in summary.classes.most_common(CLASSES_SHOWN))
+  absent = ', '.join(f'{slot} ({number} of {count} pictures)' for slot, number in summary.absent.items())
+  errors = [f'not classified: {identity}: {reason}' for identity, reason in summary.errors.items()]
+  more = len(errors) - ERRORS_SHOWN
+  return [
+      *errors[:ERRORS_SHOWN],
+      *([f'and {more} more'] if more > 0 else []),
+      *(f'{note} ({number} of {count} pictures)' for note, number in summary.notes.items()),
+      f'{grouped(count)} pictures classified; of {len(summary.classes)} classes, most often {most}',
+      f'channels absent: {absent or "none"}',
+      f'saved as {summary.output}',
+  ]

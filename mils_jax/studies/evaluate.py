@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from mils_jax import build
 from mils_jax.data.batches import gather
 from mils_jax.data.sources.source import SPLITS
-from mils_jax.errors import UserError, unknown
+from mils_jax.errors import unknown
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import say
 from mils_jax.studies.restored import restore
@@ -56,10 +56,7 @@ def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test') -
   restored = restore(folder, config)
   contract = restored.contract
   data = build.open_data(config)
-  if contract.classes != data.classes:
-    different = sorted(set(contract.classes) ^ set(data.classes))
-    raise UserError('the data has other classes than the model was trained on: '
-                    + (', '.join(different) or 'the same in another order'))
+  build.check_classes(contract.classes, data)
   devices = build.build_devices(config)
   say(f'restored step {restored.step}')
   evaluator = Evaluator(restored.model, build.placement(config, data, contract.channels), devices,

@@ -38,7 +38,7 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
 
   Args:
     folder: of the run.
-    config: the run's own, or one that differs in what changes no result or in where the data lies; None: its own.
+    config: the run's own, or one that differs in what changes no result or in its data; None: its own.
 
   Raises:
     UserError: this is no run folder or another configuration's, or it has no checkpoint yet.

@@ -23,7 +23,6 @@ from mils_jax.progress import say
 from mils_jax.studies.train import run_training
 from mils_jax.training.loop import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
-from mils_jax.training.stopping import StopSignals
 
 FIELDS = ('name', 'table', 'common', 'members')
 
@@ -123,17 +122,16 @@ def run_study(study: Study, command: list[str]) -> dict[str, RunError]:
       build_plan(member)
   write_members(study)
   failures = {}
-  with StopSignals():  # also between members, where none has its own
-    for number, member in enumerate(study.members, 1):
-      say(f'{study.name}, {number} of {len(study.members)}: {member.title}')
-      try:
-        results = member.folder.read_results() or run_training(member.config, member.folder, command)
-        say(f'  {Accuracy(results["test"]["correct"], results["test"]["count"])}')
-      except RunError as error:
-        say(f'  {member.title} failed: {error}')
-        failures[member.title] = error
-      gc.collect()  # a run's arrays and programs hang in circles; the next one needs their memory
-      jax.clear_caches()
+  for number, member in enumerate(study.members, 1):
+    say(f'{study.name}, {number} of {len(study.members)}: {member.title}')
+    try:
+      results = member.folder.read_results() or run_training(member.config, member.folder, command)
+      say(f'  {Accuracy(results["test"]["correct"], results["test"]["count"])}')
+    except RunError as error:
+      say(f'  {member.title} failed: {error}')
+      failures[member.title] = error
+    gc.collect()  # a run's arrays and programs hang in circles; the next one needs their memory
+    jax.clear_caches()
   return failures
 
 
@@ -190,7 +188,7 @@ def _changed(base: ConfigDict, fields: dict[str, Any], member: str) -> ConfigDic
     try:
       section[last] = value
     except TypeError as error:
-      raise UserError(f"member '{member}': {field}={value!r}: expected a {type(section[last]).__name__}") from error
+      raise UserError(f"member '{member}': {field}={value!r}: expected {type(section[last]).__name__}") from error
   return config.lock()
 
 

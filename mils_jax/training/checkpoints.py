@@ -45,8 +45,9 @@ class Checkpoints:
 
   def __init__(self, folder: Path, read_only: bool = False):
     self._folder = folder
-    self._latest = _manager(folder / 'latest', LATEST_KEPT, read_only)
-    self._best = _manager(folder / 'best', 1, read_only)
+    with quiet_failures():  # Orbax warns that read_only does what it says
+      self._latest = _manager(folder / 'latest', LATEST_KEPT, read_only)
+      self._best = _manager(folder / 'best', 1, read_only)
 
   @property
   def latest_step(self) -> int | None:

@@ -24,21 +24,24 @@ class Contract:
     classes: the names of its logits; a model may have more logits than named classes.
     image_size: height and width of the pictures that it was trained on.
     data_fingerprint: of the packed set that it was trained on.
+    trained: the slots that training ever filled; what stands in the others meets weights that nothing has trained.
   """
 
   channels: ChannelContract
   classes: tuple[str, ...]
   image_size: tuple[int, int]
   data_fingerprint: str
+  trained: tuple[str, ...]
 
   def to_json(self) -> dict:
     return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size),
-            'data_fingerprint': self.data_fingerprint}
+            'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained)}
 
   @classmethod
   def from_json(cls, values: dict) -> 'Contract':
-    return cls(ChannelContract.from_json(values['channels']), tuple(values['classes']), tuple(values['image_size']),
-               values['data_fingerprint'])
+    channels = ChannelContract.from_json(values['channels'])
+    trained = tuple(values.get('trained', channels.slots))  # checkpoints of before it was kept say nothing
+    return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained)
 
 
 class DamagedError(Exception):

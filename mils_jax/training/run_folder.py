@@ -5,6 +5,7 @@
     metrics.jsonl      a line per epoch } only what state and data determine
     results.json       the final test   }
     predictions.npz    identity, label and logits of every test example
+    subset_predictions.npz   the same for subsets of the channels, where a study asked for it
     timings.jsonl      seconds and pictures per second of each epoch
     run.json           command, versions, hardware
     lock               held by the process that trains here, with its name and number inside
@@ -25,7 +26,7 @@ from typing import Any
 
 from mils_jax.errors import RunError, UserError
 
-RUNTIME = ('runtime', 'checkpoint')  # the parts of a configuration that change no result: may differ when a run goes on
+RUNTIME = ('runtime', 'checkpoint', 'evaluation')  # parts of a configuration that may differ when a run goes on
 
 
 class RunFolder:

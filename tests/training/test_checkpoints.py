@@ -15,7 +15,8 @@ from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import Contract, Record
 from mils_jax.training.state import create_state
 
-CONTRACT = Contract(ChannelContract(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data')
+CONTRACT = Contract(ChannelContract(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
+                    ('R',))
 
 
 def make_state(width=32):

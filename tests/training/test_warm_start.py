@@ -17,7 +17,8 @@ from mils_jax.training.warm_start import warm_start
 
 def contract(slots, classes):
   number = len(slots)
-  return Contract(ChannelContract(slots, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data')
+  return Contract(ChannelContract(slots, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data',
+                  slots)
 
 
 def fresh(slots, classes, seed, model=None):

@@ -124,7 +124,7 @@ class FolderSource:
       for name in _folders(tree):
         if name not in self.classes:
           raise UserError(f"{tree}: class folder '{name}' is not in train/. Valid: {', '.join(self.classes)}")
-        found = _pictures_beneath(os.path.join(tree, name), f'{split}/{name}')
+        found = pictures_beneath(os.path.join(tree, name), f'{split}/{name}')
         files += found
         labels += [self.classes.index(name)] * len(found)
       self._files[split], self._labels[split], self._origin[split] = files, np.array(labels, np.int32), tree
@@ -176,7 +176,7 @@ def _folders(path: str) -> list[str]:
     return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
 
 
-def _pictures_beneath(folder: str, prefix: str) -> list[str]:
+def pictures_beneath(folder: str, prefix: str) -> list[str]:
   """Relative paths, beginning with `prefix`, of all pictures in a folder and its subfolders, sorted."""
   found = []
   with os.scandir(folder) as entries:
@@ -184,7 +184,7 @@ def _pictures_beneath(folder: str, prefix: str) -> list[str]:
       if entry.name.startswith('.'):
         continue
       if entry.is_dir():
-        found += _pictures_beneath(entry.path, f'{prefix}/{entry.name}')
+        found += pictures_beneath(entry.path, f'{prefix}/{entry.name}')
       elif entry.name.lower().endswith(pictures.SUFFIXES):
         found.append(f'{prefix}/{entry.name}')
   return found

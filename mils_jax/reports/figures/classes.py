@@ -109,6 +109,6 @@ def reliability(groups: list[Group], name: str) -> Figure:
   legend_below(figure, axes, columns=1)
   return Figure(f'reliability-{name}', to_svg(figure),
                 'Reliability: pictures in 15 bins by the probability that the model gives its answer. On the grey line '
-                'it is right as often as it says; below, it is too sure. Larger marks hold more pictures; faint ones hold '
-                f'fewer than {FEW}, and no line joins them. The error is the expected calibration error.',
+                'it is right as often as it says; below, it is too sure. Larger marks hold more pictures; faint ones '
+                f'hold fewer than {FEW}, and no line joins them. The error is the expected calibration error.',
                 f'Lines of accuracy against confidence. {"; ".join(errors)}.')

@@ -1,0 +1,180 @@
+"""Pictures to classify: a file, a folder or arrays, each picture with the names of its own channels."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mils_jax.data.sources import names, pictures
+from mils_jax.data.sources.folder import pictures_beneath
+from mils_jax.errors import UserError
+
+RGB = ('R', 'G', 'B')
+GREY, ALPHA = 'grey', 'alpha'
+# What the channels of a file are that Pillow reads, by their number.
+OF_PILLOW = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
+DESCRIBED = ('.npy', '.tif', '.tiff')  # files that hold any channels at all
+
+
+class Inputs(Protocol):
+  """Pictures to classify, in an order.
+
+  Attributes:
+    identities: what names each: the path of its file, or its place in its array.
+  """
+
+  identities: Sequence[str]
+
+  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """One picture (H, W, C) and the names of its channels, None where nothing names them.
+
+    Raises:
+      UserError: it cannot be read, or its names are not as many as its channels.
+    """
+
+
+def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:
+  """Opens what `path` is.
+
+  Args:
+    path: a picture, a folder of pictures (its subfolders too), an `.npy` with one picture or (N, H, W, C) of them, or
+      an `.npz` with `images` or `<split>_images`.
+    size: side of the square that every file's picture becomes; 0: pictures keep their size.
+    channel_axis: 'first' or 'last' for arrays and TIFF that do not say; '' for none such.
+
+  Raises:
+    UserError: there is nothing, no picture in it, or it is none of these.
+  """
+  suffix = Path(path).suffix.lower()
+  if os.path.isdir(path):
+    files = pictures_beneath(path, path.rstrip('/') or '/')
+    if not files:
+      raise UserError(f'--input {path}: no pictures in it. Valid: {", ".join(pictures.SUFFIXES)}')
+    return PictureFiles(files, path, size, channel_axis)
+  if not os.path.isfile(path):
+    raise UserError(f'--input {path}: no such file or folder')
+  if suffix == '.npz' or (suffix == '.npy' and _load(path).ndim == 4):
+    return PictureArrays(path, channel_axis)
+  if suffix not in pictures.SUFFIXES:
+    raise UserError(f'--input {path}: no picture that can be read. Valid: {", ".join(pictures.SUFFIXES)}, .npz')
+  return PictureFiles([path], os.path.dirname(path), size, channel_axis)
+
+
+class PictureFiles:
+  """Files; the nearest `channels.txt`, from a file's own folder up to `root`, names its channels."""
+
+  def __init__(self, files: Sequence[str], root: str, size: int, channel_axis: str):
+    self.identities = files
+    self._size = size
+    self._channel_axis = channel_axis
+    self._listed = {folder: _listed_names(Path(folder), Path(root)) for folder in {os.path.dirname(f) for f in files}}
+
+  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    path = self.identities[index]
+    image = pictures.read_picture(path, self._size, self._channel_axis)
+    count = image.shape[-1]
+    listed, where = self._listed[os.path.dirname(path)]
+    if listed:
+      return image, names.name_channels(count, listed, where)[0]
+    return image, _assumed(count) if path.lower().endswith(DESCRIBED) else OF_PILLOW[count]
+
+
+class PictureArrays:
+  """The pictures of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
+
+  def __init__(self, path: str, channel_axis: str):
+    self._path = path
+    self._channel_axis = channel_axis
+    loaded = _load(path)
+    arrays = {Path(path).stem: loaded}
+    self._names: tuple[str, ...] = ()
+    if path.lower().endswith('.npz'):
+      with loaded:
+        arrays = {name: _member(loaded, name, path) for name in loaded.files
+                  if name == 'images' or name.endswith('_images')}
+        named = [name for name in ('channels', 'bands') if name in loaded.files]
+        if not arrays:
+          raise UserError(f'{path}: no images in it. Expected an array images, or <split>_images; it holds '
+                          f'{", ".join(loaded.files) or "nothing"}')
+        if named:
+          self._names = tuple(str(name) for name in np.atleast_1d(_member(loaded, named[0], path)))
+    for name, array in arrays.items():
+      if array.ndim not in (3, 4) or array.dtype.kind not in 'buif':
+        raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
+                        'or (N, H, W)')
+    self._pictures = [(array, row) for array in arrays.values() for row in range(len(array))]
+    self.identities = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
+    if not self.identities:
+      raise UserError(f'{path}: holds no pictures')
+
+  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    array, row = self._pictures[index]
+    image = pictures.channels_last(array[row], self._channel_axis, self.identities[index])
+    if self._names:
+      return image, names.name_channels(image.shape[-1], self._names, self._path)[0]
+    return image, _assumed(image.shape[-1])
+
+
+def fit(image: np.ndarray, own: tuple[str, ...] | None,
+        slots: Sequence[str]) -> tuple[np.ndarray, list[str | None], list[str]]:
+  """Settles which channel of a picture goes to which slot, by the names that the picture came with.
+
+  Args:
+    image: (H, W, C).
+    own: names of its channels, None where nothing names them.
+    slots: names of the model's slots.
+
+  Returns:
+    The picture, the slot of each of its channels (None: it goes nowhere), and notes on what was not plain.
+
+  Raises:
+    UserError: no channel has a slot, or there are more unnamed ones than slots.
+  """
+  count = image.shape[-1]
+  if own is None or tuple(slots) == names.unnamed(len(slots)):  # or the model's channels had no names either
+    if count > len(slots):
+      raise UserError(f'{count} channels without names; the model has {len(slots)} slots: {", ".join(slots)}')
+    filled = list(slots[:count])
+    return image, filled, [] if own else [f'channels without names filled the first slots: {", ".join(filled)}']
+  notes = []
+  if GREY in own and GREY not in slots and set(RGB) <= set(slots):
+    image, own = np.repeat(image[..., :1], 3, axis=-1), RGB
+    notes.append('a grey picture was taken as the colour picture that it is: R, G and B alike')
+  without = [name for name in own if name not in slots]
+  if len(without) == len(own):
+    raise UserError(f'its channels are {", ".join(own)}, the model\'s {", ".join(slots)}: none fits. '
+                    '--channels names them')
+  if without:
+    notes.append(f'left out, because the model has no slot of this name: {", ".join(without)}')
+  return image, [name if name in slots else None for name in own], notes
+
+
+def _assumed(count: int) -> tuple[str, ...] | None:
+  """As in training: three channels that nothing names are red, green and blue."""
+  return RGB if count == len(RGB) else None
+
+
+def _listed_names(folder: Path, root: Path) -> tuple[tuple[str, ...], str]:
+  for place in (folder, *folder.parents):
+    file = place / 'channels.txt'
+    if file.is_file():
+      return names.read_channels_file(file)[0], str(file)
+    if place == root:
+      break
+  return (), ''
+
+
+def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
+  try:
+    return np.load(path, mmap_mode='r', allow_pickle=False)
+  except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
+    raise UserError(f'{path}: does not load: {" ".join(str(error).split()) or type(error).__name__}') from error
+
+
+def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
+  try:
+    return arrays[name]
+  except Exception as error:
+    raise UserError(f'{path}: {name} does not load: {" ".join(str(error).split())}') from error

@@ -1,0 +1,37 @@
+"""A finished run's predictions over subsets, kept in its folder: a finished run never changes."""
+
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mils_jax.evaluation.predictions import Predictions
+from mils_jax.studies.subsets import predict_subsets
+from mils_jax.training.run_folder import RunFolder
+
+FILE = 'subset_predictions.npz'
+
+
+def cached_subset_predictions(folder: RunFolder, subsets: Sequence[tuple[str, ...]]
+                              ) -> dict[tuple[str, ...], Predictions]:
+  """What `predict_subsets` gives, computed only where the folder does not hold it yet."""
+  path = folder.path / FILE
+  names = [','.join(subset) for subset in subsets]
+  try:
+    with np.load(path, allow_pickle=False) as saved:
+      if set(names) <= set(saved['subset'].tolist()):
+        rows = [saved['subset'].tolist().index(name) for name in names]
+        identities, labels, logits = saved['identity'], saved['label'], saved['logits']
+        return {subset: Predictions(identities, labels, logits[row])
+                for subset, row in zip(subsets, rows, strict=True)}
+  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    pass  # not there, or not whole: computed again
+  found = dict(predict_subsets(ConfigDict(folder.read_config()), folder, subsets))
+  first = next(iter(found.values()))
+  temporary = path.with_name(path.name + '.tmp')
+  with temporary.open('wb') as file:
+    np.savez(file, subset=names, identity=first.identities, label=first.labels,
+             logits=np.stack([found[subset].logits for subset in subsets]))
+  temporary.replace(path)
+  return found

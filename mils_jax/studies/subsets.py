@@ -1,0 +1,213 @@
+"""What every channel subset costs one trained model, and what each channel is worth to it."""
+
+import csv
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.data.batches import gather
+from mils_jax.errors import UserError
+from mils_jax.evaluation.predictions import Evaluator, Predictions
+from mils_jax.evaluation.statistics import Accuracy, PairedDifference
+from mils_jax.progress import say
+from mils_jax.studies.restored import restore
+from mils_jax.training.run_folder import RunFolder, write_json
+
+ALL_SUBSETS_UP_TO = 8  # channels: 255 subsets
+
+Subset = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetResult:
+  """One model on the test split with only some of its channels.
+
+  Attributes:
+    channels: those that were there, in the run's order.
+    predictions: of every test example.
+  """
+
+  channels: Subset
+  predictions: Predictions
+
+  @property
+  def accuracy(self) -> Accuracy:
+    return self.predictions.accuracy
+
+  def to_json(self) -> dict:
+    return {'channels': list(self.channels), **self.accuracy.to_json(),
+            'balanced_accuracy': self.predictions.balanced_accuracy}
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeSummary:
+  """The subsets of one size.
+
+  Attributes:
+    size: number of channels.
+    mean: of their accuracies.
+    worst: the subset with the lowest accuracy.
+    number: how many were evaluated.
+  """
+
+  size: int
+  mean: float
+  worst: SubsetResult
+  number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetReport:
+  """One model over many subsets of its channels.
+
+  Attributes:
+    channels: all that the run was given.
+    results: one for each subset, smaller ones first.
+  """
+
+  channels: Subset
+  results: tuple[SubsetResult, ...]
+
+  @property
+  def full(self) -> SubsetResult:
+    return self.results[-1]
+
+  @property
+  def worst(self) -> SubsetResult:
+    return min(self.results, key=lambda result: result.accuracy.rate)
+
+  @property
+  def mean(self) -> float:
+    """Of the accuracies of all evaluated subsets."""
+    return float(np.mean([result.accuracy.rate for result in self.results]))
+
+  def sizes(self) -> list[SizeSummary]:
+    """Mean and worst accuracy of the subsets of each size, smaller ones first."""
+    groups = itertools.groupby(self.results, key=lambda result: len(result.channels))
+    return [SizeSummary(size, float(np.mean([result.accuracy.rate for result in group])),
+                        min(group, key=lambda result: result.accuracy.rate), len(group))
+            for size, group in ((size, list(results)) for size, results in groups)]
+
+  def worth(self) -> dict[str, PairedDifference]:
+    """By channel, what the full set has over the set without it; nothing where there is only one channel."""
+    found = {result.channels: result.predictions for result in self.results}
+    without = {channel: tuple(name for name in self.channels if name != channel) for channel in self.channels}
+    return {channel: PairedDifference.of(self.full.predictions.correct, found[rest].correct)
+            for channel, rest in without.items() if rest}
+
+  def to_json(self) -> dict:
+    return {
+        'channels': list(self.channels),
+        'subsets': [result.to_json() for result in self.results],
+        'sizes': [{'size': row.size, 'number': row.number, 'mean': row.mean, 'worst': row.worst.to_json()}
+                  for row in self.sizes()],
+        'worth': [{'channel': channel, 'difference': difference.to_json()}
+                  for channel, difference in self.worth().items()],
+    }
+
+  def save(self, folder: RunFolder) -> None:
+    """Writes subsets.json and subsets.csv, and subsets.npz with every example's predicted class."""
+    temporary = folder.path / 'subsets.npz.tmp'
+    with temporary.open('wb') as file:
+      np.savez_compressed(
+          file, identity=self.full.predictions.identities, label=self.full.predictions.labels,
+          present=np.array([[name in result.channels for name in self.channels] for result in self.results]),
+          predicted=np.stack([result.predictions.scores.predicted for result in self.results]).astype(np.int32))
+    os.replace(temporary, folder.path / 'subsets.npz')
+    with (folder.path / 'subsets.csv').open('w', newline='', encoding='utf-8') as file:
+      table = csv.writer(file)
+      table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])
+      for result in self.results:
+        accuracy = result.accuracy
+        table.writerow([len(result.channels), ' '.join(result.channels), accuracy.correct, accuracy.count,
+                        *(f'{value:.4f}' for value in (accuracy.rate, *accuracy.interval(),
+                                                       result.predictions.balanced_accuracy))])
+    write_json(folder.path / 'subsets.json', self.to_json())
+
+
+def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
+  """Tests a run's best checkpoint on every non-empty subset of its channels, or a choice where there are too many.
+
+  Raises:
+    UserError: as `restore` and `select_subsets` do, or the data has other classes than the model.
+  """
+  channels = build.used_channels(config, build.open_data(config))
+  subsets = select_subsets(channels, config.evaluation.sampled_subsets, config.evaluation.seed)
+  results = tuple(SubsetResult(subset, predictions)
+                  for subset, predictions in predict_subsets(config, folder, subsets))
+  return SubsetReport(channels, results)
+
+
+def select_subsets(channels: Sequence[str], sampled: int, seed: int) -> list[Subset]:
+  """All non-empty subsets of up to eight channels, smaller ones first, in the channels' own order.
+
+  Of more channels: every single one, every set that lacks one, the full set, and others drawn from a seed, their size
+  first, each as likely as the other.
+
+  Args:
+    channels: names.
+    sampled: how many others, at most.
+    seed: of their choice.
+
+  Raises:
+    UserError: sampled is negative.
+  """
+  if sampled < 0:
+    raise UserError(f'evaluation.sampled_subsets={sampled}: must be at least 0')
+  count = len(channels)
+  if count <= ALL_SUBSETS_UP_TO:
+    return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
+  chosen = {*((place,) for place in range(count)), tuple(range(count)),
+            *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
+  fixed, random = len(chosen), np.random.default_rng(seed)
+  possible = 2**count - 1 if count < 63 else 2**63
+  while len(chosen) < min(fixed + sampled, possible):
+    size = random.integers(2, count - 1)
+    chosen.add(tuple(int(place) for place in np.sort(random.choice(count, size, replace=False))))
+  return [tuple(channels[place] for place in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
+
+
+def predict_subsets(config: ConfigDict, folder: RunFolder,
+                    subsets: Iterable[Subset]) -> Iterator[tuple[Subset, Predictions]]:
+  """A run's best checkpoint on the test split, with only the channels of one subset after the other.
+
+  One compiled program serves all.
+
+  Args:
+    config: the run's own, or one that differs in where the data lies.
+    folder: of the run.
+    subsets: of the channels that the run was given.
+
+  Raises:
+    UserError: a subset names no channel, or one that the run was not given; or as `restore` does.
+  """
+  restored = restore(folder, config)
+  data = build.open_data(config)
+  build.check_classes(restored.contract.classes, data)
+  devices = build.build_devices(config)
+  used, slots = build.used_channels(config, data), restored.contract.channels.slots
+  evaluator = Evaluator(restored.model, build.placement(config, data, restored.contract.channels), devices,
+                        config.train.batch_size)
+  variables = devices.replicate(restored.variables)
+  batches = gather(data.splits['test'], devices, config.runtime.gather)
+  subsets = list(subsets)
+  for subset in subsets:
+    check_subset(subset, used)
+  say(f'restored step {restored.step}; {len(data.splits["test"].labels)} test pictures, {len(subsets)} subsets of '
+      f'{", ".join(used)}')
+  for number, subset in enumerate(subsets, 1):
+    keep = np.array([slot in subset for slot in slots])
+    yield subset, evaluator(variables, data.splits['test'], batches, f'subset {number} of {len(subsets)}', keep)
+
+
+def check_subset(subset: Subset, channels: Sequence[str]) -> None:
+  """Raises UserError for a subset that is empty or has a channel that is none of `channels`."""
+  unknown = [name for name in subset if name not in channels]
+  if unknown or not subset:
+    what = f"names '{unknown[0]}', which the run was not given" if unknown else 'names no channel'
+    raise UserError(f"the subset '{','.join(subset)}' {what}. Valid: {', '.join(channels)}")
