@@ -63,7 +63,15 @@ def test_one_model_is_compared_with_the_specialists_of_its_subsets(tmp_path):
   series = subset_series(groups)
   assert [len(found) for found in series.values()] == [3, 4]
   assert series['trained for the subset']['R', 'G'].correct == 297
-  assert not subset_gaps(groups[-1], groups)
+  assert not subset_gaps(groups[-1], groups)  # was not measured over subsets
+
+
+def test_a_specialist_is_not_compared_with_itself(tmp_path):
+  for channels in ('RGB', 'RG', 'B'):
+    folder = fake_run(tmp_path / channels, 'task_a', 0.6, channels=tuple(channels))
+    add_subsets(folder, {'RGB': 0.6, 'RG': 0.5, 'B': 0.3}, {})
+  groups, _ = groups_of(tmp_path)
+  assert set(subset_gaps(groups['DynamicResNet12'], list(groups.values()))) == {('R', 'G'), ('B',)}
 
 
 def test_groups_are_shared_out_evenly_over_figures():
