@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 import mils_jax
-from mils_jax.cli import main, run_name
+from mils_jax.cli import main
+from mils_jax.command_line import run_name
+from mils_jax.evaluation.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 TINY = ['--config.data.num_train=90', '--config.data.num_val=21', '--config.data.num_test=41',
@@ -89,6 +91,57 @@ def test_evaluating_a_run_folder_gives_its_result_again(finished, capsys):
   assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder)]) == 0
   correct = results['test']['correct']
   assert f'({correct} of 41;' in capsys.readouterr().out
+
+
+def test_evaluating_writes_scores_and_a_page_for_any_split(finished, capsys):
+  folder, _ = finished
+  assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder), '--split=val']) == 0
+  out = capsys.readouterr().out
+  results = json.loads((folder / 'results.json').read_text())
+  assert f'val accuracy    {results["validation"]["rate"]:.2%} ({results["validation"]["correct"]} of 21;' in out
+  assert 'packed pictures are no longer' not in (folder / 'evaluation/val/report.html').read_text()
+  with np.load(folder / 'evaluation/val/predictions.npz') as predictions:
+    assert len(predictions['label']) == 21
+  assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder), '--split=tset']) == 2
+  assert "unknown --split 'tset'. Did you mean 'test'? Valid: train, val, test" in capsys.readouterr().err
+
+
+def test_evaluating_on_another_set_needs_its_classes(finished, tmp_path, capsys):
+  folder, _ = finished
+  other = [*TINY, '--workdir', folder, '--mode=evaluate']
+  assert run(*other, '--config.data.seed=1') == 0
+  assert '(' in capsys.readouterr().out
+  (page,) = (folder / 'evaluation').glob('test-*/report.html')
+  assert page.stat().st_size
+  np.savez(tmp_path / 'set.npz', classes=['cat', 'dog'], **{
+      f'{split}_{name}': values for split in ('train', 'val', 'test')
+      for name, values in (('images', np.zeros((4, 16, 16, 3), np.uint8)), ('labels', np.array([0, 1, 0, 1])))})
+  assert run(*other, '--config.data.source=arrays', f'--config.data.path={tmp_path / "set.npz"}',
+             '--config.data.channel_names=R,G,B') == 2
+  error = capsys.readouterr().err
+  assert 'the data has other classes than the model was trained on: ' in error
+  assert 'cat' in error
+
+
+def test_lost_predictions_are_made_again_as_the_report_says(finished, tmp_path, capsys):
+  folder, _ = finished
+  before = Predictions.load(folder / 'predictions.npz')
+  report = ['main.py', '--mode=report', f'--runs={folder.parent}/*', f'--workdir={tmp_path / "out"}']
+  (folder / 'predictions.npz').unlink()
+  assert main(report) == 2
+  command = re.search("Make it: python (main.py .*--workdir) '(.*)'", capsys.readouterr().err)
+  assert main([*command[1].split(), command[2]]) == 0
+  np.testing.assert_allclose(Predictions.load(folder / 'predictions.npz').logits, before.logits, atol=1e-4)
+  assert main(report) == 0
+  assert f'read it: {tmp_path / "out/report.html"}' in capsys.readouterr().out
+  assert 'Mistakes' in (tmp_path / 'out/report.md').read_text()
+
+
+def test_a_report_takes_no_config_and_needs_runs(tmp_path, capsys):
+  assert main(['main.py', '--mode=report', '--config=configs/task_b.py']) == 2
+  assert '--mode report takes no --config' in capsys.readouterr().err
+  assert main(['main.py', '--mode=report', f'--runs={tmp_path}/*']) == 2
+  assert f"no run matches --runs '{tmp_path}/*'" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):

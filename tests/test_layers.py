@@ -16,6 +16,7 @@ LAYERS = [
     {'build'},
     {'studies'},
     {'reports'},
+    {'command_line'},
     {'cli'},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -76,7 +76,7 @@ def draw_sheet(packed: PackedSet, rows: np.ndarray, colours: tuple[int, int, int
   across, down = width * scale + _GAP, height * scale + _GAP
   sheet = Image.new('RGB', (across * len(titles) + _GAP, _TITLE + down * len(rows) + _GAP), 'white')
   for line, row in enumerate(rows):
-    levels = _to_levels(packed.splits['train'].images[row], packed)  # (H, W, C) uint8
+    levels = to_levels(packed.splits['train'].images[row], packed)  # (H, W, C) uint8
     tiles = [np.repeat(levels[..., channel:channel + 1], 3, -1) for channel in range(count)]
     tiles += [levels[..., list(colours)]] if colours else []
     for column, tile in enumerate(tiles):
@@ -89,7 +89,8 @@ def draw_sheet(packed: PackedSet, rows: np.ndarray, colours: tuple[int, int, int
   return sheet
 
 
-def _to_levels(image: np.ndarray, packed: PackedSet) -> np.ndarray:
+def to_levels(image: np.ndarray, packed: PackedSet) -> np.ndarray:
+  """A picture (H, W, C) in levels from 0 to 255: from 2.5 deviations below each channel's mean to 2.5 above."""
   values = np.nan_to_num(image.astype(np.float64), nan=0, posinf=0, neginf=0)
   low, high = packed.mean - 2.5 * packed.std, packed.mean + 2.5 * packed.std
   if image.dtype == np.uint8:

@@ -1,36 +1,80 @@
-"""A finished or stopped run's best checkpoint, tested again."""
+"""A finished or stopped run's best checkpoint on any split of its own data or of another set."""
+
+import dataclasses
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from mils_jax import build
-from mils_jax.data.batches import gather, steps_per_epoch
-from mils_jax.evaluation.predictions import Evaluator
+from mils_jax.data.batches import gather
+from mils_jax.data.sources.source import SPLITS
+from mils_jax.errors import unknown
+from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import say
 from mils_jax.studies.restored import restore
-from mils_jax.studies.train import summarise
-from mils_jax.training.run_folder import RunFolder
+from mils_jax.studies.train import model_size
+from mils_jax.training.run_folder import RunFolder, write_json
 
 
-def run_evaluation(config: ConfigDict, folder: RunFolder) -> dict:
-  """Restores the best checkpoint by validation accuracy and tests it; the results as training gives them.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What a run's best checkpoint said of one split.
+
+  Attributes:
+    run: the run's folder.
+    path: of the results: evaluation.json and predictions.npz.
+    split: train, val or test.
+    config: the run's, with the data that it was tested on.
+    results: as a run's results.json, of this split alone under the name 'test'.
+    predictions: of every example.
+  """
+
+  run: RunFolder
+  path: Path
+  split: str
+  config: ConfigDict
+  results: dict
+  predictions: Predictions
+
+
+def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test') -> Evaluation:
+  """Restores the best checkpoint by validation accuracy, tests it and writes what it said.
+
+  The results go to evaluation/SPLIT in the run's folder, or, for another set, to one with its fingerprint in the name.
 
   Args:
-    config: the run's own, or one that differs in where the data lies.
+    config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
     folder: of the run.
+    split: train, val or test.
 
   Raises:
-    UserError: the folder is another run's, there is no checkpoint yet, or the data has other classes.
+    UserError: there is no such split, the folder is another run's, there is no checkpoint yet, or the data has other
+      classes or none of the channels.
   """
+  if split not in SPLITS:
+    raise unknown('--split', split, SPLITS)
   restored = restore(folder, config)
-  plan = build.build_plan(config, folder)
   contract = restored.contract
-  build.check_classes(contract.classes, plan.data)
+  data = build.open_data(config)
+  build.check_classes(contract.classes, data)
+  devices = build.build_devices(config)
   say(f'restored step {restored.step}')
-  variables = plan.devices.replicate(restored.variables)
-  placed = build.placement(config, plan.data, contract.channels)
-  evaluator = Evaluator(restored.model, placed, plan.devices, plan.batch_size)
-  validation, test = (
-      evaluator(variables, plan.data.splits[name], gather(plan.data.splits[name], plan.devices, plan.gather_mode), name)
-      for name in ('val', 'test'))
-  epoch = restored.step // steps_per_epoch(len(plan.data.splits['train']), plan.batch_size)
-  return summarise(config, plan, epoch, validation, test)
+  evaluator = Evaluator(restored.model, build.placement(config, data, contract.channels), devices,
+                        config.train.batch_size)
+  part = data.splits[split]
+  predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.gather),
+                          split)
+  results = {
+      'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
+      'channels': list(build.used_channels(config, data)), 'slots': list(contract.channels.slots),
+      'classes': list(data.classes), 'test': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
+      **model_size(restored.model, contract.image_size), 'data_fingerprint': data.fingerprint,
+  }
+  own = data.fingerprint == contract.data_fingerprint
+  path = folder.path / 'evaluation' / (split if own else f'{split}-{data.fingerprint[:8]}')
+  path.mkdir(parents=True, exist_ok=True)
+  predictions.save(path / 'predictions.npz')
+  write_json(path / 'evaluation.json', results)
+  if own and split == 'test' and folder.results.exists() and not folder.predictions.exists():
+    predictions.save(folder.predictions)
+  return Evaluation(folder, path, split, config, results, predictions)

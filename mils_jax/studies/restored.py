@@ -38,7 +38,7 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
 
   Args:
     folder: of the run.
-    config: the run's own, or one that differs in what changes no result or in where the data lies; None: its own.
+    config: the run's own, or one that differs in what changes no result or in its data; None: its own.
 
   Raises:
     UserError: this is no run folder or another configuration's, or it has no checkpoint yet.
@@ -47,7 +47,7 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
   own = folder.read_config()
   if config is None:
     config = ConfigDict(own).lock()
-  folder.check(config.to_dict(), free=('data.path',))
+  folder.check(config.to_dict(), free=('data',))
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.best_step
     if step is None:

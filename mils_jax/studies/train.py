@@ -95,6 +95,7 @@ def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validatio
       'model': config.model.name,
       'channels': list(build.used_channels(config, plan.data)),
       'slots': list(plan.contract.channels.slots),
+      'classes': list(plan.data.classes),
       'epochs': plan.epochs,
       'best_epoch': best_epoch,
       'validation': validation.scores.to_json(),

@@ -90,15 +90,7 @@ class PairedDifference:
 
   def verdict(self, first: str, second: str) -> str:
     """The comparison as a sentence about two models of these names."""
-    points = abs(100 * self.difference)
-    if self.only_first == self.only_second:
-      judged = f'{first} and {second} are equally good'
-    else:
-      judged = f'{first} is {points:.1f} points {"better" if self.difference > 0 else "worse"} than {second}'
-    low, high = (100 * end for end in self.interval())
-    distinguishable = 'distinguishable' if self.distinguishable else 'not distinguishable'
-    return (f'{judged} on {self.count} pictures: {distinguishable} (95 % interval {low:+.1f} to {high:+.1f}; '
-            f'{p_text(self.p_value)})')
+    return _sentence(self, first, second)
 
   def to_json(self) -> dict:
     return {'count': self.count, 'both': self.both, 'only_first': self.only_first, 'only_second': self.only_second,
@@ -161,6 +153,19 @@ class MeanDifference:
     centre, error = self._centre_and_error
     return float(2 * stats.norm.sf(abs(centre) / error))
 
+  @property
+  def smallest_detectable(self) -> float:
+    """The smallest difference that would have been significant with examples that differ as much as these."""
+    return float(stats.norm.isf(LEVEL / 2)) * self._centre_and_error[1]
+
+  @property
+  def distinguishable(self) -> bool:
+    return self.p_value < LEVEL
+
+  def verdict(self, first: str, second: str) -> str:
+    """The comparison as a sentence about two models of these names."""
+    return _sentence(self, first, second)
+
   def to_json(self) -> dict:
     return {'count': self.count, 'difference': self.difference, 'bonett_price_95': list(self.interval()),
             'p_value': self.p_value}
@@ -187,6 +192,12 @@ class RelativeAccuracy:
       return cls(one / other if other else (math.inf if one else math.nan), math.inf)
     return cls(one / other, math.sqrt(float(((first / one - second / other) ** 2).sum())) / len(first))
 
+  @classmethod
+  def unpaired(cls, first: Accuracy, second: Accuracy) -> 'RelativeAccuracy':
+    """From two counts alone, neither of them 0, as if of different examples (Katz et al., 1978): wider than paired."""
+    return cls(first.rate / second.rate, math.sqrt(1 / first.correct - 1 / first.count
+                                                   + 1 / second.correct - 1 / second.count))
+
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
     """On the scale of logarithms; of single runs, the Wald interval for the ratio of paired proportions."""
     if math.isinf(self.error):
@@ -197,6 +208,18 @@ class RelativeAccuracy:
   def __str__(self) -> str:
     low, high = self.interval()
     return f'{self.ratio:.1%} (95 % interval {low:.1%} to {high:.1%})'
+
+
+def _sentence(comparison: PairedDifference | MeanDifference, first: str, second: str) -> str:
+  points = 100 * comparison.difference
+  if points:
+    judged = f'{first} is {abs(points):.1f} points {"better" if points > 0 else "worse"} than {second}'
+  else:
+    judged = f'{first} and {second} are equally good'
+  low, high = (100 * end for end in comparison.interval())
+  distinguishable = 'distinguishable' if comparison.distinguishable else 'not distinguishable'
+  return (f'{judged} on {comparison.count} pictures: {distinguishable} (95 % interval {low:+.1f} to {high:+.1f}; '
+          f'{p_text(comparison.p_value)})')
 
 
 def p_text(p_value: float) -> str:

@@ -1,14 +1,16 @@
 """Paired comparisons against published tables, statsmodels, and enumeration of every outcome."""
 
 import math
+import re
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import confint_proportions_2indep
 
-from mils_jax.evaluation.statistics import MeanDifference, PairedDifference, RelativeAccuracy
+from mils_jax.evaluation.statistics import Accuracy, MeanDifference, PairedDifference, RelativeAccuracy
 
 
 def arrays(both, only_first, only_second, neither):
@@ -139,6 +141,25 @@ def test_a_share_has_the_error_of_paired_proportions():
   assert found.ratio == pytest.approx(297 / 294)
   assert found.interval() == pytest.approx((found.ratio * math.exp(-half), found.ratio * math.exp(half)))
   assert str(found).startswith('101.0% (95 % interval')
+
+
+def test_an_unpaired_share_is_statsmodels():
+  found = RelativeAccuracy.unpaired(Accuracy(297, 450), Accuracy(294, 450))
+  assert found.interval() == pytest.approx(
+      confint_proportions_2indep(297, 450, 294, 450, compare='ratio', method='log'))
+
+
+def test_the_verdict_on_means_reads_like_that_on_single_runs():
+  rng = np.random.default_rng(1)
+  found = MeanDifference.of(rng.random((3, 400)) < 0.8, rng.random((3, 400)) < 0.6)
+  assert re.fullmatch(r'A is \d+\.\d points better than B on 400 pictures: distinguishable '
+                      r'\(95 % interval \+\d+\.\d to \+\d+\.\d; p < 0\.001\)', found.verdict('A', 'B'))
+
+
+def test_the_smallest_detectable_mean_is_where_the_interval_leaves_zero():
+  found = MeanDifference.of(np.arange(200) % 3 > 0, np.arange(200) % 5 > 0)
+  low, high = found.interval()
+  assert found.smallest_detectable == pytest.approx((high - low) / 2)
 
 
 def test_a_share_of_nothing_is_not_known():

@@ -1,0 +1,38 @@
+"""What one evaluation of one run came to: lines, and the report's figures."""
+
+from mils_jax.reports.document import Document, Points, Section
+from mils_jax.reports.groups import Group, make_groups
+from mils_jax.reports.report import STATISTICS, write_document
+from mils_jax.reports.runs import Run
+from mils_jax.reports.sections.mistakes import confidence_section, mistakes_section
+from mils_jax.reports.sections.models import models_section
+from mils_jax.reports.text import grouped
+from mils_jax.studies.evaluate import Evaluation
+
+
+def write_evaluation(evaluation: Evaluation) -> list[str]:
+  """Writes the page beside the evaluation's results and returns the lines to print."""
+  results = evaluation.results
+  run = Run(evaluation.run, evaluation.config.to_dict(), results, tuple(results['classes']), evaluation.predictions,
+            metrics=[], machine={}, split=evaluation.split)
+  (group,), _ = make_groups([run])
+  scores = evaluation.predictions.scores
+  _, page = write_document(_document(evaluation, group), evaluation.path)
+  return [
+      '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {", ".join(results["channels"])}',
+      f'  {evaluation.split + " accuracy":<15} {scores.accuracy}',
+      f'  balanced        {scores.balanced_accuracy:.2%} (mean over the classes of each one\'s accuracy)',
+      f'  macro F1        {scores.macro_f1:.2%}; top 5: {scores.top(5).rate:.2%}',
+      f'  likelihood      {scores.loss:.3f} nats (negative, logarithm); Brier score {scores.brier:.3f}',
+      f'  calibration     {100 * scores.calibration.error:.1f} points (expected error)',
+      f'  parameters      {grouped(results["parameters"])}; MACs {grouped(results["macs"])}',
+      f'  figures in      {page}',
+  ]
+
+
+def _document(evaluation: Evaluation, group: Group) -> Document:
+  lead = (f'{evaluation.run.path}, step {evaluation.results["step"]}, on the {len(evaluation.predictions.labels)} '
+          f'pictures of the split {evaluation.split} (data {evaluation.results["data_fingerprint"]}).')
+  return Document(f'{group.label} on {evaluation.split}', lead, [
+      models_section([group]), confidence_section([group]), mistakes_section([group]),
+      Section('How to read it', [Points(STATISTICS)])])

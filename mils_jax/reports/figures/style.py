@@ -1,0 +1,83 @@
+"""How every figure looks: colours that survive colour blindness, and SVG that follows the reader's light or dark."""
+
+import io
+import re
+from itertools import cycle
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.image import AxesImage
+
+# Okabe and Ito, "Color Universal Design" (2008), without their yellow and black, which are lost on white or on dark.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
+MAP = 'cividis'  # of colours for values; its lightness alone tells them apart
+WIDTH = 5.2  # inches
+_INK, _LINE = '#010203', '#040506'  # stand for the page's colours until the SVG is written
+_VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # those that differ between light and dark
+_OPTIONS = {
+    'svg.fonttype': 'none', 'svg.hashsalt': 'mils_jax', 'font.size': 10, 'axes.titlesize': 10.5, 'axes.labelsize': 10,
+    'legend.fontsize': 9, 'xtick.labelsize': 9, 'ytick.labelsize': 9, 'figure.facecolor': 'none',
+    'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'text.color': _INK, 'axes.labelcolor': _INK,
+    'xtick.color': _INK, 'ytick.color': _INK, 'axes.edgecolor': _INK, 'grid.color': _LINE, 'grid.linewidth': 0.6,
+    'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False,
+    'legend.frameon': False, 'lines.linewidth': 1.6, 'lines.markersize': 5.5, 'figure.constrained_layout.use': True,
+}
+_THEME = ('<style>svg{--ink:#1f2328;--line:#d1d9e0;--blue:#0072b2}@media screen and (prefers-color-scheme:dark)'
+          '{svg{--ink:#e6edf3;--line:#39424e;--blue:#3b96e0}}</style>')
+
+
+def drawing(height: float = 3.4, columns: int = 1, rows: int = 1, **options) -> tuple[Drawing, list[Axes]]:
+  """A new drawing of the common width, `height` inches high, and its axes row by row."""
+  with matplotlib.rc_context(_OPTIONS):
+    figure = Drawing(figsize=(WIDTH, height))
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def ink() -> str:
+  """The colour of text on the page."""
+  return _INK
+
+
+def line() -> str:
+  """The colour of faint lines on the page."""
+  return _LINE
+
+
+def looks(count: int) -> list[tuple[str, str]]:
+  """`count` pairs of a colour and a marker, all different up to 24."""
+  colours, markers = cycle(COLOURS), cycle(MARKERS)
+  return [(next(colours), next(markers)) for _ in range(count)]
+
+
+def legend_below(figure: Drawing, axes: Axes, columns: int = 2) -> None:
+  """The axes' legend under the whole drawing, where it can hide no data; a single entry is the title instead."""
+  handles, labels = axes.get_legend_handles_labels()
+  if len(labels) == 1:
+    axes.set_title(labels[0])
+  elif labels:
+    widest = max(map(len, labels))
+    with matplotlib.rc_context(_OPTIONS):
+      figure.legend(handles, labels, loc='outside lower center', ncols=1 if widest > 32 else columns)
+
+
+def colour_bar(figure: Drawing, image: AxesImage, axes: Axes | list[Axes], label: str) -> None:
+  """The scale of an image's colours beside it."""
+  with matplotlib.rc_context(_OPTIONS):
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8).outline.set_visible(False)
+
+
+def to_svg(figure: Drawing) -> str:
+  """The drawing as SVG, the same bytes for the same drawing."""
+  file = io.StringIO()
+  with matplotlib.rc_context(_OPTIONS):
+    figure.savefig(file, format='svg', metadata={'Date': None, 'Creator': None})
+  svg = file.getvalue()
+  svg = svg[svg.index('<svg'):]
+  for colour, name in _VARIABLES.items():
+    svg = svg.replace(colour, f'var(--{name})')
+  svg = re.sub(r"(font(?:-family)?:[^;\"]*?)'DejaVu Sans'[^;\"]*", r'\1system-ui, sans-serif', svg)
+  svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
+  end = svg.index('>') + 1
+  return svg[:end] + _THEME + svg[end:]

@@ -1,0 +1,91 @@
+"""What figures show, and that each can be read by those who do not see it."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from mils_jax.evaluation.statistics import Accuracy, PairedDifference
+from mils_jax.reports.figures.channels import LISTED, accuracy_by_subset, attention, worth_of_channels
+from mils_jax.reports.figures.classes import accuracy_by_class, confusion_matrix, most_confused, reliability
+from mils_jax.reports.figures.curves import training_curves
+from mils_jax.reports.figures.models import accuracy_by_cost, front
+from mils_jax.reports.groups import make_groups
+from mils_jax.reports.runs import collect
+from tests.reports.fakes import fake_run
+
+
+@pytest.fixture(scope='module')
+def groups(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('runs')
+  fake_run(folder / 'wide', accuracy=0.7, names=['a', 'b', 'c', 'd', 'x < y & "z"'])
+  fake_run(folder / 'resnet', 'resnet34', 0.6, names=['a', 'b', 'c', 'd', 'x < y & "z"'])
+  return make_groups(collect(f'{folder}/*')[0])[0]
+
+
+def subsets(count):
+  channels = [f'band{number}' for number in range(7)]
+  chosen = [tuple(channel for bit, channel in enumerate(channels) if number >> bit & 1)
+            for number in range(1, count + 1)]
+  return {subset: Accuracy(50 + 5 * len(subset), 100) for subset in chosen}, tuple(channels)
+
+
+def attention_json(name):
+  return {'channels': [name], 'layers': [{'layer': f'conv{number}', 'mean_attention': [0.4, 0.2, 0.2, 0.2]}
+                                         for number in range(3)]}
+
+
+FIGURES = {
+    'macs': (lambda groups: accuracy_by_cost(groups, 'macs'), ['MACs', 'accuracy, %', 'ResNet34']),
+    'parameters': (lambda groups: accuracy_by_cost(groups, 'parameters'), ['parameters', 'accuracy, %']),
+    'accuracy': (lambda groups: training_curves(groups, 'accuracy', '0'), ['epoch', 'accuracy, %']),
+    'loss': (lambda groups: training_curves(groups, 'loss', '0'), ['epoch', 'nats']),
+    'confusion': (lambda groups: confusion_matrix(groups[0], '1'), ['true class', 'predicted class', '%']),
+    'classes': (lambda groups: accuracy_by_class(groups[0], '1'), ['accuracy, %']),
+    'reliability': (lambda groups: reliability(groups, '0'), ['probability', '%']),
+    'subsets': (lambda _: accuracy_by_subset({'one': subsets(7)[0]}, subsets(7)[1]), ['accuracy, %', 'band0+band1']),
+    'many subsets': (lambda _: accuracy_by_subset({'one': subsets(127)[0]}, subsets(127)[1]),
+                     ['number of channels', 'accuracy, %']),
+    'worth': (lambda _: worth_of_channels('one', {'R': PairedDifference(50, 20, 2, 28)}), ['points', 'R']),
+    'attention': (lambda _: attention('one', [attention_json(name) for name in 'RGBXYZ']), ['kernel', 'conv2']),
+}
+
+
+@pytest.mark.parametrize('name', FIGURES)
+def test_a_figure_is_whole_named_and_the_same_each_time(name, groups):
+  draw, expected = FIGURES[name]
+  figure = draw(groups)
+  ElementTree.fromstring(figure.svg)  # raises where a class's name was not escaped
+  texts = ' '.join(re.findall(r'<text[^>]*>([^<]*)</text>', figure.svg))
+  for word in expected:
+    assert word in texts, (word, texts)
+  assert len(figure.caption) > 40
+  assert len(figure.alternative) > 20
+  assert 'var(--ink)' in figure.svg
+  assert not re.search('#(010203|040506|000000)', figure.svg)  # nothing that is lost on dark paper
+  assert figure.svg == draw(groups).svg
+
+
+def test_the_front_is_what_nothing_dominates():
+  costs, rates = [4, 1, 3, 2, 1], [0.9, 0.5, 0.6, 0.7, 0.4]
+  dominated = [any(other != one and costs[other] <= costs[one] and rates[other] >= rates[one] for other in range(5))
+               for one in range(5)]
+  assert sorted(front(costs, rates)) == [one for one in range(5) if not dominated[one]] == [0, 1, 3]
+  assert front([1, 1], [0.5, 0.5]) == [0]
+
+
+def test_the_most_confused_pairs_come_first(groups):
+  pairs = most_confused(groups[0])
+  confusion = groups[0].scores.confusion
+  shares = confusion / confusion.sum(axis=1, keepdims=True)
+  assert [share for *_, share in pairs] == sorted((share for *_, share in pairs), reverse=True)
+  assert all(true != other and share == pytest.approx(shares[true, other]) for true, other, share in pairs)
+  assert pairs[0][2] == pytest.approx((shares - np.diag(shares.diagonal())).max())
+
+
+def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
+  few, channels = subsets(LISTED)
+  assert 'band0+band1' in accuracy_by_subset({'one': few}, channels).svg
+  many, channels = subsets(LISTED + 1)
+  assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels).svg
