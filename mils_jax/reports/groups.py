@@ -20,6 +20,7 @@ from mils_jax.reports.wording import subset_name
 from mils_jax.training.run_folder import RUNTIME
 
 TITLES = {'dynamic_resnet12': 'DynamicResNet12', 'resnet34': 'ResNet34', 'wide_cnn': 'WideCNN'}
+USUAL = {'width': 256, 'kernels': 4}  # of the published networks; others are not called by their bare names
 FREE = ('name', *RUNTIME)  # of a configuration: nothing that a result depends on
 
 
@@ -132,7 +133,9 @@ def _flat(config: dict, prefix: str = '') -> dict:
 
 def _title(run: Run) -> str:
   model = run.config['model']
-  return TITLES.get(model['name'], model['name']) + str(model.get('stages', ''))
+  unusual = [f'{name}={model[name]}' for name, value in USUAL.items() if model.get(name, value) != value]
+  return (TITLES.get(model['name'], model['name']) + str(model.get('stages', ''))
+          + (f' ({", ".join(unusual)})' if unusual else ''))
 
 
 def _label(run: Run, title: str) -> str:

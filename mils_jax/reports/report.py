@@ -22,8 +22,8 @@ STATISTICS = [
     'one accuracy, Newcombe\'s (method 10) or Bonett and Price\'s of a paired difference, and of a share the Wald '
     'interval of the ratio of paired proportions on the scale of logarithms.',
     'The spread over seeds is a sample standard deviation with Student\'s t interval of the mean, on the same test '
-    'pictures. An accuracy of several seeds is their mean, with Wilson\'s interval of one run of that accuracy. Neither '
-    'interval contains the other\'s uncertainty.',
+    'pictures. An accuracy of several seeds is their mean, with Wilson\'s interval of one run of that accuracy. '
+    'Neither interval contains the other\'s uncertainty.',
     'p is that of the exact McNemar test for single runs; p by Holm counts how many comparisons the table makes.',
     CONVENTIONS,
 ]

@@ -52,7 +52,7 @@ def test_a_phone_names_each_cell_and_a_desk_each_column(page):
   cell = "return getComputedStyle(document.querySelector('td'), '::before').content"
   with browser(375) as window:
     window.open(page)
-    assert 'test accuracy' in window.run(cell)
+    assert 'accuracy' in window.run(cell)
   with browser(1280) as window:
     window.open(page)
     assert window.run(cell) == 'none'

@@ -29,8 +29,10 @@ def models_section(groups: list[Group]) -> Section:
   groups = [group for group in groups if group.sees_all]
   if not groups:
     return Section('Models', [])
-  blocks: list[Block] = [_table(groups), Figures([accuracy_by_cost(groups, cost) for cost in ('macs', 'parameters')]),
-                         _scores(groups)]
+  blocks: list[Block] = [_table(groups)]
+  if len(groups) > 1:
+    blocks.append(Figures([accuracy_by_cost(groups, cost) for cost in ('macs', 'parameters')]))
+  blocks.append(_scores(groups))
   if len(groups) > 1:
     blocks += comparisons(groups, reference_of(groups))
   return Section('Models', blocks)
@@ -50,11 +52,11 @@ def _table(groups: list[Group]) -> Table:
           RelativeAccuracy.unpaired(row.accuracy, MODELS[REFERENCE].accuracy))
       rows.append([f'{title}, as published', accuracy_text(row.accuracy), 'one seed', share, short(row.macs),
                    short(2 * row.macs), short(row.parameters)])
-  return Table('Table II form: test accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
+  return Table('Table II form: accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
                'spread over seeds apart from it, and what one picture costs. The published rows are of other pictures '
                f'({COUNT} to test, {IMAGE_SIZE}x{IMAGE_SIZE}, {EPOCHS} epochs): beside ours for their form, not to be '
                'compared number by number. The published Table II prints MACs as FLOPs.',
-               ['model', 'test accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)',
+               ['model', 'accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)',
                 'parameters'], rows)
 
 
