@@ -82,7 +82,8 @@ def base_config(name: str) -> ConfigDict:
   config.checkpoint.every_minutes = 10.0  # also when so many minutes have passed since the last; 0: not
 
   config.evaluation = ConfigDict()  # changes no training: may differ when a run is looked at again
-  config.evaluation.sampled_subsets = 100  # --mode subsets above 8 channels: others beside singles and all but one
+  config.evaluation.all_subsets_up_to = 8  # channels, by --mode subsets; of more: each alone, all but one, all, and
+  config.evaluation.sampled_subsets = 100  # so many others
   config.evaluation.seed = 0  # of their choice
 
   config.runtime = ConfigDict()  # changes no result: may differ when a run goes on

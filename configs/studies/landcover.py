@@ -33,6 +33,7 @@ def get_config() -> ConfigDict:
   config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
   config.common.augment = ConfigDict({'vertical_flip': True, 'quarter_turns': True})
   config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
+  config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a member has 127 subsets
   config.common.checkpoint = base.base_config('').checkpoint
   config.common.runtime = base.base_config('').runtime
 

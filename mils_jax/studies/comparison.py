@@ -197,8 +197,7 @@ def compare_ablation(study: Study) -> list[AblationRow]:
   """Every finished member over all subsets, against the first of the study where that is finished."""
   groups = {}
   for name, members in finished(study).items():
-    options = members[0].config.evaluation
-    subsets = select_subsets(members[0].folder.read_results()['channels'], options.sampled_subsets, options.seed)
+    subsets = select_subsets(members[0].folder.read_results()['channels'], **members[0].config.evaluation)
     for member in members:
       for subset, predictions in cached_subset_predictions(member.folder, subsets).items():
         groups.setdefault(name, {})[member.title, subset] = predictions

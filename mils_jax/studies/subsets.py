@@ -18,8 +18,6 @@ from mils_jax.progress import say
 from mils_jax.studies.restored import restore
 from mils_jax.training.run_folder import RunFolder, write_json
 
-ALL_SUBSETS_UP_TO = 8  # channels: 255 subsets
-
 Subset = tuple[str, ...]
 
 
@@ -135,36 +133,38 @@ def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
     UserError: as `restore` and `select_subsets` do, or the data has other classes than the model.
   """
   channels = build.used_channels(config, build.open_data(config))
-  subsets = select_subsets(channels, config.evaluation.sampled_subsets, config.evaluation.seed)
+  subsets = select_subsets(channels, **config.evaluation)
   results = tuple(SubsetResult(subset, predictions)
                   for subset, predictions in predict_subsets(config, folder, subsets))
   return SubsetReport(channels, results)
 
 
-def select_subsets(channels: Sequence[str], sampled: int, seed: int) -> list[Subset]:
-  """All non-empty subsets of up to eight channels, smaller ones first, in the channels' own order.
+def select_subsets(channels: Sequence[str], all_subsets_up_to: int, sampled_subsets: int, seed: int) -> list[Subset]:
+  """All non-empty subsets, smaller ones first, in the channels' own order.
 
-  Of more channels: every single one, every set that lacks one, the full set, and others drawn from a seed, their size
-  first, each as likely as the other.
+  Of too many channels: every single one, every set that lacks one, the full set, and others drawn from a seed, their
+  size first, each as likely as the other.
 
   Args:
     channels: names.
-    sampled: how many others, at most.
+    all_subsets_up_to: number of channels that are not too many.
+    sampled_subsets: how many others, at most.
     seed: of their choice.
 
   Raises:
-    UserError: sampled is negative.
+    UserError: a number is negative.
   """
-  if sampled < 0:
-    raise UserError(f'evaluation.sampled_subsets={sampled}: must be at least 0')
+  if all_subsets_up_to < 0 or sampled_subsets < 0 or seed < 0:
+    raise UserError(f'evaluation: all_subsets_up_to={all_subsets_up_to}, sampled_subsets={sampled_subsets}, seed={seed}: '
+                    'must be at least 0')
   count = len(channels)
-  if count <= ALL_SUBSETS_UP_TO:
+  if count <= all_subsets_up_to:
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
   chosen = {*((place,) for place in range(count)), tuple(range(count)),
             *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
   fixed, random = len(chosen), np.random.default_rng(seed)
   possible = 2**count - 1 if count < 63 else 2**63
-  while len(chosen) < min(fixed + sampled, possible):
+  while len(chosen) < min(fixed + sampled_subsets, possible):
     size = random.integers(2, count - 1)
     chosen.add(tuple(int(place) for place in np.sort(random.choice(count, size, replace=False))))
   return [tuple(channels[place] for place in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]

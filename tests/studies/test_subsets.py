@@ -13,7 +13,7 @@ from mils_jax.training.run_folder import RunFolder
 @pytest.mark.parametrize('count', [1, 3, 8])
 def test_up_to_eight_channels_every_subset_comes_once_smaller_ones_first(count):
   channels = [f'c{place}' for place in range(count)]
-  subsets = select_subsets(channels, sampled=5, seed=0)
+  subsets = select_subsets(channels, 8, sampled_subsets=5, seed=0)
   assert len(set(subsets)) == len(subsets) == 2**count - 1
   assert [len(subset) for subset in subsets] == sorted(len(subset) for subset in subsets)
   assert subsets[-1] == tuple(channels)
@@ -22,17 +22,17 @@ def test_up_to_eight_channels_every_subset_comes_once_smaller_ones_first(count):
 @pytest.mark.parametrize(('count', 'sampled'), [(9, 20), (200, 50)])
 def test_of_more_channels_singles_all_but_one_the_full_set_and_a_seeded_choice(count, sampled):
   channels = [f'c{place}' for place in range(count)]
-  subsets = select_subsets(channels, sampled, seed=3)
+  subsets = select_subsets(channels, 8, sampled, seed=3)
   assert len(set(subsets)) == len(subsets) == 2 * count + 1 + sampled
   assert {(name,) for name in channels} < set(subsets)
   assert set(itertools.combinations(channels, count - 1)) < set(subsets)
   assert subsets[-1] == tuple(channels)
   assert all(list(subset) == sorted(subset, key=channels.index) for subset in subsets)
-  assert subsets == select_subsets(channels, sampled, seed=3) != select_subsets(channels, sampled, seed=4)
+  assert subsets == select_subsets(channels, 8, sampled, seed=3) != select_subsets(channels, 8, sampled, seed=4)
 
 
 def test_no_more_is_drawn_than_there_is():
-  assert len(select_subsets([f'c{place}' for place in range(9)], sampled=10**6, seed=0)) == 2**9 - 1
+  assert len(select_subsets([f'c{place}' for place in range(9)], 8, sampled_subsets=10**6, seed=0)) == 2**9 - 1
 
 
 @pytest.mark.parametrize(('subset', 'message'), [((), 'names no channel'), (('R', 'X'), "'R,X' names 'X'")])
