@@ -155,8 +155,8 @@ def select_subsets(channels: Sequence[str], all_subsets_up_to: int, sampled_subs
     UserError: a number is negative.
   """
   if all_subsets_up_to < 0 or sampled_subsets < 0 or seed < 0:
-    raise UserError(f'evaluation: all_subsets_up_to={all_subsets_up_to}, sampled_subsets={sampled_subsets}, seed={seed}: '
-                    'must be at least 0')
+    raise UserError(f'evaluation: all_subsets_up_to={all_subsets_up_to}, sampled_subsets={sampled_subsets}, '
+                    f'seed={seed}: must be at least 0')
   count = len(channels)
   if count <= all_subsets_up_to:
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
