@@ -20,7 +20,7 @@ def base_config(name: str) -> ConfigDict:
   config.data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
   config.data.channel_names = ''  # comma-separated; empty: what the data says
   config.data.channel_axis = ''  # first or last, where TIFF files and arrays do not say
-  config.data.allow_outside = False  # folder: let its lists name pictures outside of the root
+  config.data.allow_outside = False  # folder: let pictures lie outside of it, by a list's paths or by links
   config.data.val_fraction = 0.1  # of the training split, where there is no validation split
   config.data.test_fraction = 0.1  # likewise for a missing test split
   config.data.num_train = 5000  # shapes: pictures of each split
@@ -74,6 +74,7 @@ def base_config(name: str) -> ConfigDict:
   config.train.precision = 'auto'  # float32, bfloat16, or auto: bfloat16 on GPU and TPU
   config.train.on_nonfinite = 'stop'  # when loss, gradient or a parameter is not finite; skip: leave that step out
   config.train.nonfinite_limit = 10  # steps that may be skipped before the run stops all the same
+  config.train.deterministic = False  # on GPUs: the same bits in every run, by slower kernels
   config.train.init_from = ''  # run folder whose best weights to start from, as far as they fit
 
   config.checkpoint = ConfigDict()  # changes no result: may differ when a run goes on; an epoch's end is always saved
@@ -85,7 +86,9 @@ def base_config(name: str) -> ConfigDict:
   config.evaluation.seed = 0  # of their choice
 
   config.runtime = ConfigDict()  # changes no result: may differ when a run goes on
-  config.runtime.devices = 0  # how many of the local devices; 0: all
+  config.runtime.devices = 0  # how many of the local devices, of each process; 0: all
+  config.runtime.join_timeout = 300  # seconds in which all processes of a run must have started
+  config.runtime.heartbeat_timeout = 100  # seconds after which a process that is not heard is taken for dead
   config.runtime.gather = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size
   config.runtime.cache = ''  # folder for packed sets and compiled programs; empty: the user's cache folder
   return config

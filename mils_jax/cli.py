@@ -1,21 +1,19 @@
-"""The command line: flags to one function per mode, and every foreseen failure to one line and an exit code."""
+"""The door: one function per mode, and every foreseen failure to one line and an exit code."""
 
-import dataclasses
-import hashlib
-import re
 import shlex
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import traceback
 
 import jax
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from mils_jax.build import cache_folder, open_data
+from mils_jax.command_line import USAGE, Command, Mode, parse
 from mils_jax.data.inspection import inspect
+from mils_jax.devices import use_deterministic_kernels
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.host_memory import keep_freed_memory
+from mils_jax.membership import FLAGS as PROCESS_FLAGS
+from mils_jax.membership import Membership, place_from_flags
 from mils_jax.progress import say
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
@@ -25,60 +23,11 @@ from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.predict import run_prediction
-from mils_jax.studies.study import check_study, read_study, run_study
+from mils_jax.studies.study import read_study, run_study
 from mils_jax.studies.subsets import run_subsets
 from mils_jax.studies.train import run_training
-from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
+from mils_jax.training.run_folder import write_json
 from mils_jax.training.stopping import StopSignals
-
-USAGE = """Image classifiers for any input channels, and shallow wide ones.
-
-usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--workdir FOLDER] [--mode MODE]
-
-  --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
-  --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
-  --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
-              each channel subset costs the trained model), study (several runs and their table, from a configuration
-              such as configs/studies/specialists.py) or report (a page on finished runs)
-  evaluate    [--split train|val|test] on that split (default: test)
-  report      [--runs 'runs/*'] on the run folders of that pattern; the page goes to --workdir (default: report)
-  study       [--dry_run] only says what would be trained, and for how long
-  predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
-              [--all_classes]
-  --help      this text
-"""
-
-FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their defaults
-    'input': '',
-    'channels': '',
-    'output': '',
-    'all_classes': False,
-    'dry_run': False,
-    'split': 'test',
-    'runs': 'runs/*',
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-  """What the flags say: the configuration, the run folder, the mode's own flags and the words themselves."""
-
-  mode: str
-  config: ConfigDict | None
-  folder: RunFolder
-  flags: dict[str, str | bool]
-  argv: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Mode:
-  """What one word after --mode does, which of FLAGS it takes, and whether it works on one configuration."""
-
-  run: Callable[[Command], None]
-  flags: tuple[str, ...] = ()
-  configured: bool = True
 
 
 def train_mode(command: Command) -> None:
@@ -126,7 +75,7 @@ def study_mode(command: Command) -> None:
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
   TABLES[study.table].check(study)
-  _use_compilation_cache(study.members[0].config)
+  _prepare(study.members[0].config)
   if command.flags['dry_run']:
     return _say_all(estimate_lines(study, estimate_study(study)))
   with StopSignals():  # between members and in the table too, where no training listens
@@ -147,7 +96,7 @@ def predict_mode(command: Command) -> None:
 
 
 MODES = {
-    'train': Mode(train_mode),
+    'train': Mode(train_mode, tuple(PROCESS_FLAGS)),
     'evaluate': Mode(evaluate_mode, ('split',)),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
@@ -164,150 +113,48 @@ def main(argv: list[str]) -> int:
     print(USAGE)
     return 0
   keep_freed_memory()
+  member = Membership()
   try:
-    command = parse(argv)
-    if command.config is not None and command.mode != 'study':  # whose members say it
-      _use_compilation_cache(command.config)
-    MODES[command.mode].run(command)
+    _run(parse(argv, MODES), member)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return member.leave(2, f'error: {error}')
   except RunError as error:
-    print(f'failed: {error}', file=sys.stderr)
-    return 1
+    return member.leave(1, f'failed: {error}')
   except Stopped as stopped:
-    print(f'{stopped}. The same command goes on from the last checkpoint: python {shlex.join(argv)}', file=sys.stderr)
-    return stopped.exit_code
+    return member.leave(stopped.exit_code, f'{stopped}. {_go_on(argv)}')
   except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    return 130
+    return member.leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    print(f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'), file=sys.stderr)
-    return 1
-  return 0
+    return member.leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+  except Exception as error:  # with others, also that one of them is gone
+    if not member.joined:
+      raise
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+      traceback.print_exc()
+    return member.leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_go_on(argv)}')
+  return member.leave(0, '')
 
 
-def parse(argv: list[str]) -> Command:
-  """Reads the flags; raises UserError for each way in which they can be wrong."""
-  words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
-  mode, workdir, path, own = _plain_flags(words)
-  if not MODES[mode].configured:
-    if path:
-      raise UserError(f'--mode {mode} takes no --config: every run has its own')
-    return Command(mode, None, RunFolder(Path(workdir or mode)), own, argv)
-  if not path:
-    if mode == 'study':
-      raise UserError('--mode study needs a --config such as configs/studies/specialists.py')
-    if not workdir:
-      raise UserError('no --config given. Try --config configs/task_a.py, or --help')
-    folder = RunFolder(Path(workdir))
-    return Command(mode, ConfigDict(folder.read_config()).lock(), folder, own, argv)
-  config, overrides = _load_config(words, path)
-  if mode == 'study':
-    check_study(config)
-  elif 'members' in config:
-    raise UserError(f'{path} describes a study, not a run: give --mode study')
-  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
-  return Command(mode, config, folder, own, argv)
+def _run(command: Command, member: Membership) -> None:
+  if command.config is not None and command.mode != 'study':  # whose members say it
+    _prepare(command.config)
+  place = place_from_flags(command.flags) if 'distributed' in command.flags else None
+  if place:
+    runtime = command.config.runtime
+    member.join(place, runtime.join_timeout, runtime.heartbeat_timeout, _go_on(command.argv))
+  MODES[command.mode].run(command)
 
 
-def run_name(name: str, path: str, overrides: dict) -> str:
-  """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
-  variant = path.partition(':')[2]
-  overrides = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all members of a study
-  fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
-            if not key.startswith(tuple(f'{part}.' for part in RUNTIME))]
-  text = '-'.join(part for part in (name, variant, *fields) if part)
-  readable = re.sub(r'[^\w.=,+-]', '_', text)
-  if readable == text and len(text) <= 100:
-    return text
-  return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
+def _go_on(argv: list[str]) -> str:
+  return f'The same command goes on from the last checkpoint: python {shlex.join(argv)}'
 
 
-def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, str | bool]]:
-  """Mode, workdir, config path and the mode's own flags; refuses words that are no flag of it."""
-  values = _define_flags(mode='train', workdir='', config='')
-  plain, skip = [words[0]], False
-  for word in words[1:]:
-    if re.match('--(no)?config[.]', word):
-      skip = '=' not in word  # '--config.key value' takes the next word too
-    elif skip and not word.startswith('--'):
-      skip = False
-    else:
-      plain.append(word)
-      skip = False
-  try:
-    rest = values(plain)
-  except flags.Error as error:
-    raise UserError(f'{str(error).splitlines()[0].rstrip(".")}. Valid flags: {_valid_flags()}') from error
-  if len(rest) > 1:
-    raise UserError(f"'{rest[1]}' is no flag. Valid flags: {_valid_flags()}")
-  if any(word.startswith('--config.') for word in words) and not values.config:
-    raise UserError('--config.FIELD needs --config FILE beside it')
-  if values.mode not in MODES:
-    raise unknown('mode', values.mode, MODES)
-  taken = MODES[values.mode].flags
-  for name in FLAGS:
-    if values[name].present and name not in taken:
-      raise UserError(f'--{name} is no flag of --mode {values.mode}. Modes that take it: '
-                      + ', '.join(mode for mode in MODES if name in MODES[mode].flags))
-  return values.mode, values.workdir, values.config, {name: values[name].value for name in taken}
-
-
-def _define_flags(**plain: str) -> flags.FlagValues:
-  values = flags.FlagValues()
-  for name, default in (plain | FLAGS).items():
-    define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
-    define(name, default, '', flag_values=values)
-  return values
-
-
-def _valid_flags() -> str:
-  return ', '.join(['--config', '--config.FIELD', '--mode', '--workdir', *(f'--{name}' for name in FLAGS), '--help'])
-
-
-def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
-  """The configuration with the command line's changes, and these changes by field."""
-  file = path.partition(':')[0]
-  if not Path(file).is_file():
-    near = sorted(str(found) for found in Path('configs').glob('*.py') if 'def get_config' in found.read_text())
-    raise UserError(f"config file '{file}' does not exist. Here are: {', '.join(near) or 'none in configs/'}")
-  _check_fields(words, _parse_config([words[0], f'--config={path}'])[0])
-  return _parse_config(words)
-
-
-def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
-  values = _define_flags(mode='', workdir='')
-  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
-  try:
-    values(words)
-  except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, flags.Error) and 'Error whilst parsing config file' not in lines[0]:
-      raise UserError(lines[0]) from error
-    reason = lines[-1]  # of a traceback, where get_config failed
-    raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
-                    'get_config(variant) where a variant follows the colon') from error
-  return values.config, dict(values['config'].override_values)
-
-
-def _check_fields(words: list[str], config: ConfigDict) -> None:
-  """Raises UserError for an override of a field that the configuration has not."""
-  for word in words:
-    if not word.startswith('--config.'):
-      continue
-    section, known = config, ''
-    for part in word.removeprefix('--config.').partition('=')[0].split('.'):
-      if not isinstance(section, ConfigDict) or part not in section:
-        choices = section.keys() if isinstance(section, ConfigDict) else ()
-        raise unknown('config field', known + part, [known + key for key in choices])
-      section, known = section[part], f'{known}{part}.'
-
-
-def _use_compilation_cache(config: ConfigDict) -> None:
-  """Keeps compiled programs between starts, unless the user's environment already says where."""
-  if jax.config.jax_compilation_cache_dir is None:
+def _prepare(config: ConfigDict) -> None:
+  """What must be settled before the first computation: where compiled programs are kept, and which kernels run."""
+  if jax.config.jax_compilation_cache_dir is None:  # unless the user's environment already says where
     jax.config.update('jax_compilation_cache_dir', str(cache_folder(config) / 'compiled'))
+  if config.train.get('deterministic'):
+    use_deterministic_kernels()
 
 
 def _say_all(lines: list[str]) -> None:

@@ -1,10 +1,12 @@
-"""The devices of this host: replication of the state, sharing of a batch, and pmap over both.
+"""The devices of a run: replication of the state, sharing of a batch, and pmap over both.
 
 The state lives on every device as one replicated array, so it is saved, restored and printed like any other; a batch
-has a leading axis of devices. Everything a parallel function returns must be identical on every device (a psum or a
-pmean made it so).
+has a leading axis of devices. With several processes each one holds the state on its own devices and its own part of
+a batch; a pmapped function, and every psum in it, goes over the devices of all of them. Everything a parallel function
+returns must be identical on every device (a psum or a pmean made it so).
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,41 +14,67 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mils_jax import processes
 from mils_jax.errors import UserError
 
 AXIS = 'batch'  # the name of the mapped axis, for psum, pmean and synchronised batch statistics
 
 
+def use_deterministic_kernels() -> None:
+  """Makes GPUs compute the same bits in every run; must come before any other use of a device.
+
+  XLA then chooses no kernel by measuring and none that adds in the order in which threads happen to finish.
+  """
+  flag = '--xla_gpu_deterministic_ops=true'
+  given = os.environ.get('XLA_FLAGS', '')
+  if flag not in given:
+    os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()
+
+
 class Devices:
-  """All local devices, or the first `count` of them (0: all)."""
+  """All local devices, or the first `count` of them (0: all), of each process.
+
+  Attributes:
+    local: those of this process.
+    mesh: of the local ones.
+    everywhere: those of all processes, in the order of the processes.
+  """
 
   def __init__(self, count: int = 0):
-    available = jax.local_devices()
-    if count < 0 or count > len(available):
-      raise UserError(f'devices: {count} asked for, but this host has {len(available)} (0 takes all)')
-    self.devices = available[:count] if count else available
-    self.mesh = Mesh(np.array(self.devices), (AXIS,))
+    self.everywhere = []
+    for process in range(processes.count()):
+      available = jax.local_devices(process)
+      if count < 0 or count > len(available):
+        raise UserError(f'devices: {count} asked for, but this host has {len(available)} (0 takes all)')
+      self.everywhere += available[:count] if count else available
+    self.local = [device for device in self.everywhere if device.process_index == processes.index()]
+    if len(self.everywhere) != processes.count() * len(self.local):
+      raise UserError(f'the {processes.count()} processes have {len(self.everywhere)} devices, this one '
+                      f'{len(self.local)} of them: expected as many on each (runtime.devices takes so many of each)')
+    self.mesh = Mesh(np.array(self.local), (AXIS,))
 
   @property
   def count(self) -> int:
-    return len(self.devices)
+    """Of the devices of all processes."""
+    return len(self.everywhere)
 
   def check_batch_size(self, batch_size: int) -> None:
     """Raises UserError where the devices cannot share a batch equally."""
     if batch_size < 1 or batch_size % self.count:
-      raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the {self.count} devices')
+      many = f' of {processes.count()} processes' if processes.count() > 1 else ''
+      raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the {self.count} devices{many}')
 
   def replicate(self, tree: Any) -> Any:
-    """Puts every array of `tree` on every device, whole."""
+    """Puts every array of `tree` on every local device, whole; the same ones on each process."""
     return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
   def share(self, batch: Any) -> Any:
-    """Splits the leading axis of every array among the devices: (B, ...) -> (devices, B / devices, ...)."""
-    split = jax.tree.map(lambda x: x.reshape(self.count, -1, *x.shape[1:]), batch)  # (D, B/D, ...)
+    """Splits the leading axis of this process's part among its D devices: (B, ...) -> (D, B / D, ...)."""
+    split = jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)  # (D, B/D, ...)
     return jax.device_put(split, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
   def parallel(self, function: Callable, replicated: int, shared: int, donate: tuple[int, ...] = (),
-               gather: bool = False) -> Callable:
+               gather: bool = False, local: bool = False) -> Callable:
     """Compiles `function` for all devices.
 
     Args:
@@ -54,9 +82,10 @@ class Devices:
       replicated: how many arguments are whole.
       shared: how many arguments are split.
       donate: positions of arguments whose memory the result may take over.
-      gather: False: the result is identical on every device and comes once; True: each device's own result comes,
-        stacked along a leading axis.
+      gather: False: the result is identical on every device and comes once; True: each local device's own result
+        comes, stacked along a leading axis.
+      local: for this process's devices only; it need not be called by the others.
     """
     in_axes = (None,) * replicated + (0,) * shared
     return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=0 if gather else None, donate_argnums=donate,
-                    devices=self.devices)
+                    devices=self.local if local else self.everywhere)

@@ -17,6 +17,13 @@ class RunError(Exception):
   """A run that failed: names what happened, what was kept and how to go on."""
 
 
+class DamagedError(Exception):
+  """Something that the program wrote is not as it was written; the message says what.
+
+  It never reaches the command line: who opens a packed set or a checkpoint makes it anew, takes another, or says so.
+  """
+
+
 class Stopped(BaseException):
   """A signal ended the work; as no `Exception`, nothing on the way takes it for a failure.
 

@@ -1,4 +1,4 @@
-"""Progress on the screen: bars on a terminal's standard error, lines on standard output."""
+"""Progress on the screen, of the first process: bars on a terminal's standard error, lines on standard output."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from rich import progress as rich_progress
 from rich.console import Console
 
+from mils_jax import processes
+
 
 def say(line: str) -> None:
   """Prints one line of information, at once, so that a log file shows it while the run goes on."""
-  print(line, flush=True)
+  if processes.is_first():
+    print(line, flush=True)
 
 
 @contextlib.contextmanager
@@ -33,7 +36,8 @@ def bar(description: str, total: int, unit: str = 'pictures') -> Iterator[Callab
       rich_progress.TextColumn('{task.fields[note]}'),
   )
   console = Console(stderr=True)
-  with rich_progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
+  shown = console.is_terminal and processes.is_first()
+  with rich_progress.Progress(*columns, console=console, transient=True, disable=not shown) as display:
     task = display.add_task(description, total=total, rate='', note='')
 
     def advance(amount: int, note: str = '') -> None:

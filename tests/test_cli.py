@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 from PIL import Image
 
 import mils_jax
-from mils_jax.cli import main, run_name
+from mils_jax.cli import main
+from mils_jax.command_line import run_name
 from mils_jax.evaluation.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
@@ -142,12 +145,28 @@ def test_a_report_takes_no_config_and_needs_runs(tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
-  words = ['--workdir', tmp_path / 'run', *TINY, '--config.optimizer.learning_rate=1e30']
+  words = ['--workdir', tmp_path / 'run', *TINY, '--config.optimizer.learning_rate=1e30',
+           '--config.optimizer.warmup_epochs=0']  # so that the first step spoils the second
   assert run(*words) == 1
   error = capsys.readouterr().err.strip()
-  assert re.match('failed: the (loss|gradient|parameter) was not finite in step ', error)
+  assert error.startswith('failed: the loss was not finite in step 2. ')
   assert '\n' not in error
+  assert 'No checkpoint had been saved yet' in error
   assert not (tmp_path / 'run' / 'results.json').exists()
+
+
+def test_a_damaged_best_checkpoint_names_the_commands_that_mend_it(finished, tmp_path, capsys):
+  folder = shutil.copytree(finished[0], tmp_path / 'a run')
+  (best,) = (folder / 'checkpoints' / 'best').iterdir()
+  shutil.rmtree(best / 'variables')
+  evaluate = ['main.py', '--mode', 'evaluate', '--workdir', str(folder)]
+  assert main(evaluate) == 1
+  error = capsys.readouterr().err
+  assert error.count('\n') == 1
+  remove, train = re.search(r'(rm -rf .*) && python (.*)', error).groups()
+  subprocess.run(shlex.split(remove), check=True)
+  assert main(shlex.split(train)) == 0
+  assert main(evaluate) == 0
 
 
 def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
@@ -212,6 +231,8 @@ WRONG = {
     'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0: must be at least 1'),
     'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
+    'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),
+    'no cluster': (['--distributed'], 'no cluster is recognised here'),
     'gather': (['--config.runtime.gather=disk'], 'Valid: auto, resident, streamed'),
 }
 

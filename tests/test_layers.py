@@ -7,7 +7,8 @@ import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
 LAYERS = [
-    {'errors', 'progress', 'devices', 'channels', 'random_streams', 'host_memory'},
+    {'errors', 'files', 'progress', 'devices', 'channels', 'random_streams', 'host_memory', 'processes', 'membership',
+     'last_words'},
     {'data'},
     {'models'},
     {'evaluation'},
@@ -15,6 +16,7 @@ LAYERS = [
     {'build'},
     {'studies'},
     {'reports'},
+    {'command_line'},
     {'cli'},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

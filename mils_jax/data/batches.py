@@ -1,6 +1,6 @@
 """Batches on the devices, gathered there (resident) or on the host and sent ahead (streamed); both give the same.
 
-A batch is a dict of arrays laid out over this host's D devices, B being the host's share of the batch:
+A batch is a dict of arrays laid out over this process's D devices, B being its share of the batch:
 
     image   (D, B / D, H, W, C)  in the stored number type
     label   (D, B / D)           int32
@@ -17,20 +17,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mils_jax.data.order import (
-    EvaluationOrder,
-    TrainingOrder,
-    evaluation_rows,
-    local_share,
-    steps_per_epoch,
-    training_rows,
-)
+from mils_jax.data.order import EvaluationOrder, TrainingOrder, local_share, steps_per_epoch
 from mils_jax.data.packed import Split
 from mils_jax.devices import Devices
 from mils_jax.errors import unknown
 
-__all__ = ['GATHERS', 'EvaluationOrder', 'Resident', 'Streamed', 'TrainingOrder', 'evaluation_rows', 'gather',
-           'steps_per_epoch', 'training_rows']
+__all__ = ['GATHERS', 'EvaluationOrder', 'Resident', 'Streamed', 'TrainingOrder', 'gather', 'steps_per_epoch']
 
 GATHERS = ('auto', 'resident', 'streamed')
 BATCHES_AHEAD = 2  # that the streamed gather keeps ready, beside the one in use and the one in the making
@@ -47,7 +39,7 @@ class Resident:
     self._images = devices.replicate(np.asarray(split.images))
     self._labels = devices.replicate(np.asarray(split.labels))
     self._gather = devices.parallel(lambda images, labels, rows: (images[rows], labels[rows]), replicated=2, shared=1,
-                                    gather=True)
+                                    gather=True, local=True)
 
   def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
     """The batches of the steps first_step..last_step - 1."""
@@ -127,10 +119,10 @@ def gather(split: Split, devices: Devices, mode: str = 'auto') -> Resident | Str
 
 
 def _free_bytes_per_device(devices: Devices) -> int:
-  stats = [device.memory_stats() for device in devices.devices]
+  stats = [device.memory_stats() for device in devices.local]
   if all(values and 'bytes_limit' in values for values in stats):
     return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
-  return _free_host_bytes() // devices.count  # devices that share the host's memory say nothing
+  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory say nothing
 
 
 def _free_host_bytes() -> int:

@@ -2,9 +2,9 @@
 
 import math
 
-import jax
 import numpy as np
 
+from mils_jax import processes
 from mils_jax.errors import UserError
 
 
@@ -54,20 +54,10 @@ class EvaluationOrder:
     return _padded(rows, self.batch_size)
 
 
-def training_rows(seed: int, step: int, num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """The rows and weights of one training step; `TrainingOrder` gives the same, faster for many."""
-  return TrainingOrder(seed, num_examples, batch_size)(step)
-
-
-def evaluation_rows(step: int, num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """The rows and weights of one step over all examples as stored."""
-  return EvaluationOrder(num_examples, batch_size)(step)
-
-
 def local_share(values: np.ndarray) -> np.ndarray:
   """This process's share of a batch of all processes: the equal, contiguous part that its devices hold."""
-  share = len(values) // jax.process_count()
-  return values[jax.process_index() * share:][:share]
+  share = len(values) // processes.count()
+  return values[processes.index() * share:][:share]
 
 
 def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources.source import SPLITS
+from mils_jax.errors import DamagedError
 
 FORMAT_VERSION = 1
 MANIFEST = 'manifest.json'
@@ -66,10 +67,6 @@ class PackedSet:
     return self.splits['train'].images.shape[1:]
 
 
-class DamagedError(Exception):
-  """A packed folder that cannot be used as it is; the message says why."""
-
-
 def write_manifest(folder: Path, values: dict) -> None:
   """Writes the manifest, with checksums of the small arrays that already lie in the folder."""
   checksums = {f'{split}/{name}.npy': _checksum(folder / split / f'{name}.npy')
@@ -84,6 +81,7 @@ def open_folder(folder: Path) -> PackedSet:
   Raises:
     DamagedError: it is of another version, a file is missing or cut short, or labels or names do not have the
       checksum that was written. Pictures are not read, so a changed pixel stays unseen.
+    PermissionError: it may not be read.
   """
   try:
     manifest = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
@@ -98,6 +96,8 @@ def open_folder(folder: Path) -> PackedSet:
     not_finite = {split: (count, first) for split, (count, first) in manifest['not_finite'].items()}
     return PackedSet(folder, **texts, **numbers, fingerprint=manifest['fingerprint'], splits=splits,
                      not_finite=not_finite)
+  except PermissionError:  # of another user: whole, for all that is known
+    raise
   except FileNotFoundError as error:
     raise DamagedError(f'is damaged ({Path(error.filename).name} is missing)') from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:

@@ -7,19 +7,18 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mils_jax import progress
-from mils_jax.data.packed import DamagedError, PackedSet, Split, open_folder, write_manifest
+from mils_jax import processes, progress
+from mils_jax.data.packed import PackedSet, Split, open_folder, write_manifest
 from mils_jax.data.pieces import Piece, PieceResult
 from mils_jax.data.sources.source import SPLITS, Source
 from mils_jax.data.statistics import Moments
 from mils_jax.data.workers import packed_pieces
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError
 
 __all__ = ['PackedSet', 'Split', 'fingerprint', 'open_packed']
 
@@ -46,13 +45,15 @@ def open_packed(source: Source, cache: Path, allow_not_finite: bool = False) -> 
   mark = fingerprint(source)
   folder = Path(cache) / mark
   try:
-    packed = _open_or_pack(source, folder, mark)
+    with processes.first_goes_first('packed'):  # where all use one cache, the others find the set there
+      packed = _open_or_pack(source, folder, mark)
   except OSError as error:
     if error.errno in _DISK_FULL:
       raise RunError(f'packing into {cache}: {os.strerror(error.errno)}; nothing half-written was kept. '
                      'Free some space, or choose another folder, and start again') from error
     if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
-      raise UserError(f'cannot pack into {cache}: {error.strerror}; expected a folder that can be written') from error
+      raise UserError(f'cannot use the cache {cache}: {error.strerror} ({error.filename}); expected a folder that can '
+                      'be read and written') from error
     raise
   bad = {split: found for split, found in packed.not_finite.items() if found[0]}
   if bad and not allow_not_finite:
@@ -154,7 +155,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unfinished_folder(cache: Path, mark: str) -> Iterator[Path]:
-  folder = Path(tempfile.mkdtemp(prefix=f'{_UNFINISHED}{mark}-', dir=cache))
+  folder = cache / f'{_UNFINISHED}{mark}-{os.getpid()}'
+  folder.mkdir()  # with the user's usual permissions: others may share the cache
   try:
     yield folder
   finally:

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from mils_jax.data.sources.pictures import strict_warnings
 from mils_jax.data.sources.source import Source
 from mils_jax.data.statistics import Moments
 from mils_jax.errors import UserError
@@ -65,11 +66,13 @@ def pack_piece(source: Source, piece: Piece) -> PieceResult:
   images = np.empty((count, *piece.shape), piece.number_type)
   labels = np.empty(count, np.int32)
   identities = []
-  for row in range(count):
-    image, labels[row] = source.read(piece.split, piece.start + row)
-    identities.append(source.identity(piece.split, piece.start + row))
-    _check_alike(image, piece, identities[-1])
-    images[row] = image
+  with strict_warnings():
+    for row in range(count):
+      image, labels[row] = source.read(piece.split, piece.start + row)
+      identities.append(source.identity(piece.split, piece.start + row))
+      if image.shape != piece.shape or image.dtype != images.dtype:
+        _check_alike(image, piece, identities[-1])
+      images[row] = image
   _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
   bad = np.zeros(count, np.int64)
   if images.dtype.kind == 'f':

@@ -1,19 +1,20 @@
 """A model over a whole split: the logits of every example, in the split's own order."""
 
 import dataclasses
-import os
 from functools import cached_property
 from pathlib import Path
 
 import jax
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from mils_jax.channels import Placement
 from mils_jax.data.batches import EvaluationOrder, Resident, Streamed
 from mils_jax.data.packing import Split
-from mils_jax.devices import Devices
+from mils_jax.devices import AXIS, Devices
 from mils_jax.evaluation.statistics import Accuracy, Scores
+from mils_jax.files import replaced
 from mils_jax.progress import bar
 
 
@@ -55,10 +56,8 @@ class Predictions:
 
   def save(self, path: Path) -> None:
     """Writes identity, label and logits, whole or not at all."""
-    temporary = path.with_name(path.name + '.tmp')
-    with temporary.open('wb') as file:
+    with replaced(path) as unfinished, unfinished.open('wb') as file:
       np.savez(file, identity=self.identities, label=self.labels, logits=self.logits)
-    os.replace(temporary, path)
 
   @classmethod
   def load(cls, path: Path) -> 'Predictions':
@@ -84,13 +83,14 @@ class Evaluator:
 
     def logits(variables: dict, keep: jax.Array, batch: dict) -> jax.Array:
       images, present = placement.apply(batch['image'])
-      return model.apply(variables, images, train=False, present=present & keep)
+      own = model.apply(variables, images, train=False, present=present & keep)
+      return lax.all_gather(own, AXIS, tiled=True)  # (B, classes), on every device of every process
 
-    self._logits = devices.parallel(logits, replicated=2, shared=1, gather=True)
+    self._logits = devices.parallel(logits, replicated=2, shared=1)
 
   def __call__(self, variables: dict, split: Split, batches: Resident | Streamed, description: str,
                keep: np.ndarray | None = None) -> Predictions:
-    """The predictions for every example of a split, each once.
+    """The predictions for every example of a split, each once; the same on all processes.
 
     Args:
       variables: of the model, on every device.
@@ -107,7 +107,7 @@ class Evaluator:
       for batch in batches.batches(order, 0, order.steps_per_epoch):
         if len(parts) >= 2:  # two batches are under way at most; their results are read meanwhile
           parts[-2] = np.asarray(parts[-2])
-        parts.append(self._logits(variables, keep, batch))  # (devices, B / devices, classes)
+        parts.append(self._logits(variables, keep, batch))  # (B, classes)
         advance(min(self._batch_size, number - (len(parts) - 1) * self._batch_size))
-    logits = np.concatenate([np.asarray(part).reshape(self._batch_size, -1) for part in parts])[:number]
+    logits = np.concatenate([np.asarray(part) for part in parts])[:number]
     return Predictions(split.identities, np.asarray(split.labels), logits)

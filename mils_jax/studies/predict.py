@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mils_jax.data.inputs import Inputs, fit, open_inputs
 from mils_jax.data.workers import available_cores
 from mils_jax.errors import UserError
+from mils_jax.files import replaced
 from mils_jax.progress import bar
 from mils_jax.studies.classifier import Classifier
 from mils_jax.studies.restored import restore
@@ -89,16 +90,16 @@ def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: s
   height, width = classifier.image_size
   inputs = open_inputs(path, height if height == width else 0, config.data.channel_axis)
   summary = Summary(target)
-  temporary = target.with_name(target.name + '.tmp')
-  try:
-    with temporary.open('w', newline='', encoding='utf-8') as file:
-      _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
-    if not summary.count:
-      identity, reason = next(iter(summary.errors.items()))
-      raise UserError(f'none of the {len(inputs.identities)} pictures can be classified. {identity}: {reason}')
-    os.replace(temporary, target)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with replaced(target) as unfinished:
+    try:
+      with unfinished.open('w', newline='', encoding='utf-8') as file:
+        _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
+      if not summary.count:
+        identity, reason = next(iter(summary.errors.items()))
+        raise UserError(f'none of the {len(inputs.identities)} pictures can be classified. {identity}: {reason}')
+    except BaseException:
+      unfinished.unlink(missing_ok=True)
+      raise
   return summary
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mils_jax.evaluation.predictions import Predictions
+from mils_jax.files import replaced
 from mils_jax.studies.subsets import predict_subsets
 from mils_jax.training.run_folder import RunFolder
 
@@ -29,9 +30,7 @@ def cached_subset_predictions(folder: RunFolder, subsets: Sequence[tuple[str, ..
     pass  # not there, or not whole: computed again
   found = dict(predict_subsets(ConfigDict(folder.read_config()), folder, subsets))
   first = next(iter(found.values()))
-  temporary = path.with_name(path.name + '.tmp')
-  with temporary.open('wb') as file:
+  with replaced(path) as unfinished, unfinished.open('wb') as file:
     np.savez(file, subset=names, identity=first.identities, label=first.labels,
              logits=np.stack([found[subset].logits for subset in subsets]))
-  temporary.replace(path)
   return found

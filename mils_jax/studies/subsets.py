@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from mils_jax.data.batches import gather
 from mils_jax.errors import UserError
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.evaluation.statistics import Accuracy, PairedDifference
+from mils_jax.files import replaced
 from mils_jax.progress import say
 from mils_jax.studies.restored import restore
 from mils_jax.training.run_folder import RunFolder, write_json
@@ -112,13 +112,11 @@ class SubsetReport:
 
   def save(self, folder: RunFolder) -> None:
     """Writes subsets.json and subsets.csv, and subsets.npz with every example's predicted class."""
-    temporary = folder.path / 'subsets.npz.tmp'
-    with temporary.open('wb') as file:
+    with replaced(folder.path / 'subsets.npz') as unfinished, unfinished.open('wb') as file:
       np.savez_compressed(
           file, identity=self.full.predictions.identities, label=self.full.predictions.labels,
           present=np.array([[name in result.channels for name in self.channels] for result in self.results]),
           predicted=np.stack([result.predictions.scores.predicted for result in self.results]).astype(np.int32))
-    os.replace(temporary, folder.path / 'subsets.npz')
     with (folder.path / 'subsets.csv').open('w', newline='', encoding='utf-8') as file:
       table = csv.writer(file)
       table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])

@@ -1,5 +1,7 @@
 """A whole run: trained or gone on with, tested once, and its results written."""
 
+import contextlib
+import json
 import platform
 import sys
 import time
@@ -11,13 +13,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from mils_jax import build
-from mils_jax.errors import RunError
+from mils_jax import build, processes
+from mils_jax.errors import RunError, UserError
 from mils_jax.evaluation.cost import count_multiply_adds, count_parameters
 from mils_jax.evaluation.predictions import Predictions
 from mils_jax.progress import say
 from mils_jax.training.loop import TrainingPlan, train
-from mils_jax.training.run_folder import RunFolder, write_json
+from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 from mils_jax.training.stopping import StopSignals
 
 
@@ -35,14 +37,15 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
     Stopped: a signal came.
   """
   with StopSignals() as stop:
-    folder.check(config.to_dict())
-    results = folder.read_results()
+    results = processes.value_of_first('results', lambda: _earlier_results(config, folder))
     if results is not None:
       say(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
       return results
     plan = build.build_plan(config, folder)  # before the folder is made: a mistake must not leave it to a wrong config
-    with folder.locked():
-      folder.claim(config.to_dict())
+    _check_as_first(config, plan)
+    with folder.locked() if processes.is_first() else contextlib.nullcontext():
+      if processes.is_first():
+        folder.claim(config.to_dict())
       try:
         return _train_and_test(config, plan, command, stop)
       except OSError as error:
@@ -50,16 +53,35 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
                        f'{folder.checkpoints}; the same command goes on from it') from error
 
 
+def _earlier_results(config: ConfigDict, folder: RunFolder) -> dict | None:
+  folder.check(config.to_dict())
+  return folder.read_results()
+
+
+def _check_as_first(config: ConfigDict, plan: TrainingPlan) -> None:
+  """Raises UserError where this process was given another configuration or other data than the first one."""
+  own = {'configuration': {key: value for key, value in config.to_dict().items() if key not in RUNTIME},
+         'data (its names, sizes or times)': plan.data.fingerprint}
+  own = json.loads(json.dumps(own))  # tuples become lists
+  first = processes.value_of_first('run', lambda: own)
+  for what, value in own.items():
+    if value != first[what]:
+      raise UserError(f'process {processes.index()} has another {what} than the first; expected the same on all')
+
+
 def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], stop: StopSignals) -> dict:
   folder = plan.folder
   say(f'training {type(plan.model).__name__} on {config.data.source}: '
       + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
       + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
-      + ', '.join(build.used_channels(config, plan.data)))
+      + ', '.join(build.used_channels(config, plan.data))
+      + (f', on {plan.devices.count} devices of {processes.count()} processes' if processes.count() > 1 else ''))
   started = time.perf_counter()
   outcome = train(plan, stop)
-  outcome.test.save(folder.predictions)
   results = summarise(config, plan, outcome.best_epoch, outcome.validation, outcome.test)
+  if not processes.is_first():
+    return results
+  outcome.test.save(folder.predictions)
   write_json(folder.run, describe_machine(command, time.perf_counter() - started))
   write_json(folder.results, results)
   return results
@@ -100,7 +122,8 @@ def describe_machine(command: list[str], seconds: float) -> dict:
   return {
       'command': command,
       'seconds': seconds,
-      'devices': [str(device.device_kind) for device in jax.local_devices()],
+      'devices': [str(device.device_kind) for device in jax.devices()],
+      'processes': processes.count(),
       'platform': platform.platform(),
       'python': sys.version.split()[0],
       'versions': {name: _version(name) for name in packages},

@@ -6,7 +6,8 @@
 
 The only module that knows Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
 training state, `record` says what is saved, with checksums that are verified on restore. Arrays are saved from and
-restored to the host, so a run may go on with another number of devices or processes.
+restored to the host, so a run may go on with another number of devices or processes. Of several processes only the
+first saves and restores: it holds the whole state (see shared_checkpoints.py).
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import dataclasses
 import errno
 import gc
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
-from mils_jax.training.record import Contract, DamagedError, Record, by_path
+from mils_jax.training.record import Contract, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -147,9 +149,10 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def _best_is_damaged(self, error: DamagedError) -> RunError:
-    folder = self._folder / 'best'
-    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; delete '
-                    f'{folder} and give the same command to take the best epoch from the last one on')
+    run = self._folder.parent
+    again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
+    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; to take '
+                    f'the best epoch from there on: {again} && python main.py --workdir {shlex.quote(str(run))}')
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
             validation_accuracy: float | None) -> None:
@@ -209,9 +212,15 @@ class Checkpoints:
 
 
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
+  if not read_only:
+    folder.mkdir(parents=True, exist_ok=True)
+  alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # whatever other processes there are
+  # Where folders are made in the background and one cannot be, Orbax's threads wait twenty minutes for it.
+  at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
   with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
-    options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number),
-                                           create=not read_only, read_only=read_only)
+    options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
+                                           read_only=read_only, multiprocessing_options=alone,
+                                           async_options=at_once)
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

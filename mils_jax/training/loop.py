@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from mils_jax.training.cadence import Cadence
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.shared_checkpoints import SharedCheckpoints
 from mils_jax.training.state import NotFinite, TrainState, create_state
 from mils_jax.training.steps import make_train_step
 from mils_jax.training.stopping import StopSignals
@@ -102,23 +104,11 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   training = plan.data.splits['train']
   order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
   state = first_state(plan)
-  with Checkpoints(plan.folder.checkpoints) as checkpoints:
-    restored, skipped = checkpoints.restore_latest(like=state)
-    for line in skipped:
-      say(line)
-    if restored is not None:
-      state = restored
-      if checkpoints.contract_of_latest(int(state.step)) != plan.contract:
-        raise UserError(f'{plan.folder.path} was trained on other data than there is now (its pictures, classes or '
-                        'channels changed). Restore the data, or give another --workdir to train anew')
-      epoch, position = divmod(int(state.step), order.steps_per_epoch)
-      say(f'going on from step {int(state.step)}: {epoch} epochs and {position} steps')
-    elif plan.init_from:
-      state = warm_start(state, plan.model, plan.contract, plan.init_from)
+  with SharedCheckpoints(plan.folder.checkpoints) as checkpoints:
+    state = checkpoints.first_state(partial(_go_on, plan, order, state), like=state)
     state = Trainer(plan, order, checkpoints, stop).train(plan.devices.replicate(state))
-    checkpoints.wait()
-    best_step = checkpoints.best_step
-    variables = plan.devices.replicate(checkpoints.restore_best(like=state.variables))
+    best_step, best = checkpoints.restore_best(like=state.variables)
+    variables = plan.devices.replicate(best)
   del state
   evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)
   predictions = [
@@ -143,6 +133,21 @@ def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainSt
   return plan.devices.parallel(step, replicated=1, shared=1, donate=(0,))
 
 
+def _go_on(plan: TrainingPlan, order: TrainingOrder, fresh: TrainState, checkpoints: Checkpoints) -> TrainState:
+  """What the run goes on from: its last checkpoint, another run's best weights, or the fresh state."""
+  restored, skipped = checkpoints.restore_latest(like=fresh)
+  for line in skipped:
+    say(line)
+  if restored is None:
+    return warm_start(fresh, plan.model, plan.contract, plan.init_from) if plan.init_from else fresh
+  if checkpoints.contract_of_latest(int(restored.step)) != plan.contract:
+    raise UserError(f'{plan.folder.path} was trained on other data than there is now (its pictures, classes or '
+                    'channels changed). Restore the data, or give another --workdir to train anew')
+  epoch, position = divmod(int(restored.step), order.steps_per_epoch)
+  say(f'going on from step {int(restored.step)}: {epoch} epochs and {position} steps')
+  return restored
+
+
 class Trainer:
   """Runs the epochs of one plan, from any step on.
 
@@ -150,7 +155,8 @@ class Trainer:
   comes of an epoch never depends on which of its files had been written.
   """
 
-  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, stop: StopSignals):
+  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
+               stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = parallel_step(plan, order.steps_per_epoch)
     self._batches = gather(plan.data.splits['train'], plan.devices, plan.gather_mode)
@@ -220,9 +226,11 @@ class Trainer:
     limit = self._plan.not_finite_limit
     if not_finite.count > limit:
       skipped = f', after {limit} steps were skipped for the like' if limit else ''
-      raise RunError(f'the {NotFinite.KINDS[not_finite.kind]} was not finite in step {not_finite.step}{skipped}. The '
-                     f'last good checkpoint is kept in {self._plan.folder.checkpoints}; a lower '
-                     'optimizer.learning_rate often helps')
+      kept = f'The last good checkpoint is kept in {self._plan.folder.checkpoints}'
+      if self._checkpoints.latest_step is None:
+        kept = 'No checkpoint had been saved yet'
+      raise RunError(f'the {NotFinite.KINDS[not_finite.kind]} was not finite in step {not_finite.step + 1}{skipped}. '
+                     f'{kept}; a lower optimizer.learning_rate often helps')
 
   def _save(self, step: int, state: TrainState) -> None:
     with self._stop.deferred():

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mils_jax.channels import ChannelContract
-from mils_jax.errors import UserError
+from mils_jax.errors import DamagedError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +42,6 @@ class Contract:
     channels = ChannelContract.from_json(values['channels'])
     trained = tuple(values.get('trained', channels.slots))  # checkpoints of before it was kept say nothing
     return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained)
-
-
-class DamagedError(Exception):
-  """A checkpoint that cannot be trusted; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)

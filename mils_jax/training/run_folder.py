@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mils_jax.errors import RunError, UserError
+from mils_jax.files import UNFINISHED, replaced
 
 RUNTIME = ('runtime', 'checkpoint', 'evaluation')  # parts of a configuration that may differ when a run goes on
 
@@ -97,7 +98,7 @@ class RunFolder:
 
   def _others(self) -> Iterator[Path]:
     """What lies in the folder beside the lock and what was being written when a process died."""
-    return (path for path in self.path.iterdir() if path != self.lock and path.suffix != '.tmp')
+    return (path for path in self.path.iterdir() if path != self.lock and path.suffix != UNFINISHED)
 
   def read_config(self) -> dict:
     """Raises UserError where this is no run folder."""
@@ -122,9 +123,8 @@ class RunFolder:
 
 def write_json(path: Path, values: Any) -> None:
   """Writes a whole file or nothing: a reader never sees half of it."""
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(json.dumps(values, indent=2) + '\n')
-  os.replace(temporary, path)
+  with replaced(path) as unfinished:
+    unfinished.write_text(json.dumps(values, indent=2) + '\n')
 
 
 def read_json(path: Path) -> dict:

@@ -1,16 +1,17 @@
 """What a run writes while it goes on: metrics, timings and TensorBoard events (without TensorFlow)."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mils_jax import processes
+from mils_jax.files import replaced
 from mils_jax.training.events import Events
 from mils_jax.training.run_folder import RunFolder
 
 
 class Writers:
-  """Writes one line per epoch, and the same numbers for TensorBoard.
+  """Writes one line per epoch, and the same numbers for TensorBoard; only the first process does.
 
   Args:
     folder: of the run.
@@ -18,6 +19,8 @@ class Writers:
   """
 
   def __init__(self, folder: RunFolder, step: int):
+    if not processes.is_first():
+      return
     kept = [line for line in folder.read_metrics() if line['step'] < step]
     _replace_lines(folder.metrics, [json.dumps(line) for line in kept])
     if folder.timings.exists():  # its last line may have been cut short
@@ -27,6 +30,8 @@ class Writers:
 
   def write(self, metrics: Mapping, timings: Mapping) -> None:
     """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""
+    if not processes.is_first():
+      return
     _append_line(self._folder.metrics, metrics)
     _append_line(self._folder.timings, timings)
     self._events.write(metrics['step'], {name: value for name, value in (*metrics.items(), *timings.items())
@@ -39,6 +44,5 @@ def _append_line(path: Path, values: Mapping) -> None:
 
 
 def _replace_lines(path: Path, lines: list[str]) -> None:
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(''.join(f'{line}\n' for line in lines))
-  os.replace(temporary, path)
+  with replaced(path) as unfinished:
+    unfinished.write_text(''.join(f'{line}\n' for line in lines))

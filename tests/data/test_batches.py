@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from mils_jax import processes
 from mils_jax.data import batches, order
 from mils_jax.data.batches import EvaluationOrder, Resident, Streamed, TrainingOrder, gather
 from mils_jax.data.packed import Split
@@ -38,9 +39,9 @@ def test_both_gathers_give_the_ordered_examples_on_any_number_of_devices(count, 
 
 def test_processes_share_a_batch_without_gap_or_overlap(monkeypatch):
   values, parts = np.arange(12), []
-  monkeypatch.setattr(order.jax, 'process_count', lambda: 3)
+  monkeypatch.setattr(processes, 'count', lambda: 3)
   for process in range(3):
-    monkeypatch.setattr(order.jax, 'process_index', lambda process=process: process)
+    monkeypatch.setattr(processes, 'index', lambda process=process: process)
     parts.append(order.local_share(values))
   assert [len(part) for part in parts] == [4, 4, 4]
   assert np.array_equal(np.concatenate(parts), values)
@@ -106,8 +107,7 @@ def test_a_device_that_tells_its_memory_is_believed(monkeypatch):
       return {'bytes_limit': 1000, 'bytes_in_use': 400}
 
   class Two:
-    devices = [Device(), Device()]  # noqa: RUF012
-    count = 2
+    local = [Device(), Device()]  # noqa: RUF012
 
   assert batches._free_bytes_per_device(Two()) == 600
 

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mils_jax.data.packed import DamagedError, open_folder
+from mils_jax.data.packed import open_folder
 from mils_jax.data.packing import open_packed
 from mils_jax.data.sources.arrays import ArraysSource
 from mils_jax.data.sources.folder import FolderSource
 from mils_jax.data.sources.pictures import read_picture
 from mils_jax.data.sources.shapes import ShapesSource
-from mils_jax.errors import UserError
+from mils_jax.errors import DamagedError, UserError
 
 MANY = settings(max_examples=10_000, deadline=5_000,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

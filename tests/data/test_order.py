@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.batches import EvaluationOrder, TrainingOrder, evaluation_rows, steps_per_epoch, training_rows
+from mils_jax.data.batches import EvaluationOrder, TrainingOrder, steps_per_epoch
 from mils_jax.errors import UserError
 
 SIZES = (st.integers(1, 70), st.integers(1, 40))
@@ -29,31 +29,31 @@ def test_every_epoch_holds_every_example_once(examples, batch, seed, epoch):
 def test_a_step_is_the_same_whatever_was_asked_before(examples, batch, steps):
   order = TrainingOrder(7, examples, batch)
   for step in steps:
-    for found, expected in zip(order(step), training_rows(7, step, examples, batch), strict=True):
+    for found, expected in zip(order(step), TrainingOrder(7, examples, batch)(step), strict=True):
       assert np.array_equal(found, expected)
 
 
 def test_epochs_and_seeds_differ():
-  rows = {(seed, step): tuple(training_rows(seed, step, 100, 100)[0]) for seed in (0, 1) for step in (0, 1)}
+  rows = {(seed, step): tuple(TrainingOrder(seed, 100, 100)(step)[0]) for seed in (0, 1) for step in (0, 1)}
   assert len(set(rows.values())) == 4
 
 
 def test_the_order_is_pinned_so_that_old_runs_can_be_resumed():
-  assert training_rows(0, 0, 10, 5)[0].tolist() == [8, 0, 3, 7, 6]
+  assert TrainingOrder(0, 10, 5)(0)[0].tolist() == [8, 0, 3, 7, 6]
 
 
 @settings(max_examples=40, deadline=None)
 @given(*SIZES)
 def test_evaluation_goes_through_all_examples_as_stored(examples, batch):
   order = EvaluationOrder(examples, batch)
-  steps = [evaluation_rows(step, examples, batch) for step in range(order.steps_per_epoch)]
+  steps = [order(step) for step in range(order.steps_per_epoch)]
   assert np.concatenate([rows[weight == 1] for rows, weight in steps]).tolist() == list(range(examples))
   assert all(len(rows) == batch for rows, _ in steps)
 
 
 def test_evaluation_ends():
   with pytest.raises(ValueError, match='step 2 of 2'):
-    evaluation_rows(2, 10, 5)
+    EvaluationOrder(10, 5)(2)
 
 
 def test_batch_size_must_be_positive():

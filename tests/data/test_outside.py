@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from PIL import Image
 
@@ -22,3 +24,39 @@ def test_dots_that_stay_inside_are_no_leaving(tmp_path):
   Image.new('RGB', (4, 4)).save(tmp_path / '..a.png')
   (tmp_path / 'train.txt').write_text('./..a.png 0\nx/../..a.png 0\n')
   assert FolderSource(str(tmp_path)).length('train') == 2
+
+
+def test_nor_through_a_link(tmp_path):
+  """Of a picture or of a folder; links that stay inside are followed, and so is the root's own."""
+  real = tmp_path / 'real'
+  (real / 'a').mkdir(parents=True)
+  (tmp_path / 'elsewhere').mkdir()
+  for folder in (real / 'a', tmp_path / 'elsewhere'):
+    Image.new('RGB', (4, 4)).save(folder / 'b.png')
+  root = tmp_path / 'root'
+  root.symlink_to(real)
+  (real / 'within.png').symlink_to('a/b.png')
+  (real / 'around').symlink_to('a')
+  (real / 'a/out.png').symlink_to(tmp_path / 'elsewhere/b.png')
+  (real / 'away').symlink_to('../elsewhere')
+  for name in ('a/out.png', 'around/out.png', 'away/b.png', 'a/../away/b.png'):
+    (root / 'train.txt').write_text(f'a/b.png 0\nwithin.png 0\naround/b.png 0\n{name} 0\n')
+    with pytest.raises(UserError, match=rf"train\.txt: '{re.escape(name)}' lies outside of .*allow_outside=true"):
+      FolderSource(str(root)).inputs()
+    assert len(FolderSource(str(root), allow_outside=True).inputs()) == 4
+  (root / 'train.txt').write_text('a/b.png 0\nwithin.png 0\naround/b.png 0\n')
+  assert len(FolderSource(str(root)).inputs()) == 3
+
+
+@pytest.mark.parametrize('link', ['train/a', 'train/a/b.png'])
+def test_nor_does_a_tree_leave_it(link, tmp_path):
+  target = tmp_path / 'elsewhere' / link
+  target.parent.mkdir(parents=True)
+  (tmp_path / 'root' / link).parent.mkdir(parents=True)
+  picture = target if target.suffix else target / 'b.png'
+  picture.parent.mkdir(exist_ok=True)
+  Image.new('RGB', (4, 4)).save(picture)
+  (tmp_path / 'root' / link).symlink_to(target)
+  with pytest.raises(UserError, match=r"'train/a/b\.png' lies outside of .*allow_outside=true"):
+    FolderSource(str(tmp_path / 'root')).inputs()
+  assert len(FolderSource(str(tmp_path / 'root'), allow_outside=True).inputs()) == 1

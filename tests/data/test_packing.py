@@ -17,6 +17,7 @@ from mils_jax.data.packing import fingerprint, open_packed
 from mils_jax.data.sources import open_source
 from mils_jax.errors import RunError, UserError
 from tests.data.fakes import memory_source, write_lists
+from tests.runs import as_another_user
 
 SPLITS = ('train', 'val', 'test')
 
@@ -175,8 +176,28 @@ def test_a_full_disk_is_one_line_and_nothing_half_written_stays(tmp_path, monkey
 
 def test_a_cache_that_is_a_file_is_the_users_mistake(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='cannot pack into'):
+  with pytest.raises(UserError, match='cannot use the cache'):
     open_packed(memory_source(), tmp_path / 'file')
+
+
+def test_a_packed_set_has_the_users_usual_permissions(tmp_path):
+  (tmp_path / 'usual').mkdir()
+  assert open_packed(memory_source(), tmp_path / 'cache').folder.stat().st_mode == (tmp_path / 'usual').stat().st_mode
+
+
+def test_a_packed_set_that_may_not_be_read_is_left_alone(tmp_path):
+  folder = open_packed(memory_source(), tmp_path).folder
+  code = textwrap.dedent(f'''
+      import pathlib
+      from mils_jax.data.packing import open_packed
+      from tests.data.fakes import memory_source
+      open_packed(memory_source(), pathlib.Path({str(tmp_path)!r}))
+      ''')
+  folder.chmod(0o700)
+  with as_another_user(folder) as prefix:
+    done = subprocess.run([*prefix, sys.executable, '-c', code], capture_output=True, text=True, check=False)
+  assert f'UserError: cannot use the cache {tmp_path}: Permission denied' in done.stderr
+  assert done.stdout == ''  # neither called damaged nor packed again
 
 
 def many_pictures(root):

@@ -1,6 +1,7 @@
 import io
 import struct
 import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -9,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from mils_jax.data.sources.pictures import MAX_VALUES, channels_last, read_picture, resize_square
+from mils_jax.data.sources.pictures import (
+    MAX_VALUES,
+    SMALL_FILE,
+    channels_last,
+    read_picture,
+    resize_square,
+    strict_warnings,
+)
 from mils_jax.errors import UserError
 from tests.data.fakes import write_picture
 
@@ -199,6 +207,24 @@ def test_damage_is_one_line_with_the_path(tmp_path, suffix):
     with pytest.raises(UserError) as raised:
       read_picture(str(path), 8, '')
     one_line(raised, path)
+
+
+def test_warnings_are_set_up_once_around_many_pictures(tmp_path, monkeypatch):
+  (tmp_path / 'huge.png').write_bytes(png_bytes(10_000, 10_000))
+  write_picture(tmp_path / 'a.png')
+  with strict_warnings():
+    monkeypatch.setattr(warnings, 'catch_warnings', None)
+    read_picture(str(tmp_path / 'a.png'), 0, '')
+    with pytest.raises(UserError, match='more pixels than Pillow opens'):
+      read_picture(str(tmp_path / 'huge.png'), 0, '')
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize('size', [(5, 5), (200, 200)])
+def test_small_and_large_files_are_read_alike(tmp_path, size):
+  pixels = write_picture(tmp_path / 'a.png', size=size)
+  assert ((tmp_path / 'a.png').stat().st_size > SMALL_FILE) == (size[0] == 200)
+  assert np.array_equal(read_picture(str(tmp_path / 'a.png'), 0, ''), pixels)
 
 
 def test_a_missing_picture_is_named(tmp_path):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mils_jax.cli import main, run_name
+from mils_jax.cli import main
+from mils_jax.command_line import run_name
 from mils_jax.errors import RunError, UserError
 from mils_jax.reports.study import estimate_lines
 from mils_jax.studies import estimate

@@ -164,7 +164,7 @@ def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save_best(3, STATES[3].variables, CONTRACT, 0.5)
   damage(tmp_path / 'best' / '3')
-  with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'best checkpoint, of step 3.*delete'):
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* python main\.py --workdir '):
     checkpoints.restore_best(FIRST.variables)
 
 

@@ -30,7 +30,7 @@ def open_source(name: str, *, path: str = '', image_size: int = 0, seed: int = 0
     val_fraction, test_fraction: shares of the training split that a missing split takes.
     num_train, num_val, num_test: sizes of the splits of shapes.
     tfds_name, image_key, label_key: the TFDS set and the keys of its picture and label.
-    allow_outside: let a folder's lists name pictures outside of it.
+    allow_outside: let a folder's pictures lie outside of it.
     train_split, val_split, test_split: TFDS's names or slices of the splits; '': its own name for it, if it has one.
 
   Raises:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mils_jax.errors import UserError
 
 _LABEL = re.compile('-?[0-9]{1,9}')
 
+
 class FolderSource:
   """Reads JPEG, PNG and the like through Pillow, TIFF through tifffile, and `.npy` pictures.
 
@@ -21,7 +23,7 @@ class FolderSource:
     image_size: side of the square that every picture becomes; 0: pictures keep their size, which must be the same.
     channel_names: names of the channels; empty: those of `channels.txt`, else R, G, B for three, else c0, c1, ...
     channel_axis: 'first' or 'last' for `.npy` and TIFF pictures that do not say; '' for none such.
-    allow_outside: let the lists name pictures outside of root (absolute paths, or `..`).
+    allow_outside: let pictures lie outside of root: by absolute paths or `..` in the lists, or by links.
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -46,6 +48,8 @@ class FolderSource:
     for split, files in self._files.items():
       if not files:
         raise UserError(f"data.path='{root}': the {split} split is empty; expected at least one picture")
+      for folder, name in {os.path.dirname(name): name for name in files}.items():
+        self._check_inside(split, name, folder)
     self._name_channels(channel_names)
 
   @property
@@ -70,15 +74,22 @@ class FolderSource:
             'channels': self.channels, 'units': self.units, 'classes': self.classes}
 
   def inputs(self) -> list[tuple[str, int, int]]:
-    listed = []
-    for split, files in self._files.items():
-      for name, label in zip(files, self._labels[split].tolist(), strict=True):
-        try:
-          status = os.stat(os.path.join(self.root, name))
-        except (OSError, ValueError) as error:  # ValueError: a character that no path can have
-          raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such picture beneath {self.root}') from error
-        listed.append((f'{split} {label} {name}', status.st_size, status.st_mtime_ns))
-    return listed
+    root = os.open(self.root, os.O_RDONLY)  # from here a name is found sooner than from the top
+    try:
+      return [(f'{split} {label} {name}', *self._size_and_time(root, split, name)) for split, files in
+              self._files.items() for name, label in zip(files, self._labels[split].tolist(), strict=True)]
+    finally:
+      os.close(root)
+
+  def _size_and_time(self, root: int, split: str, name: str) -> tuple[int, int]:
+    try:
+      status = os.stat(name, dir_fd=root, follow_symlinks=False)
+      if stat.S_ISLNK(status.st_mode):
+        self._check_inside(split, name, name)
+        status = os.stat(name, dir_fd=root)
+    except (OSError, ValueError) as error:  # ValueError: a character that no path can have
+      raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such picture beneath {self.root}') from error
+    return status.st_size, status.st_mtime_ns
 
   def _read_lists(self) -> None:
     self._files, self._labels, self._origin = {}, {}, {}
@@ -87,7 +98,6 @@ class FolderSource:
       if os.path.isfile(path):
         self._files[split], self._labels[split] = _read_list(path)
         self._origin[split] = path
-        self._check_inside(split)
     classes_file = Path(self.root, 'classes.txt')
     used = {label for label in self._labels['train'].tolist() if label >= 0}
     if classes_file.is_file():
@@ -104,12 +114,6 @@ class FolderSource:
         row = wrong[0]
         raise UserError(f'{self._origin[split]}: label {labels[row]} of {self._files[split][row]} is out of range; '
                         f'valid: 0 to {len(self.classes) - 1}')
-
-  def _check_inside(self, split: str) -> None:
-    for name in () if self.allow_outside else self._files[split]:
-      if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
-        raise UserError(f"{self._origin[split]}: '{name[:120]}' lies outside of {self.root}; expected paths beneath it "
-                        '(data.allow_outside=true allows others)')
 
   def _read_trees(self) -> None:
     self.classes = tuple(_folders(os.path.join(self.root, 'train')))
@@ -128,6 +132,15 @@ class FolderSource:
         files += found
         labels += [self.classes.index(name)] * len(found)
       self._files[split], self._labels[split], self._origin[split] = files, np.array(labels, np.int32), tree
+
+  def _check_inside(self, split: str, name: str, path: str) -> None:
+    """Raises UserError where a path, that of a picture or its folder, leads out of the root, by a link too."""
+    if self.allow_outside or '\0' in path:  # a character that no path can have: said when its picture is listed
+      return
+    root = os.path.realpath(self.root)
+    if os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) != root:
+      raise UserError(f"{self._origin[split]}: '{name[:120]}' lies outside of {self.root}, perhaps by a link; expected "
+                      'paths beneath it (data.allow_outside=true allows others)')
 
   def _name_channels(self, channel_names: tuple[str, ...]) -> None:
     count = self.read('train', 0)[0].shape[-1]

@@ -1,8 +1,11 @@
 """One picture file as an array (H, W, C) in its own number type, and its resizing."""
 
+import contextlib
+import io
 import math
 import os
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -13,11 +16,27 @@ from mils_jax.errors import UserError
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', '.tif', '.tiff', '.npy')
 CHANNEL_AXES = ('', 'first', 'last')
 MAX_VALUES = 2**28  # of one picture, over all channels: what claims more is refused before it is decoded
+SMALL_FILE = 2**16  # bytes
 
 # Pillow's modes that are read as another one; modes that are in neither table are refused.
 _CONVERTED = {'1': 'L', 'P': 'RGB', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB'}
 _KEPT = {'L': 'uint8', 'LA': 'uint8', 'RGB': 'uint8', 'RGBA': 'uint8', 'I;16': 'uint16', 'I;16B': 'uint16',
          'F': 'float32'}
+
+_STRICT = ('error', None, Image.DecompressionBombWarning, None, 0)  # as `warnings.filters` holds it
+
+
+@contextlib.contextmanager
+def strict_warnings() -> Iterator[None]:
+  """Makes an error of Pillow's warning of too many pixels, and shows none of odd metadata, which is not read.
+
+  `read_picture` enters it by itself; entering it around many calls saves that time. Like all filters of warnings it
+  is for one thread at a time.
+  """
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', category=UserWarning, module='PIL')
+    warnings.simplefilter('error', Image.DecompressionBombWarning)
+    yield
 
 
 def read_picture(path: str, size: int, channel_axis: str) -> np.ndarray:
@@ -38,7 +57,8 @@ def read_picture(path: str, size: int, channel_axis: str) -> np.ndarray:
   decode = _decode_npy if suffix == '.npy' else _decode_tiff if suffix in ('.tif', '.tiff') else None
   try:
     if decode is None:
-      return _decode_with_pillow(path, size)
+      with contextlib.nullcontext() if warnings.filters[:1] == [_STRICT] else strict_warnings():
+        return _decode_with_pillow(path, size)
     return resize_square(decode(path, channel_axis), size)
   except UserError:
     raise
@@ -107,19 +127,23 @@ def _central_square(width: int, height: int) -> tuple[float, float, float, float
 
 
 def _decode_with_pillow(path: str, size: int) -> np.ndarray:
-  with warnings.catch_warnings():
-    warnings.simplefilter('error', Image.DecompressionBombWarning)
-    warnings.filterwarnings('ignore', category=UserWarning, module='PIL')  # of odd metadata, which is not read
-    with Image.open(path) as picture:
-      width, height = picture.size
-      if width * height * len(picture.getbands()) > MAX_VALUES:
-        raise too_large(path, f'{width} x {height} pixels')
-      if size and picture.format == 'JPEG':
-        # The JPEG decoder may halve the picture while it stays at least twice the size asked for: the resizing
-        # below averages what is left, so the result stays within about a grey level of the slow way's.
-        shrink = 2 * size / min(width, height)
-        picture.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
-      return _pixels(path, picture, size)
+  with _open(path) as picture:
+    width, height = picture.size
+    if width * height * len(picture.getbands()) > MAX_VALUES:
+      raise too_large(path, f'{width} x {height} pixels')
+    shrink = 2 * size / min(width, height)
+    if 0 < shrink < 1 and picture.format == 'JPEG':
+      # The JPEG decoder may halve the picture while it stays at least twice the size asked for: the resizing below
+      # averages what is left, so the result stays within about a grey level of the slow way's.
+      picture.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
+    return _pixels(path, picture, size)
+
+
+def _open(path: str) -> Image.Image:
+  """Opens a picture, a small file in memory: there Pillow's many little reads cost less."""
+  with open(path, 'rb', buffering=0) as file:
+    data = file.read(SMALL_FILE)
+  return Image.open(io.BytesIO(data) if len(data) < SMALL_FILE else path)
 
 
 def _pixels(path: str, picture: Image.Image, size: int) -> np.ndarray:

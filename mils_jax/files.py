@@ -1,0 +1,19 @@
+"""Writing a file whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+UNFINISHED = '.tmp'  # suffix of what is being written, and of what a process that died was writing
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+  """Yields a path to write to; what is there in the end takes the place of `path` at once.
+
+  A reader sees the old file or the new one, never half of one. Where an error leaves the context the old one stays.
+  """
+  unfinished = path.with_name(path.name + UNFINISHED)
+  yield unfinished
+  os.replace(unfinished, path)

@@ -1,0 +1,57 @@
+"""One run's checkpoints for all of its processes: the first one saves and restores, the others get what it restored.
+
+So all go on from the same step by construction, whatever is damaged, and only the first needs the run folder.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mils_jax import processes
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import Contract
+from mils_jax.training.state import TrainState
+
+
+class SharedCheckpoints:
+  """Checkpoints that every process may call; all call the same methods in the same order.
+
+  Args:
+    folder: where they lie, or will; looked at by the first process only.
+  """
+
+  def __init__(self, folder: Path):
+    self._own = Checkpoints(folder) if processes.is_first() else None
+
+  @property
+  def latest_step(self) -> int | None:
+    """As the first process knows it; None on the others."""
+    return self._own.latest_step if self._own else None
+
+  def save(self, step: int, state: TrainState, contract: Contract) -> None:
+    if self._own:
+      self._own.save(step, state, contract)
+
+  def save_best(self, step: int, variables: dict, contract: Contract, validation_accuracy: float) -> None:
+    if self._own:
+      self._own.save_best(step, variables, contract, validation_accuracy)
+
+  def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
+    """The state that `choose` gives on the first process."""
+    return processes.arrays_of_first('first state', lambda: choose(self._own), like)
+
+  def restore_best(self, like: dict) -> tuple[int, dict]:
+    """The step of the best variables and these, on the host, once everything is saved."""
+    if self._own:
+      self._own.wait()
+    step = processes.value_of_first('best step', lambda: self._own.best_step)
+    return step, processes.arrays_of_first('best', lambda: self._own.restore_best(like), like)
+
+  def __enter__(self) -> 'SharedCheckpoints':
+    if self._own:
+      self._own.__enter__()
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    if self._own:
+      self._own.__exit__(*error)
