@@ -12,6 +12,8 @@ import numpy as np
 from mils_jax.errors import RunError, UserError
 from mils_jax.evaluation.comparison import aligned
 from mils_jax.evaluation.predictions import Predictions
+from mils_jax.evaluation.statistics import Accuracy
+from mils_jax.reports.subset_answers import read_subset_answers
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
@@ -54,6 +56,13 @@ class Run:
   def channels(self) -> tuple[str, ...]:
     """Those of the data that it was given, in the order of the slots."""
     return tuple(slot for slot in self.results['slots'] if slot in self.results['channels'])
+
+  @property
+  def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
+    """By subset, as far as it was measured."""
+    if self.subsets:
+      return {tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in self.subsets['subsets']}
+    return {subset: Accuracy.of(correct) for subset, correct in self.subset_correct.items()}
 
   @property
   def sees_all(self) -> bool:
@@ -155,19 +164,9 @@ def _of_one_task(runs: list[Run]) -> list[Run]:
       raise UserError(f'{first.name} and {run.name} have different classes ({shown or "in another order"}): runs of '
                       'different tasks cannot stand in one table. Give --runs that match one task')
   tests = aligned({run.name: run.test for run in runs})
-  return [dataclasses.replace(run, test=tests[run.name], subset_correct=_subset_correct(run, tests[run.name]))
-          for run in runs]
+  return [_with_subset_answers(dataclasses.replace(run, test=tests[run.name])) for run in runs]
 
 
-def _subset_correct(run: Run, test: Predictions) -> dict[tuple[str, ...], np.ndarray]:
-  """What subsets.npz says of the same test pictures; nothing where it is not there, damaged, or of others."""
-  try:
-    with np.load(run.folder.path / 'subsets.npz', allow_pickle=False) as saved:
-      identities, labels, present, predicted = (saved[name] for name in ('identity', 'label', 'present', 'predicted'))
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-    return {}
-  order = np.lexsort((labels, identities))
-  if run.subsets is None or not np.array_equal(identities[order], test.identities):
-    return {}
-  return {tuple(np.array(run.subsets['channels'])[mask].tolist()): (row == labels)[order]
-          for mask, row in zip(present, predicted, strict=True)}
+def _with_subset_answers(run: Run) -> Run:
+  channels = run.subsets['channels'] if run.subsets else ()
+  return dataclasses.replace(run, subset_correct=read_subset_answers(run.folder.path, run.test, channels))

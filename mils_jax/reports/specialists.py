@@ -42,10 +42,8 @@ def subset_series(groups: list[Group]) -> Series:
     name = 'trained for the subset' + (f' ({recipe})' if len(recipes) > 1 and recipe else '')
     series[name] = {subset: group.accuracy for subset, group in members.items()}
   for group in groups:
-    subsets = group.runs[0].subsets
-    if subsets:
-      series[f'one model: {group.label}'] = {
-          tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in subsets['subsets']}
+    if group.runs[0].subset_accuracy:
+      series[f'one model: {group.label}'] = group.runs[0].subset_accuracy
   return series
 
 

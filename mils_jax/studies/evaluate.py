@@ -7,11 +7,12 @@ from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.data.batches import gather
+from mils_jax.data.packed import PackedSet
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import unknown
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import say
-from mils_jax.studies.restored import restore
+from mils_jax.studies.restored import Restored, restore
 from mils_jax.studies.train import model_size
 from mils_jax.training.run_folder import RunFolder, write_json
 
@@ -64,17 +65,27 @@ def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test') -
   part = data.splits[split]
   predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.gather),
                           split)
-  results = {
+  own = data.fingerprint == contract.data_fingerprint
+  path = folder.path / 'evaluation' / (split if own else f'{split}-{data.fingerprint[:8]}')
+  results = _results(config, restored, data, split, predictions)
+  evaluation = Evaluation(folder, path, split, config, results, predictions)
+  _save(evaluation)
+  if own and split == 'test' and folder.results.exists() and not folder.predictions.exists():
+    predictions.save(folder.predictions)  # a finished run had lost them
+  return evaluation
+
+
+def _results(config: ConfigDict, restored: Restored, data: PackedSet, split: str, predictions: Predictions) -> dict:
+  contract = restored.contract
+  return {
       'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
       'channels': list(build.used_channels(config, data)), 'slots': list(contract.channels.slots),
       'classes': list(data.classes), 'test': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
       **model_size(restored.model, contract.image_size), 'data_fingerprint': data.fingerprint,
   }
-  own = data.fingerprint == contract.data_fingerprint
-  path = folder.path / 'evaluation' / (split if own else f'{split}-{data.fingerprint[:8]}')
-  path.mkdir(parents=True, exist_ok=True)
-  predictions.save(path / 'predictions.npz')
-  write_json(path / 'evaluation.json', results)
-  if own and split == 'test' and folder.results.exists() and not folder.predictions.exists():
-    predictions.save(folder.predictions)
-  return Evaluation(folder, path, split, config, results, predictions)
+
+
+def _save(evaluation: Evaluation) -> None:
+  evaluation.path.mkdir(parents=True, exist_ok=True)
+  evaluation.predictions.save(evaluation.path / 'predictions.npz')
+  write_json(evaluation.path / 'evaluation.json', evaluation.results)

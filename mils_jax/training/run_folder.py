@@ -11,7 +11,7 @@
     lock               held by the process that trains here, with its name and number inside
     cost.json          what --mode cost counted
     inspection/        what --mode inspect found: sheets of sample pictures
-    lock               held while a process trains here
+    evaluation/        what --mode evaluate found, by split: scores, predictions, a page
     events.out...      TensorBoard
 """
 

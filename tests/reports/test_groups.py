@@ -44,8 +44,10 @@ def test_labels_name_network_channels_and_what_is_unusual(tmp_path):
   fake_run(tmp_path / 'c', **{'model.dropout': 0.5})
   fake_run(tmp_path / 'd', channels='RB')
   fake_run(tmp_path / 'e', **{'model.stages': 2})
+  fake_run(tmp_path / 'f', **{'train.label_smoothing': 0.0})
   assert list(groups_of(tmp_path)[0]) == ['WideCNN2', 'WideCNN4', 'WideCNN4 (model.dropout=0.5)',
-                                          'WideCNN4 (width=64)', 'WideCNN4 on RB']
+                                          'WideCNN4 (train.label_smoothing=0.0)', 'WideCNN4 (width=64)',
+                                          'WideCNN4 on RB']
 
 
 def test_one_model_is_compared_with_the_specialists_of_its_subsets(tmp_path):

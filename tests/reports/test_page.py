@@ -48,6 +48,16 @@ def test_the_page_is_whole_in_a_real_browser(page, width, scheme):
       window.screenshot(Path(os.environ['MILS_SCREENSHOTS']) / f'{width}-{scheme}.png')
 
 
+def test_on_paper_it_is_light_and_fits(page):
+  with browser(794) as window:  # A4 at 96 pixels to the inch
+    window.set('Emulation.setEmulatedMedia', media='print',
+               features=[{'name': 'prefers-color-scheme', 'value': 'dark'}])
+    window.open(page)
+    assert window.run('return document.documentElement.scrollWidth') <= 794
+    assert window.run('return getComputedStyle(document.body).backgroundColor') == 'rgb(255, 255, 255)'
+    assert window.run('return getComputedStyle(document.images[0]).colorScheme') == 'light'
+
+
 def test_a_phone_names_each_cell_and_a_desk_each_column(page):
   cell = "return getComputedStyle(document.querySelector('td'), '::before').content"
   with browser(375) as window:

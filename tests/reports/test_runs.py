@@ -7,7 +7,7 @@ import pytest
 
 from mils_jax.errors import UserError
 from mils_jax.reports.runs import collect
-from tests.reports.fakes import add_subsets, fake_run
+from tests.reports.fakes import add_subsets, fake_predictions, fake_run
 
 
 def test_every_finished_run_is_read_those_inside_of_a_study_too(tmp_path):
@@ -70,3 +70,15 @@ def test_answers_by_subset_are_joined_with_the_test_pictures(tmp_path):
   (run,), _ = collect(f'{tmp_path}/*')
   assert {subset: int(correct.sum()) for subset, correct in run.subset_correct.items()} == {
       ('R', 'G', 'B'): 270, ('R',): 180}
+
+
+def test_answers_that_a_study_kept_are_read_too(tmp_path):
+  folder, said = fake_run(tmp_path / 'run'), fake_predictions(0.4)
+  order = np.random.default_rng(0).permutation(450)
+  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], identity=said.identities[order],
+           label=said.labels[order], logits=said.logits[order][None])
+  (run,), _ = collect(f'{tmp_path}/*')
+  np.testing.assert_array_equal(run.subset_correct['R', 'B'], said.correct)
+  assert run.subset_accuracy['R', 'B'].correct == 180
+  (folder / 'subset_predictions.npz').write_bytes(b'PK damaged')
+  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}

@@ -19,7 +19,7 @@ def confusion_matrix(group: Group, name: str) -> Figure:
   shown = confusion[:, :count]
   shares = shown / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
   named = count <= NAMED
-  figure, (axes,) = drawing(4.9 if named else 4.4)
+  figure, (axes,) = drawing(4.3 if named else 3.8)
   image = axes.imshow(100 * shares, cmap=MAP, vmin=0, interpolation='nearest')
   axes.grid(False)
   if named:

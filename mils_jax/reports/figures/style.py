@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from itertools import cycle
 
 import matplotlib
@@ -13,7 +14,8 @@ from matplotlib.image import AxesImage
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 MAP = 'cividis'  # of colours for values; its lightness alone tells them apart
-WIDTH = 5.2  # inches
+WIDTH = 4.6  # inches; narrow, so that its text can still be read on a phone
+LETTERS = 52  # that fit beside each other in the width
 _INK, _LINE = '#010203', '#040506'  # stand for the page's colours until the SVG is written
 _VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # those that differ between light and dark
 _OPTIONS = {
@@ -58,6 +60,7 @@ def legend_below(figure: Drawing, axes: Axes, columns: int = 2) -> None:
     axes.set_title(labels[0])
   elif labels:
     widest = max(map(len, labels))
+    labels = [textwrap.fill(label, LETTERS) for label in labels]
     with matplotlib.rc_context(_OPTIONS):
       figure.legend(handles, labels, loc='outside lower center', ncols=1 if widest > 32 else columns)
 
