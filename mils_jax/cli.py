@@ -17,11 +17,15 @@ from mils_jax.data.inspection import inspect
 from mils_jax.errors import RunError, Stopped, UserError, unknown
 from mils_jax.host_memory import keep_freed_memory
 from mils_jax.progress import say
+from mils_jax.reports.compress import compression_lines
+from mils_jax.reports.diagnostics import diagnostic_lines
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.subsets import subset_lines
 from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
+from mils_jax.studies.compress import run_compression
 from mils_jax.studies.cost import measure_cost
+from mils_jax.studies.diagnostics import run_diagnostics
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.predict import run_prediction
@@ -40,11 +44,13 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
               inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
-              each channel subset costs the trained model) or study (several runs and their table, from a configuration
-              such as configs/studies/specialists.py)
+              each channel subset costs the trained model), diagnose (how the trained model uses its kernels), compress
+              (a smaller run made of it) or study (several runs and their table, from a configuration such as
+              configs/studies/specialists.py)
   study       [--dry_run] only says what would be trained, and for how long
   predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
               [--all_classes]
+  compress    --output FOLDER [--keep K] merges the kernels of each layer into one, or keeps only the K strongest
   --help      this text
 """
 
@@ -54,6 +60,7 @@ FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their 
     'output': '',
     'all_classes': False,
     'dry_run': False,
+    'keep': '',
 }
 
 
@@ -108,6 +115,18 @@ def subsets_mode(command: Command) -> None:
   _say_all(subset_lines(report, command.folder.path))
 
 
+def diagnose_mode(command: Command) -> None:
+  report = run_diagnostics(command.config, command.folder)
+  report.save(command.folder)
+  _say_all(diagnostic_lines(report, command.folder.path))
+
+
+def compress_mode(command: Command) -> None:
+  output, keep = command.flags['output'], command.flags['keep']
+  values = run_compression(command.config, command.folder, output, keep, command.argv)
+  _say_all(compression_lines(values, Path(output)))
+
+
 def study_mode(command: Command) -> None:
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
@@ -139,6 +158,8 @@ MODES = {
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
     'subsets': Mode(subsets_mode),
+    'diagnose': Mode(diagnose_mode),
+    'compress': Mode(compress_mode, ('output', 'keep')),
     'study': Mode(study_mode, ('dry_run',)),
     'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
 }

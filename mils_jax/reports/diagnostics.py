@@ -21,8 +21,8 @@ def diagnostic_lines(report: DiagnosticReport, folder: Path) -> list[str]:
   """Every layer with all channels, each subset in a row, and whether the kernels are used as one."""
   highest = math.log(report.kernels)
   rows = [_layer_row(layer, highest) for layer in report.full.layers]
-  lines = ['', f'attention over {report.kernels} kernels on {report.count} test pictures, all channels there; frozen at '
-           f'its mean on {report.full.all_frozen.count} of them:', '',
+  lines = ['', f'attention over {report.kernels} kernels on {report.count} test pictures, all channels there; frozen '
+           f'at its mean on {report.full.all_frozen.count} of them:', '',
            *aligned([['layer', 'mean attention', 'entropy of mean', 'mean entropy', 'spread', 'logits change',
                       'classes change', 'used as one'], *rows]),
            '', f'entropies are shares of log {report.kernels}; spread: standard deviation over pictures of the kernel '

@@ -1,4 +1,4 @@
-"""Whether a network uses its kernels: the entropy of its attention, and what freezing each layer's attention changes."""
+"""Whether a network uses its kernels: the entropy of its attention, and what freezing it changes, layer by layer."""
 
 import dataclasses
 import math
@@ -127,18 +127,24 @@ class DiagnosticReport:
   def full(self) -> SubsetDiagnosis:
     return self.subsets[-1]
 
+  def to_json(self) -> dict:
+    return {'kernels': self.kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
+            'subsets': [subset.to_json() for subset in self.subsets]}
+
   def save(self, folder: RunFolder) -> None:
     """Writes diagnostics.json."""
-    write_json(folder.path / 'diagnostics.json', {
-        'kernels': self.kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
-        'subsets': [subset.to_json() for subset in self.subsets]})
+    write_json(folder.path / 'diagnostics.json', self.to_json())
 
 
 def run_diagnostics(config: ConfigDict, folder: RunFolder) -> DiagnosticReport:
   """Reads the attention of a run's best checkpoint over the test split; raises UserError as `open_attention` does."""
-  run = open_attention(config, folder)
-  subsets = diagnosed_subsets(build.used_channels(config, run.data))
-  batches = gather(run.data.splits['test'], run.devices, config.runtime.gather)
+  return diagnose(open_attention(config, folder))
+
+
+def diagnose(run: AttentiveRun) -> DiagnosticReport:
+  """Reads the attention of an opened run over the test split."""
+  subsets = diagnosed_subsets(build.used_channels(run.config, run.data))
+  batches = gather(run.data.splits['test'], run.devices, run.config.runtime.gather)
   say(f'restored step {run.restored.step}; {len(run.layers)} layers of {run.kernels} kernels, {len(subsets)} subsets')
   diagnoses = tuple(_diagnose(run, batches, subset, f'subset {number} of {len(subsets)}')
                     for number, subset in enumerate(subsets, 1))
