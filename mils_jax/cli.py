@@ -2,6 +2,7 @@
 
 import shlex
 import traceback
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -15,11 +16,15 @@ from mils_jax.host_memory import keep_freed_memory
 from mils_jax.membership import FLAGS as PROCESS_FLAGS
 from mils_jax.membership import Membership, place_from_flags
 from mils_jax.progress import say
+from mils_jax.reports.compress import compression_lines
+from mils_jax.reports.diagnostics import diagnostic_lines
 from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.subsets import subset_lines
 from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
+from mils_jax.studies.compress import run_compression
 from mils_jax.studies.cost import measure_cost
+from mils_jax.studies.diagnostics import run_diagnostics
 from mils_jax.studies.estimate import estimate_study
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.predict import run_prediction
@@ -70,6 +75,18 @@ def subsets_mode(command: Command) -> None:
   _say_all(subset_lines(report, command.folder.path))
 
 
+def diagnose_mode(command: Command) -> None:
+  report = run_diagnostics(command.config, command.folder)
+  report.save(command.folder)
+  _say_all(diagnostic_lines(report, command.folder.path))
+
+
+def compress_mode(command: Command) -> None:
+  output, keep = command.flags['output'], command.flags['keep']
+  values = run_compression(command.config, command.folder, output, keep, command.argv)
+  _say_all(compression_lines(values, Path(output)))
+
+
 def study_mode(command: Command) -> None:
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
@@ -101,6 +118,8 @@ MODES = {
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
     'subsets': Mode(subsets_mode),
+    'diagnose': Mode(diagnose_mode),
+    'compress': Mode(compress_mode, ('output', 'keep')),
     'study': Mode(study_mode, ('dry_run',)),
     'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
     'report': Mode(report_mode, ('runs',), configured=False),

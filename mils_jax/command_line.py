@@ -24,12 +24,14 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
               inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
               each channel subset costs the trained model), study (several runs and their table, from a configuration
-              such as configs/studies/specialists.py) or report (a page on finished runs)
+              such as configs/studies/specialists.py), report (a page on finished runs), diagnose (how the trained model
+              uses its kernels) or compress (a smaller run made of it)
   evaluate    [--split train|val|test] on that split (default: test)
   report      [--runs 'runs/*'] on the run folders of that pattern; the page goes to --workdir (default: report)
   study       [--dry_run] only says what would be trained, and for how long
   predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
               [--all_classes]
+  compress    --output FOLDER [--keep K] merges the kernels of each layer into one, or keeps only the K strongest
   --distributed [--coordinator HOST:PORT --process_id I --num_processes N]
               train as one of several processes: those of the cluster that JAX recognises, or of these addresses
   --help      this text
@@ -41,6 +43,7 @@ FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their 
     'output': '',
     'all_classes': False,
     'dry_run': False,
+    'keep': '',
     'split': 'test',
     'runs': 'runs/*',
     **membership.FLAGS,

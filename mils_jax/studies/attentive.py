@@ -1,0 +1,93 @@
+"""A run whose network mixes kernels by attention, opened with its data so that the attention can be read."""
+
+import dataclasses
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.channels import Placement
+from mils_jax.data.packed import PackedSet
+from mils_jax.devices import Devices
+from mils_jax.errors import UserError
+from mils_jax.evaluation.attention import AttentionReader, attention_layers
+from mils_jax.models import MODELS
+from mils_jax.progress import bar
+from mils_jax.studies.restored import Restored, restore
+from mils_jax.training.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentiveRun:
+  """What reading a run's attention takes.
+
+  Attributes:
+    config: of the run.
+    restored: its best checkpoint.
+    data: its set.
+    devices: that share each batch.
+    placement: of the set's channels.
+    variables: of the checkpoint, on every device.
+    layers: names of the L layers with attention, in the order of the computation.
+    kernels: K.
+    read: the attention over examples.
+  """
+
+  config: ConfigDict
+  restored: Restored
+  data: PackedSet
+  devices: Devices
+  placement: Placement
+  variables: dict
+  layers: tuple[str, ...]
+  kernels: int
+  read: AttentionReader
+
+
+def open_attention(config: ConfigDict, folder: RunFolder) -> AttentiveRun:
+  """Restores a run's best checkpoint and opens its data.
+
+  Raises:
+    UserError: the network has no attention, the data has other classes than it, or as `restore` does.
+  """
+  folder.check(config.to_dict(), free=('data.path',))
+  check_attention(config, folder)
+  restored = restore(folder, config)
+  contract = restored.contract
+  layers = attention_layers(restored.model, contract.image_size)
+  data = build.open_data(config)
+  build.check_classes(contract.classes, data)
+  devices = build.build_devices(config)
+  placement = build.placement(config, data, contract.channels)
+  kernels = config.model.kernels
+  read = AttentionReader(restored.model, tuple(layers), kernels, placement, devices, config.train.batch_size)
+  return AttentiveRun(config, restored, data, devices, placement, devices.replicate(restored.variables), tuple(layers),
+                      kernels, read)
+
+
+def check_attention(config: ConfigDict, folder: RunFolder) -> None:
+  """Raises UserError for a network that mixes no kernels."""
+  dynamic = ', '.join(name for name, network in MODELS.items() if hasattr(network, 'kernels'))
+  if 'kernels' not in config.model:
+    raise UserError(f'{folder.path} has no dynamic convolutions: model.name={config.model.name}. Expected a run of '
+                    f'{dynamic}')
+  if config.model.kernels == 1:
+    raise UserError(f'{folder.path} has model.kernels=1 and so no attention. Expected a run of {dynamic} with '
+                    'model.kernels of at least 2')
+
+
+def mean_attention(run: AttentiveRun, split: str, batches) -> np.ndarray:
+  """The mean (L, K) over all examples of a split, with the run's own channels; float64.
+
+  Args:
+    run: whose attention.
+    split: its name.
+    batches: of the split.
+  """
+  number = len(run.data.splits[split].labels)
+  total = np.zeros((len(run.layers), run.kernels))
+  with bar(f'attention over {split}', number) as advance:
+    for _, attention in run.read(run.variables, np.arange(number, dtype=np.int32), batches):
+      total += attention.sum(axis=0, dtype=np.float64)
+      advance(len(attention))
+  return total / number
