@@ -25,25 +25,26 @@ def diagnostic_lines(report: DiagnosticReport, folder: Path) -> list[str]:
            f'at its mean on {report.full.all_frozen.count} of them:', '',
            *aligned([['layer', 'mean attention', 'entropy of mean', 'mean entropy', 'spread', 'logits change',
                       'classes change', 'used as one'], *rows]),
-           '', f'entropies are shares of log {report.kernels}; spread: standard deviation over pictures of the kernel '
-           'that varies most; the logits\' change is a share of their standard deviation']
+           '', f'entropies: shares of log {report.kernels}; spread: standard deviation over pictures of the kernel '
+           'that varies most;', 'change of the logits: root mean square, as a share of their standard deviation']
   rows = [_subset_row(subset, highest) for subset in _listed(report)]
   lines += ['', 'by the channels that are there, with every layer frozen at its mean:', '',
             *aligned([['channels', 'entropy of mean', 'mean entropy', 'logits change', 'classes change',
                        'layers used as one'], *rows])]
-  return [*lines, '', verdict(report.full), '', f'everything in {folder / "diagnostics.json"}']
+  return [*lines, '', *verdict(report.full), '', f'everything in {folder / "diagnostics.json"}']
 
 
-def verdict(subset: SubsetDiagnosis) -> str:
-  """One line: how many layers use their kernels as one, how that is judged, and what that advises."""
+def verdict(subset: SubsetDiagnosis) -> list[str]:
+  """How many layers use their kernels as one and what that advises; then how it is judged."""
   ways = Counter(layer.used_as_one for layer in subset.layers if layer.used_as_one)
   used = ', '.join(f'{number} {way}' for way, number in ways.items()) or 'none'
   advice = ''
   if ways.total() == len(subset.layers):
     advice = ': --mode compress makes them one, for a fraction of the cost'
-  return (f'{ways.total()} of {len(subset.layers)} layers use their kernels as one ({used}){advice}. Near-uniform: '
-          f'entropy of the mean above {UNIFORM_ABOVE:.0%} of log K, spread below {SAME_BELOW:g}; fixed mixture: such a '
-          f'spread, another mean; collapsed: entropy of the mean below {COLLAPSED_BELOW:.0%}')
+  return [f'{ways.total()} of {len(subset.layers)} layers use their kernels as one ({used}){advice}.',
+          f'Near-uniform: entropy of the mean above {UNIFORM_ABOVE:.0%} of log K, spread below {SAME_BELOW:g}; fixed '
+          f'mixture: such a spread,',
+          f'another mean; collapsed: entropy of the mean below {COLLAPSED_BELOW:.0%} of log K.']
 
 
 def _listed(report: DiagnosticReport) -> list[SubsetDiagnosis]:

@@ -58,13 +58,14 @@ def test_a_pruned_network_ignores_the_dropped_kernels_logits(network, weights, k
 
 
 def test_a_pruned_layer_by_hand():
-  layer = DynamicConv(features=5, max_channels=8, kernels=K, temperature=0.7)
-  x = jax.random.normal(jax.random.key(0), (3, 6, 6, 8)) + 1
+  layer = DynamicConv(features=5, max_channels=32, kernels=K, temperature=0.2)
+  x = jax.random.normal(jax.random.key(0), (3, 6, 6, 32)) + jnp.arange(3.0)[:, None, None, None]
   params = layer.init(jax.random.key(1), x)['params']
   pruned = prune_kernels({'layer': params, 'other': {'kernels': np.ones(K)}}, {'layer': [0.1, 0.4, 0.2, 0.3]}, keep=2)
   found = layer.clone(kernels=2).apply({'params': pruned['layer']}, x)
   hidden = np.maximum(x.mean(axis=(1, 2)) @ params['attention']['squeeze']['kernel'], 0)
-  attention = softmax((hidden @ params['attention']['expand']['kernel'])[:, [1, 3]] / 0.7, axis=1)
+  attention = softmax((hidden @ params['attention']['expand']['kernel'])[:, [1, 3]] / 0.2, axis=1)
+  assert np.ptp(attention) > 0.2
   expected = sum(attention[:, place, None, None, None] * convolve(x, params['kernels'][kernel], 1)
                  for place, kernel in enumerate((1, 3)))
   np.testing.assert_allclose(found, expected, atol=1e-4)

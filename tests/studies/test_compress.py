@@ -112,23 +112,23 @@ def test_pruned_to_the_strongest_kernel(small_runs, tmp_path):
   assert values['made_from']['method'] == 'pruned'
 
 
-@pytest.mark.parametrize(('network', 'output', 'flags', 'message'), [
-    ('wide_cnn', 'new', (), 'has no dynamic convolutions: model.name=wide_cnn. Expected a run of dynamic_resnet12'),
-    ('dynamic_resnet12', 'new', ('--keep=2',), '--keep=2: expected a whole number of kernels from 1 to 1, of the 2'),
-    ('dynamic_resnet12', 'new', ('--keep=0',), '--keep=0: expected'),
-    ('dynamic_resnet12', 'new', ('--keep=one',), '--keep=one: expected'),
-    ('dynamic_resnet12', '../wide_cnn', (), 'exists and is no compression of this run'),
-    ('merged', 'new', (), 'has model.kernels=1 and so no attention'),
+@pytest.mark.parametrize(('network', 'flags', 'message'), [
+    ('wide_cnn', (), 'has no dynamic convolutions: model.name=wide_cnn. Expected a run of dynamic_resnet12'),
+    ('dynamic_resnet12', ('--keep=2',), '--keep=2: expected a whole number of kernels from 1 to 1, of the 2'),
+    ('dynamic_resnet12', ('--keep=0',), '--keep=0: expected'),
+    ('dynamic_resnet12', ('--keep=one',), '--keep=one: expected'),
+    ('merged', (), 'has model.kernels=1 and so no attention'),
 ])
-def test_what_cannot_be_compressed_is_refused_in_one_line(small_runs, merged, capsys, network, output, flags, message):
-  run = {**small_runs, 'merged': merged[1]}[network]
-  assert compress(run, small_runs['wide_cnn'].parent / 'x' / '..' / output if output == 'new' else
-                  small_runs['wide_cnn'], *flags) == 2
+def test_what_cannot_be_compressed_is_refused_in_a_line(small_runs, merged, tmp_path, capsys, network, flags, message):
+  assert compress({**small_runs, 'merged': merged[1]}[network], tmp_path / 'new', *flags) == 2
   error = capsys.readouterr().err
   assert message in error
   assert error.count('\n') == 1
+  assert not list(tmp_path.iterdir())
 
 
-def test_another_compression_is_not_written_over(merged, capsys):
-  assert compress(*merged, '--keep=1') == 2
-  assert 'exists and is no compression of this run' in capsys.readouterr().err
+def test_another_run_is_not_written_over(small_runs, merged, capsys):
+  for output, flags in ((small_runs['wide_cnn'], ()), (merged[1], ('--keep=1',))):
+    assert compress(merged[0], output, *flags) == 2
+    assert capsys.readouterr().err == (f'error: --output {output} exists and is no compression of this run: give a '
+                                       'folder that does not exist\n')
