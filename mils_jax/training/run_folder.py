@@ -5,12 +5,13 @@
     metrics.jsonl      a line per epoch } only what state and data determine
     results.json       the final test   }
     predictions.npz    identity, label and logits of every test example
-    subset_predictions.npz   the same for subsets of the channels, where a study asked for it
     timings.jsonl      seconds and pictures per second of each epoch
     run.json           command, versions, hardware
     lock               held by the process that trains here, with its name and number inside
     cost.json          what --mode cost counted
     inspection/        what --mode inspect found: sheets of sample pictures
+    subsets.*, diagnostics.json, compression.json   what these modes found
+    subset_predictions.npz   predictions for subsets of the channels, where a study asked for them
     evaluation/        what --mode evaluate found, by split: scores, predictions, a page
     events.out...      TensorBoard
 """
