@@ -146,6 +146,9 @@ def main(argv: list[str]) -> int:
   except OSError as error:  # a full or read-only disk, wherever it was met
     return member.leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
   except Exception as error:  # with others, also that one of them is gone
+    if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
+      return member.leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
+                             f'runtime.gather=streamed keeps the data off it. {_go_on(argv)}')
     if not member.joined:
       raise
     if not isinstance(error, jax.errors.JaxRuntimeError):

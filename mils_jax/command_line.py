@@ -153,7 +153,7 @@ def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
   """The configuration with the command line's changes, and these changes by field."""
   file = path.partition(':')[0]
   if not Path(file).is_file():
-    near = sorted(str(found) for found in Path('configs').glob('*.py') if 'def get_config' in found.read_text())
+    near = sorted(str(found) for found in Path('configs').glob('**/*.py') if 'def get_config' in found.read_text())
     raise UserError(f"config file '{file}' does not exist. Here are: {', '.join(near) or 'none in configs/'}")
   _check_fields(words, _parse_config([words[0], f'--config={path}'])[0])
   return _parse_config(words)

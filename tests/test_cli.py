@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import mils_jax
-from mils_jax.cli import main
-from mils_jax.command_line import run_name
+from mils_jax.cli import MODES, main
+from mils_jax.command_line import Mode, run_name
 from mils_jax.evaluation.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
@@ -276,6 +277,17 @@ def test_a_run_folder_of_another_config_is_refused_and_the_keys_are_named(finish
   assert 'train.seed is 0 there, 5 here' in error
   assert 'devices' not in error
   assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_device_without_memory_is_one_line(tmp_path, monkeypatch, capsys):
+  def fail(command):
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 85899345920 bytes.')
+
+  monkeypatch.setitem(MODES, 'train', Mode(fail))
+  assert run('--workdir', tmp_path / 'run', *TINY) == 1
+  error = capsys.readouterr().err
+  assert error.startswith('failed: the device has too little memory; a smaller train.batch_size')
+  assert error.count('\n') == 1
 
 
 def test_a_folder_of_other_things_is_no_run_folder(tmp_path, capsys):

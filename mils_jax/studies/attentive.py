@@ -13,7 +13,7 @@ from mils_jax.errors import UserError
 from mils_jax.evaluation.attention import AttentionReader, attention_layers
 from mils_jax.models import MODELS
 from mils_jax.progress import bar
-from mils_jax.studies.restored import Restored, restore
+from mils_jax.studies.restored import Restored, open_fitting_data, restore
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -50,15 +50,14 @@ def open_attention(config: ConfigDict, folder: RunFolder) -> AttentiveRun:
   Raises:
     UserError: the network has no attention, the data has other classes than it, or as `restore` does.
   """
-  folder.check(config.to_dict(), free=('data.path',))
+  folder.check(config.to_dict(), free=('data',))
   check_attention(config, folder)
   restored = restore(folder, config)
   contract = restored.contract
   layers = attention_layers(restored.model, contract.image_size)
-  data = build.open_data(config)
-  build.check_classes(contract.classes, data)
+  fitting = open_fitting_data(restored, config, only_own=True)
+  data, placement = fitting.data, fitting.placement
   devices = build.build_devices(config)
-  placement = build.placement(config, data, contract.channels)
   kernels = config.model.kernels
   read = AttentionReader(restored.model, tuple(layers), kernels, placement, devices, config.train.batch_size)
   return AttentiveRun(config, restored, data, devices, placement, devices.replicate(restored.variables), tuple(layers),

@@ -7,12 +7,11 @@ from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.data.batches import gather
-from mils_jax.data.packed import PackedSet
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import unknown
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import say
-from mils_jax.studies.restored import Restored, restore
+from mils_jax.studies.restored import FittingData, Restored, open_fitting_data, restore
 from mils_jax.studies.train import model_size
 from mils_jax.training.run_folder import RunFolder, write_json
 
@@ -55,31 +54,29 @@ def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test') -
   if split not in SPLITS:
     raise unknown('--split', split, SPLITS)
   restored = restore(folder, config)
-  contract = restored.contract
-  data = build.open_data(config)
-  build.check_classes(contract.classes, data)
+  fitting = open_fitting_data(restored, config)
+  data = fitting.data
   devices = build.build_devices(config)
   say(f'restored step {restored.step}')
-  evaluator = Evaluator(restored.model, build.placement(config, data, contract.channels), devices,
-                        config.train.batch_size)
+  evaluator = Evaluator(restored.model, fitting.placement, devices, config.train.batch_size)
   part = data.splits[split]
   predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.gather),
                           split)
-  own = data.fingerprint == contract.data_fingerprint
-  path = folder.path / 'evaluation' / (split if own else f'{split}-{data.fingerprint[:8]}')
-  results = _results(config, restored, data, split, predictions)
+  path = folder.path / 'evaluation' / (split if fitting.own else f'{split}-{data.fingerprint[:8]}')
+  results = _results(config, restored, fitting, split, predictions)
   evaluation = Evaluation(folder, path, split, config, results, predictions)
   _save(evaluation)
-  if own and split == 'test' and folder.results.exists() and not folder.predictions.exists():
+  if fitting.own and split == 'test' and folder.results.exists() and not folder.predictions.exists():
     predictions.save(folder.predictions)  # a finished run had lost them
   return evaluation
 
 
-def _results(config: ConfigDict, restored: Restored, data: PackedSet, split: str, predictions: Predictions) -> dict:
-  contract = restored.contract
+def _results(config: ConfigDict, restored: Restored, fitting: FittingData, split: str,
+             predictions: Predictions) -> dict:
+  contract, data = restored.contract, fitting.data
   return {
       'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
-      'channels': list(build.used_channels(config, data)), 'slots': list(contract.channels.slots),
+      'channels': list(fitting.channels), 'slots': list(contract.channels.slots),
       'classes': list(data.classes), 'test': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
       **model_size(restored.model, contract.image_size), 'data_fingerprint': data.fingerprint,
   }

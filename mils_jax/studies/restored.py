@@ -1,4 +1,4 @@
-"""A run folder as a usable model, without opening its data."""
+"""A run folder as a usable model, and a set as this model takes it."""
 
 import dataclasses
 
@@ -8,7 +8,10 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mils_jax import build
+from mils_jax.channels import Placement
+from mils_jax.data.packed import PackedSet
 from mils_jax.errors import UserError
+from mils_jax.progress import say
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
@@ -57,6 +60,51 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
     variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **_structure(model, contract)})
   return Restored(config, model, variables, contract, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class FittingData:
+  """A set that a restored model can be tested on.
+
+  Attributes:
+    data: the packed set.
+    channels: those of its channels that the model was trained with, in the data's order.
+    placement: of the data's channels in the model's slots; the others are absent.
+    own: whether it is the set that the model was trained on.
+  """
+
+  data: PackedSet
+  channels: tuple[str, ...]
+  placement: Placement
+  own: bool
+
+
+def open_fitting_data(restored: Restored, config: ConfigDict, only_own: bool = False) -> FittingData:
+  """Opens the configured data for a restored model, and says which of its channels the model cannot use.
+
+  Args:
+    restored: the model.
+    config: names the data.
+    only_own: refuse any set but the one that the model was trained on.
+
+  Raises:
+    UserError: the data has other classes, shares no trained channel with the model, or is another set and may not be.
+  """
+  data, contract = build.open_data(config), restored.contract
+  build.check_classes(contract.classes, data)
+  own = data.fingerprint == contract.data_fingerprint
+  if only_own and not own:
+    raise UserError('this is not the data that the run was trained on (its place, pictures or settings changed). '
+                    'Restore it, or test the run on other data by --mode evaluate')
+  names = tuple(name for name in data.channels if name in contract.trained)
+  if not names:
+    raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
+                    f'{", ".join(contract.trained)}: none fits')
+  if not own and len(names) < len(data.channels):
+    say('channels that the model was not trained with are left out: '
+        + ', '.join(name for name in data.channels if name not in names))
+  return FittingData(data, names, contract.channels.place([name if name in names else None for name in data.channels]),
+                     own)
 
 
 def _structure(model: nn.Module, contract: Contract) -> dict:

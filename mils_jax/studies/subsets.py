@@ -15,7 +15,7 @@ from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.evaluation.statistics import Accuracy, PairedDifference
 from mils_jax.files import replaced
 from mils_jax.progress import say
-from mils_jax.studies.restored import restore
+from mils_jax.studies.restored import FittingData, Restored, open_fitting_data, restore
 from mils_jax.training.run_folder import RunFolder, write_json
 
 Subset = tuple[str, ...]
@@ -132,11 +132,12 @@ def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
   Raises:
     UserError: as `restore` and `select_subsets` do, or the data has other classes than the model.
   """
-  channels = build.used_channels(config, build.open_data(config))
-  subsets = select_subsets(channels, **config.evaluation)
+  restored = restore(folder, config)
+  fitting = open_fitting_data(restored, config, only_own=True)
+  subsets = select_subsets(fitting.channels, **config.evaluation)
   results = tuple(SubsetResult(subset, predictions)
-                  for subset, predictions in predict_subsets(config, folder, subsets))
-  return SubsetReport(channels, results)
+                  for subset, predictions in _predict(config, restored, fitting, subsets))
+  return SubsetReport(fitting.channels, results)
 
 
 def select_subsets(channels: Sequence[str], all_subsets_up_to: int, sampled_subsets: int, seed: int) -> list[Subset]:
@@ -158,7 +159,7 @@ def select_subsets(channels: Sequence[str], all_subsets_up_to: int, sampled_subs
     raise UserError(f'evaluation: all_subsets_up_to={all_subsets_up_to}, sampled_subsets={sampled_subsets}, '
                     f'seed={seed}: must be at least 0')
   count = len(channels)
-  if count <= all_subsets_up_to:
+  if count <= max(all_subsets_up_to, 1):
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
   chosen = {*((place,) for place in range(count)), tuple(range(count)),
             *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
@@ -185,22 +186,22 @@ def predict_subsets(config: ConfigDict, folder: RunFolder,
     UserError: a subset names no channel, or one that the run was not given; or as `restore` does.
   """
   restored = restore(folder, config)
-  data = build.open_data(config)
-  build.check_classes(restored.contract.classes, data)
-  devices = build.build_devices(config)
-  used, slots = build.used_channels(config, data), restored.contract.channels.slots
-  evaluator = Evaluator(restored.model, build.placement(config, data, restored.contract.channels), devices,
-                        config.train.batch_size)
-  variables = devices.replicate(restored.variables)
-  batches = gather(data.splits['test'], devices, config.runtime.gather)
-  subsets = list(subsets)
+  yield from _predict(config, restored, open_fitting_data(restored, config, only_own=True), list(subsets))
+
+
+def _predict(config: ConfigDict, restored: Restored, fitting: FittingData,
+             subsets: list[Subset]) -> Iterator[tuple[Subset, Predictions]]:
   for subset in subsets:
-    check_subset(subset, used)
-  say(f'restored step {restored.step}; {len(data.splits["test"].labels)} test pictures, {len(subsets)} subsets of '
-      f'{", ".join(used)}')
+    check_subset(subset, fitting.channels)
+  devices, slots, test = build.build_devices(config), restored.contract.channels.slots, fitting.data.splits['test']
+  evaluator = Evaluator(restored.model, fitting.placement, devices, config.train.batch_size)
+  variables = devices.replicate(restored.variables)
+  batches = gather(test, devices, config.runtime.gather)
+  say(f'restored step {restored.step}; {len(test.labels)} test pictures, {len(subsets)} subsets of '
+      f'{", ".join(fitting.channels)}')
   for number, subset in enumerate(subsets, 1):
     keep = np.array([slot in subset for slot in slots])
-    yield subset, evaluator(variables, data.splits['test'], batches, f'subset {number} of {len(subsets)}', keep)
+    yield subset, evaluator(variables, test, batches, f'subset {number} of {len(subsets)}', keep)
 
 
 def check_subset(subset: Subset, channels: Sequence[str]) -> None:

@@ -81,6 +81,7 @@ def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], 
   results = summarise(config, plan, outcome.best_epoch, outcome.validation, outcome.test)
   if not processes.is_first():
     return results
+  folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
   outcome.test.save(folder.predictions)
   write_json(folder.run, describe_machine(command, time.perf_counter() - started))
   write_json(folder.results, results)

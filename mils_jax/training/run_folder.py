@@ -101,6 +101,12 @@ class RunFolder:
     """What lies in the folder beside the lock and what was being written when a process died."""
     return (path for path in self.path.iterdir() if path != self.lock and path.suffix != UNFINISHED)
 
+  def forget_findings(self) -> None:
+    """Deletes what was found of the best checkpoint by other modes."""
+    for pattern in ('subsets.*', 'subset_predictions.npz', 'diagnostics.json'):
+      for path in self.path.glob(pattern):
+        path.unlink()
+
   def read_config(self) -> dict:
     """Raises UserError where this is no run folder."""
     if not self.config.exists():

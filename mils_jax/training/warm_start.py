@@ -49,7 +49,8 @@ def warm_start(state: TrainState, model: nn.Module, contract: Contract, path: st
     groups[how].append(name)
     return value
 
-  variables = jax.tree_util.tree_map_with_path(fill, state.variables)
+  trained = {name: value for name, value in state.variables.items() if name != 'schedules'}  # these begin anew
+  variables = jax.tree_util.tree_map_with_path(fill, trained)
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
   _tell(path, groups, axes)
