@@ -15,7 +15,8 @@ RGB = ('R', 'G', 'B')
 GREY, ALPHA = 'grey', 'alpha'
 # What the channels of a file are that Pillow reads, by their number.
 OF_PILLOW = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
-DESCRIBED = ('.npy', '.tif', '.tiff')  # files that hold any channels at all
+# What those of other files are that nothing names: arrays say nothing, and a TIFF may hold any channels at all.
+OF_OTHERS = {'.npy': {}, '.tif': {3: RGB}, '.tiff': {3: RGB}}
 
 
 class Inputs(Protocol):
@@ -55,8 +56,12 @@ def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:
     return PictureFiles(files, path, size, channel_axis)
   if not os.path.isfile(path):
     raise UserError(f'--input {path}: no such file or folder')
-  if suffix == '.npz' or (suffix == '.npy' and _load(path).ndim == 4):
-    return PictureArrays(path, channel_axis)
+  if suffix in ('.npy', '.npz'):
+    loaded = _load(path)
+    if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
+      return PictureArrays(path, loaded, channel_axis)
+    if suffix == '.npz':
+      raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call a picture .npy')
   if suffix not in pictures.SUFFIXES:
     raise UserError(f'--input {path}: no picture that can be read. Valid: {", ".join(pictures.SUFFIXES)}, .npz')
   return PictureFiles([path], os.path.dirname(path), size, channel_axis)
@@ -78,19 +83,18 @@ class PictureFiles:
     listed, where = self._listed[os.path.dirname(path)]
     if listed:
       return image, names.name_channels(count, listed, where)[0]
-    return image, _assumed(count) if path.lower().endswith(DESCRIBED) else OF_PILLOW[count]
+    return image, OF_OTHERS.get(Path(path).suffix.lower(), OF_PILLOW).get(count)
 
 
 class PictureArrays:
   """The pictures of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
 
-  def __init__(self, path: str, channel_axis: str):
+  def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, channel_axis: str):
     self._path = path
     self._channel_axis = channel_axis
-    loaded = _load(path)
     arrays = {Path(path).stem: loaded}
     self._names: tuple[str, ...] = ()
-    if path.lower().endswith('.npz'):
+    if isinstance(loaded, np.lib.npyio.NpzFile):
       with loaded:
         arrays = {name: _member(loaded, name, path) for name in loaded.files
                   if name == 'images' or name.endswith('_images')}
@@ -99,11 +103,15 @@ class PictureArrays:
           raise UserError(f'{path}: no images in it. Expected an array images, or <split>_images; it holds '
                           f'{", ".join(loaded.files) or "nothing"}')
         if named:
-          self._names = tuple(str(name) for name in np.atleast_1d(_member(loaded, named[0], path)))
+          texts = np.atleast_1d(_member(loaded, named[0], path))
+          if texts.ndim != 1:
+            raise UserError(f'{path}: {named[0]} has the shape {texts.shape}; expected a list of names')
+          self._names = tuple(str(name) for name in texts)
     for name, array in arrays.items():
       if array.ndim not in (3, 4) or array.dtype.kind not in 'buif':
         raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
                         'or (N, H, W)')
+    arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length costs nothing
     self._pictures = [(array, row) for array in arrays.values() for row in range(len(array))]
     self.identities = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
     if not self.identities:
@@ -114,7 +122,7 @@ class PictureArrays:
     image = pictures.channels_last(array[row], self._channel_axis, self.identities[index])
     if self._names:
       return image, names.name_channels(image.shape[-1], self._names, self._path)[0]
-    return image, _assumed(image.shape[-1])
+    return image, None
 
 
 def fit(image: np.ndarray, own: tuple[str, ...] | None,
@@ -139,8 +147,8 @@ def fit(image: np.ndarray, own: tuple[str, ...] | None,
     filled = list(slots[:count])
     return image, filled, [] if own else [f'channels without names filled the first slots: {", ".join(filled)}']
   notes = []
-  if GREY in own and GREY not in slots and set(RGB) <= set(slots):
-    image, own = np.repeat(image[..., :1], 3, axis=-1), RGB
+  if own in ((GREY,), (GREY, ALPHA)) and GREY not in slots and set(RGB) <= set(slots):
+    image, own = image[..., [0, 0, *range(count)]], (*RGB, *own[1:])
     notes.append('a grey picture was taken as the colour picture that it is: R, G and B alike')
   without = [name for name in own if name not in slots]
   if len(without) == len(own):
@@ -149,11 +157,6 @@ def fit(image: np.ndarray, own: tuple[str, ...] | None,
   if without:
     notes.append(f'left out, because the model has no slot of this name: {", ".join(without)}')
   return image, [name if name in slots else None for name in own], notes
-
-
-def _assumed(count: int) -> tuple[str, ...] | None:
-  """As in training: three channels that nothing names are red, green and blue."""
-  return RGB if count == len(RGB) else None
 
 
 def _listed_names(folder: Path, root: Path) -> tuple[tuple[str, ...], str]:
@@ -170,11 +173,15 @@ def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
   try:
     return np.load(path, mmap_mode='r', allow_pickle=False)
   except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-    raise UserError(f'{path}: does not load: {" ".join(str(error).split()) or type(error).__name__}') from error
+    raise UserError(f'{path}: does not load: {_reason(error)}') from error
 
 
 def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
   try:
-    return arrays[name]
+    return np.asarray(arrays[name])  # NumPy gives what is no array as bytes
   except Exception as error:
-    raise UserError(f'{path}: {name} does not load: {" ".join(str(error).split())}') from error
+    raise UserError(f'{path}: {name} does not load: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__

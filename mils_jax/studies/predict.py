@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mils_jax.data.inputs import Inputs, fit, open_inputs
+from mils_jax.data.sources.pictures import strict_warnings
 from mils_jax.data.workers import available_cores
 from mils_jax.errors import UserError
 from mils_jax.files import replaced
@@ -73,7 +75,7 @@ def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: s
     folder: of the run.
     path: what `open_inputs` takes.
     channels: names of the pictures' channels, '-' for one to leave out; '': each picture's own.
-    output: the CSV; '': one in the run folder, named by `path`.
+    output: the CSV; '': a new one in the run folder, named by `path`.
     all_classes: write the probability of every class.
 
   Raises:
@@ -81,10 +83,10 @@ def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: s
   """
   if not path:
     raise UserError('--mode predict needs --input: a picture, a folder of pictures, an .npz or an .npy')
-  target = Path(output) if output else folder.path / f'predictions-{Path(os.path.abspath(path)).stem}.csv'
+  classifier = Classifier(restore(folder, config), folder.path)
+  target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(path)).stem}')
   if target.suffix != '.csv' or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .csv in a folder that exists')
-  classifier = Classifier(restore(folder, config), folder.path)
   if channels:
     classifier.absent(channels)  # refuses names that do not fit, before any picture is read
   height, width = classifier.image_size
@@ -103,12 +105,18 @@ def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: s
   return summary
 
 
+def _new_file(folder: Path, name: str) -> Path:
+  """name.csv, name-2.csv, ...: the first that is not there, as pictures of two folders may share their name."""
+  stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
+  return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
+
+
 def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
                 summary: Summary) -> None:
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'absent', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.identities)
-  with bar('classifying', number) as advance:
+  with strict_warnings(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
     for placed, probabilities in _classified(classifier, inputs, channels):
       for picture, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the pictures are padding
         writer.writerow(_row(picture, row, classifier, len(shown), summary))

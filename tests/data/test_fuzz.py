@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mils_jax.data.inputs import fit, open_inputs
 from mils_jax.data.packed import open_folder
 from mils_jax.data.packing import open_packed
 from mils_jax.data.sources.arrays import ArraysSource
@@ -145,6 +146,22 @@ def test_npy_headers(tmp_path, header):
     source.read('train', 0)
   except UserError:
     pass
+
+
+PREDICTED = [npy(np.zeros((4, 4, 3), np.uint8)), npy(np.zeros((2, 4, 4, 3), np.float32)), archive()]
+
+
+@MANY
+@given(data=st.data(), name=st.sampled_from(['x.npy', 'x.npz']))
+def test_inputs(tmp_path, data, name):
+  path = tmp_path / name
+  path.write_bytes(data.draw(st.sampled_from(PREDICTED).flatmap(changes)))
+  try:
+    inputs = open_inputs(str(path), 4, '')
+    fit(*inputs.read(0), ('R', 'G', 'B'))
+  except UserError:
+    return
+  assert inputs.identities
 
 
 @pytest.fixture(scope='module')

@@ -8,6 +8,7 @@ from PIL import Image
 
 import mils_jax
 from mils_jax.cli import main
+from mils_jax.data.sources import pictures
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 255, (20, 24, 4), np.uint8)
@@ -100,6 +101,21 @@ def test_arrays_are_classified_in_batches(run, classifier, tmp_path):
   assert [list(row.values())[1:] for row in named] == [list(row.values())[1:] for row in given]
 
 
+def test_threads_leave_the_filters_of_warnings_alone(run, tmp_path, monkeypatch):
+  Image.fromarray(PHOTO[..., :3]).save(tmp_path / 'a.png')
+  monkeypatch.setattr(pictures, 'strict_warnings', None)  # what reading one picture would enter
+  assert predict(run, tmp_path, f'--output={tmp_path / "out.csv"}') == 0
+
+
+def test_folders_of_the_same_name_keep_a_file_each(run, tmp_path):
+  for folder in ('a', 'b'):
+    (tmp_path / folder / 'photos').mkdir(parents=True)
+    Image.fromarray(PHOTO[..., :3]).save(tmp_path / folder / 'photos' / 'x.png')
+    assert predict(run, tmp_path / folder / 'photos') == 0
+  for folder, name in (('a', 'predictions-photos.csv'), ('b', 'predictions-photos-2.csv')):
+    assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/photos/x.png']
+
+
 def save(**arrays):
   return lambda path: np.savez(path, **arrays)
 
@@ -142,3 +158,5 @@ def test_without_an_input_or_a_checkpoint_there_is_nothing_to_predict(run, tmp_p
   (tmp_path / 'config.json').write_bytes((run / 'config.json').read_bytes())
   assert predict(tmp_path, tmp_path) == 2
   assert 'has no checkpoint yet' in capsys.readouterr().err
+  assert predict(tmp_path / 'untrained', tmp_path, '--config=configs/task_a.py') == 2
+  assert 'is no run folder' in capsys.readouterr().err
