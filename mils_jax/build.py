@@ -59,7 +59,7 @@ def open_data(config: ConfigDict, allow_not_finite: bool = False) -> PackedSet:
 
 
 def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
-  """The channels that the run is given: those that it names, else all that have a slot.
+  """The channels that the run is given, in the data's order: those that it names, else all that have a slot.
 
   Raises:
     UserError: a name is unknown or twice there, or no channel has a slot.
@@ -70,7 +70,7 @@ def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
     without = [name for name in names if name not in slots]
     if without:
       raise UserError(f"channels.use: '{without[0]}' is no slot of the model. Slots: {', '.join(slots)}")
-    return names
+    return tuple(name for name in data.channels if name in names)
   names = tuple(name for name in data.channels if name in slots)
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model slots {", ".join(slots)}: none fits')

@@ -83,7 +83,8 @@ def diagnose_mode(command: Command) -> None:
 
 def compress_mode(command: Command) -> None:
   output, keep = command.flags['output'], command.flags['keep']
-  values = run_compression(command.config, command.folder, output, keep, command.argv)
+  with StopSignals():  # so that what is unfinished goes
+    values = run_compression(command.config, command.folder, output, keep, command.argv)
   _say_all(compression_lines(values, Path(output)))
 
 

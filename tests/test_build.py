@@ -1,9 +1,10 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from configs import task_a, task_b
-from mils_jax.build import model_schedules
+from mils_jax.build import model_schedules, used_channels
 from mils_jax.errors import UserError
 
 
@@ -37,3 +38,10 @@ def test_an_annealing_that_cannot_be_is_refused(options, message):
   config.attention.update(options)
   with pytest.raises(UserError, match=message):
     model_schedules(config, 5)
+
+
+@pytest.mark.parametrize('use', ['BG', 'GB'])
+def test_channels_are_used_in_the_order_of_the_data(use):
+  config = task_a.get_config()
+  config.channels.update(use=use, slots='B,G,R')
+  assert used_channels(config, SimpleNamespace(channels=('R', 'G', 'B'))) == ('G', 'B')

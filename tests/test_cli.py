@@ -176,6 +176,10 @@ def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
   assert results['channels'] == ['R', 'B']
   assert results['slots'] == ['R', 'G', 'B']
   assert 'channels R, B (absent: G)' in capsys.readouterr().out
+  assert main(['main.py', '--mode=evaluate', f'--workdir={tmp_path / "run"}', '--split=val']) == 0
+  assert 'channels R, B (absent: G)' in capsys.readouterr().out
+  scores = json.loads((tmp_path / 'run/evaluation/val/evaluation.json').read_text())['scores']
+  assert scores == results['validation']
   assert mils_jax.load(tmp_path / 'run').absent('RGB') == ('G',)
 
 

@@ -6,7 +6,7 @@ from mils_jax.reports.report import STATISTICS, write_document
 from mils_jax.reports.runs import Run
 from mils_jax.reports.sections.mistakes import confidence_section, mistakes_section
 from mils_jax.reports.sections.models import models_section
-from mils_jax.reports.text import grouped
+from mils_jax.reports.text import channels_text, grouped
 from mils_jax.studies.evaluate import Evaluation
 
 
@@ -19,7 +19,7 @@ def write_evaluation(evaluation: Evaluation) -> list[str]:
   scores = evaluation.predictions.scores
   _, page = write_document(_document(evaluation, group), evaluation.path)
   return [
-      '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {", ".join(results["channels"])}',
+      '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {channels_text(results)}',
       f'  {evaluation.split + " accuracy":<15} {scores.accuracy}',
       f'  balanced        {scores.balanced_accuracy:.2%} (mean over the classes of each one\'s accuracy)',
       f'  macro F1        {scores.macro_f1:.2%}; top 5: {scores.top(5).rate:.2%}',

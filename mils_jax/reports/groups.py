@@ -58,6 +58,22 @@ class Group:
     return Scores(np.concatenate([run.test.labels for run in self.runs]),
                   np.concatenate([run.test.logits for run in self.runs]))
 
+  @cached_property
+  def subset_correct(self) -> dict[tuple[str, ...], np.ndarray]:
+    """By subset, (seeds, N) bool, of the seeds whose answer to each picture was kept."""
+    return {subset: np.stack([run.subset_correct[subset] for run in self.runs if subset in run.subset_correct])
+            for subset in dict.fromkeys(subset for run in self.runs for subset in run.subset_correct)}
+
+  @cached_property
+  def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
+    """By subset, the mean over the seeds that were measured on it."""
+    found: dict[tuple[str, ...], list[Accuracy]] = {}
+    for run in self.runs:
+      for subset, accuracy in run.subset_accuracy.items():
+        found.setdefault(subset, []).append(accuracy)
+    return {subset: Accuracy(sum(one.correct for one in seeds) / len(seeds), seeds[0].count)
+            for subset, seeds in found.items()}
+
   @property
   def channels(self) -> tuple[str, ...]:
     return self.runs[0].channels
@@ -93,7 +109,7 @@ def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
   by_key: dict[str, dict[int, Run]] = {}
   copies = []
   for run in runs:
-    seeds = by_key.setdefault(_key(run.config), {})
+    seeds = by_key.setdefault(_key(run), {})
     seed = run.config['train']['seed']
     if seed in seeds:
       copies.append(NotReported(run.name, f'the same configuration and seed as {seeds[seed].name}: counted once'))
@@ -118,10 +134,10 @@ def config_differences(config: dict, other: dict) -> list[str]:
           if (name not in second or value != second[name]) and name.split('.')[0] not in FREE]
 
 
-def _key(config: dict) -> str:
-  flat = _flat(config)
-  return json.dumps({name: value for name, value in sorted(flat.items())
-                     if name.split('.')[0] not in FREE and name != 'train.seed'})
+def _key(run: Run) -> str:
+  settings = {name: value for name, value in sorted(_flat(run.config).items())
+              if name.split('.')[0] not in FREE and name != 'train.seed'}
+  return json.dumps([settings, run.origin])
 
 
 def _flat(config: dict, prefix: str = '') -> dict:
@@ -139,7 +155,8 @@ def _title(run: Run) -> str:
 
 
 def _label(run: Run, title: str) -> str:
-  return title if run.sees_all else f'{title} on {subset_name(run.channels)}'
+  name = f'{title}, {run.origin}' if run.origin else title
+  return name if run.sees_all else f'{name} on {subset_name(run.channels)}'
 
 
 def _distinct(index: int, labels: list[str], members: list[tuple[Run, ...]]) -> str:

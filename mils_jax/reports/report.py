@@ -1,5 +1,6 @@
 """The report on a set of finished runs: report.md, its figures, and report.html, which needs nothing beside it."""
 
+import dataclasses
 from pathlib import Path
 
 from mils_jax.errors import UserError
@@ -67,10 +68,12 @@ def make_document(groups: list[Group], others: list[NotReported]) -> Document:
 
 
 def _training_section(groups: list[Group]) -> Section:
-  if not all(run.metrics for group in groups for run in group.runs):
+  trained = [dataclasses.replace(group, runs=runs) for group in groups
+             if (runs := tuple(run for run in group.runs if run.metrics))]  # a compressed run has none
+  if not trained:
     return Section('Training', [])
   return Section('Training', [Figures([training_curves(part, kind, str(number))
-                                       for number, part in enumerate(in_figures(groups)) for kind in CURVES])])
+                                       for number, part in enumerate(in_figures(trained)) for kind in CURVES])])
 
 
 def write_document(document: Document, folder: Path) -> tuple[Path, Path]:

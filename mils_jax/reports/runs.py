@@ -34,6 +34,7 @@ class Run:
     subsets, diagnostics: of its channel subsets, None where they were not measured.
     subset_correct: by subset, (N,) bool in the order of `test`, where each test picture's answer was kept.
     split: that of the predictions.
+    origin: how a compressed run was made, such as 'merged from 4 kernels'; '' of one that was trained.
   """
 
   folder: RunFolder
@@ -47,6 +48,7 @@ class Run:
   diagnostics: dict | None = None
   subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
   split: str = 'test'
+  origin: str = ''
 
   @property
   def name(self) -> str:
@@ -54,8 +56,8 @@ class Run:
 
   @property
   def channels(self) -> tuple[str, ...]:
-    """Those of the data that it was given, in the order of the slots."""
-    return tuple(slot for slot in self.results['slots'] if slot in self.results['channels'])
+    """Those of the data that it was given, in the data's order, as the subsets name them."""
+    return tuple(self.results['channels'])
 
   @property
   def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
@@ -115,9 +117,10 @@ def read_run(folder: RunFolder) -> Run:
     written, count = results['test']['correct'], results['test']['count']
     if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
       raise _UnusableError('damaged: predictions.npz and results.json disagree')
-    machine, subsets, diagnostics = (_optional(folder.path / f'{name}.json')
-                                     for name in ('run', 'subsets', 'diagnostics'))
-    return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics)
+    machine, subsets, diagnostics, compression = map(
+        _optional, (folder.run, folder.subsets, folder.diagnostics, folder.compression))
+    return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
+               origin=_origin(compression))
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
 
@@ -150,6 +153,13 @@ def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:
     return checkpoints.restore_contract().classes
 
 
+def _origin(compression: dict | None) -> str:
+  if compression is None:
+    return ''
+  made = compression['made_from']
+  return f'{made["method"]} from {made["of"]} kernels'
+
+
 def _optional(path: Path) -> dict | None:
   return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
 
@@ -168,5 +178,4 @@ def _of_one_task(runs: list[Run]) -> list[Run]:
 
 
 def _with_subset_answers(run: Run) -> Run:
-  channels = run.subsets['channels'] if run.subsets else ()
-  return dataclasses.replace(run, subset_correct=read_subset_answers(run.folder.path, run.test, channels))
+  return dataclasses.replace(run, subset_correct=read_subset_answers(run.folder, run.test))

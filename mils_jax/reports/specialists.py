@@ -16,8 +16,8 @@ class Gap:
   """One model and the specialist of one subset, with the same channels on the same test pictures.
 
   Attributes:
-    own: (N,) bool, where the one model was right.
-    specialist: (seeds, N) bool, likewise.
+    own: (seeds, N) bool, where the one model was right.
+    specialist: likewise, with seeds of its own.
   """
 
   own: np.ndarray
@@ -26,8 +26,8 @@ class Gap:
   @property
   def difference(self) -> PairedDifference | MeanDifference:
     """Below 0 where the specialist is better."""
-    if len(self.specialist) == 1:
-      return PairedDifference.of(self.own, self.specialist[0])
+    if len(self.own) == len(self.specialist) == 1:
+      return PairedDifference.of(self.own[0], self.specialist[0])
     return MeanDifference.of(self.own, self.specialist)
 
 
@@ -42,14 +42,14 @@ def subset_series(groups: list[Group]) -> Series:
     name = 'trained for the subset' + (f' ({recipe})' if len(recipes) > 1 and recipe else '')
     series[name] = {subset: group.accuracy for subset, group in members.items()}
   for group in groups:
-    if group.runs[0].subset_accuracy:
-      series[f'one model: {group.label}'] = group.runs[0].subset_accuracy
+    if group.subset_accuracy:
+      series[f'one model: {group.label}'] = group.subset_accuracy
   return series
 
 
 def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
   """What a model for all subsets loses to specialists of one recipe, where its answer to each picture was kept."""
-  correct = group.runs[0].subset_correct
+  correct = group.subset_correct
   recipes = _recipes([other for other in groups if other is not group])
   specialists = max(recipes.values(), key=len, default={})
   if len(specialists) < 2:
@@ -59,7 +59,7 @@ def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
 
 def mean_gap(gaps: Gaps) -> MeanDifference:
   """The mean over subsets of the differences to the specialists."""
-  return MeanDifference.of(np.stack([gap.own for gap in gaps.values()]),
+  return MeanDifference.of(np.stack([gap.own.mean(axis=0) for gap in gaps.values()]),
                            np.stack([gap.specialist.mean(axis=0) for gap in gaps.values()]))
 
 
@@ -69,6 +69,7 @@ def _recipes(groups: list[Group]) -> dict[str, dict[Subset, Group]]:
   fixed = [group for group in groups if group.runs[0].config['channels'].get('sampling', 'none') == 'none']
   for group in fixed:
     changes = config_differences(group.runs[0].config, fixed[0].runs[0].config)
-    recipe = ', '.join(change for change in changes if not change.startswith(('channels.use=', 'train.seed=')))
+    changes = [change for change in changes if not change.startswith(('channels.use=', 'train.seed='))]
+    recipe = ', '.join([*changes, *filter(None, [group.runs[0].origin])])
     recipes.setdefault(recipe, {})[group.channels] = group
   return recipes

@@ -5,11 +5,11 @@ import math
 from scipy import stats
 
 from mils_jax.evaluation.statistics import Accuracy, SeedSpread
+from mils_jax.reports.published import judge_share
 from mils_jax.reports.text import grouped, markdown_table
 from mils_jax.studies.comparison import AblationRow, Difference, ModelRow, Size, SpecialistTable
 
 LEVEL = 0.05  # of significance, after Holm's correction
-CLAIM = 0.9  # the report's abstract: two layers reach more than this share of ResNet34's accuracy
 COST = ['MACs', 'FLOPs (2 x MACs)', 'parameters']
 INTERVALS = ("Brackets hold 95 % intervals over the choice of test pictures: Wilson's of accuracies, Newcombe's "
              "(method 10) of the difference of two runs, Bonett and Price's of means over runs or subsets. ")
@@ -71,11 +71,9 @@ def model_lines(rows: list[ModelRow]) -> list[str]:
 def _verdict(row: ModelRow, first: ModelRow) -> str:
   points = 100 * row.difference.difference
   judged = f'{abs(points):.1f} points {"better" if points > 0 else "worse"} than' if points else 'as good as'
-  low, high = row.share.interval()
-  claim = 'above' if low > CLAIM else 'below' if high < CLAIM else 'not distinguishable from'
   return (f'{row.name} is {judged} {first.name} on {row.accuracy.count} pictures: {_judged(row.adjusted_p)} '
           f'({_points(row.difference)} points; {_p(row.adjusted_p, "p ")}). It reaches {_share(row)} of its accuracy, '
-          f'{claim} {CLAIM:.0%}, with {row.size.macs / first.size.macs:.2f} times the MACs and '
+          f'{judge_share(row.share)}, with {row.size.macs / first.size.macs:.2f} times the MACs and '
           f'{row.size.parameters / first.size.parameters:.2f} times the parameters.')
 
 

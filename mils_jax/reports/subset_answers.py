@@ -1,39 +1,35 @@
 """What a run said of each test picture with only some channels, from what subset mode or a study left in its folder."""
 
 import zipfile
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from mils_jax.evaluation.predictions import Predictions
+from mils_jax.training.run_folder import RunFolder
 
 Subset = tuple[str, ...]
 
 
-def read_subset_answers(folder: Path, test: Predictions, channels: Sequence[str]) -> dict[Subset, np.ndarray]:
+def read_subset_answers(folder: RunFolder, test: Predictions) -> dict[Subset, np.ndarray]:
   """By subset, (N,) bool: where the run was right; empty where nothing was kept, is damaged, or is of other pictures.
 
   Args:
     folder: of the run.
     test: its predictions, in the order that `aligned` gives.
-    channels: of subset mode's file, which knows them by their place only.
   """
-  of_mode = partial(_of_subset_mode, np.array(channels))
-  for name, read in (('subsets.npz', of_mode), ('subset_predictions.npz', _of_study)):
+  for path, read in ((folder.subset_answers, _of_subset_mode), (folder.subset_predictions, _of_study)):
     try:
-      with np.load(folder / name, allow_pickle=False) as saved:
+      with np.load(path, allow_pickle=False) as saved:
         order = np.lexsort((saved['label'], saved['identity']))
         if np.array_equal(saved['identity'][order], test.identities):
           return {subset: (predicted == saved['label'])[order] for subset, predicted in read(saved)}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
       continue
   return {}
 
 
-def _of_subset_mode(channels: np.ndarray, saved: np.lib.npyio.NpzFile) -> list[tuple[Subset, np.ndarray]]:
-  return [(tuple(channels[present].tolist()), predicted)
+def _of_subset_mode(saved: np.lib.npyio.NpzFile) -> list[tuple[Subset, np.ndarray]]:
+  return [(tuple(saved['channels'][present].tolist()), predicted)
           for present, predicted in zip(saved['present'], saved['predicted'], strict=True)]
 
 

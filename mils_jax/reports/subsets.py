@@ -5,6 +5,7 @@ from pathlib import Path
 from mils_jax.evaluation.statistics import Accuracy
 from mils_jax.reports.text import aligned
 from mils_jax.studies.subsets import SubsetReport
+from mils_jax.training.run_folder import RunFolder
 
 LISTED = 16  # subsets that are all printed; of more, sizes are
 
@@ -32,7 +33,9 @@ def subset_lines(report: SubsetReport, folder: Path) -> list[str]:
     lines += ['', 'what each channel is worth: points of accuracy that go when it alone is taken away',
               '(Newcombe\'s paired interval; exact McNemar test, each by itself):', '',
               *aligned([['channel', 'points', '95 % interval', 'p < 0.05'], *rows])]
-  return [*lines, '', f'every subset in {folder / "subsets.csv"} and subsets.json, every prediction in subsets.npz']
+  files = RunFolder(folder)
+  return [*lines, '', f'every subset in {files.subsets_table} and {files.subsets.name}, every prediction in '
+          f'{files.subset_answers.name}']
 
 
 def _rate(accuracy: Accuracy) -> str:

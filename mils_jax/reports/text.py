@@ -25,17 +25,21 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
                     for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
+def channels_text(results: dict) -> str:
+  """'R, B (absent: G)'."""
+  absent = [slot for slot in results['slots'] if slot not in results['channels']]
+  return ', '.join(results['channels']) + (f' (absent: {", ".join(absent)})' if absent else '')
+
+
 def result_lines(results: dict, folder: Path) -> list[str]:
   """A run's result, where everything lies and what to try next."""
   test = Accuracy(results['test']['correct'], results['test']['count'])
   validation = Accuracy(results['validation']['correct'], results['validation']['count'])
   parallel = ' with all kernels in parallel' if results['model'].startswith('dynamic') else ''
   size = 'x'.join(map(str, results['image_shape'][:2]))
-  absent = [slot for slot in results['slots'] if slot not in results['channels']]
-  channels = ', '.join(results['channels']) + (f' (absent: {", ".join(absent)})' if absent else '')
   return [
       '',
-      f'{results["name"]}: {results["model"]}, {size} pictures, channels {channels}',
+      f'{results["name"]}: {results["model"]}, {size} pictures, channels {channels_text(results)}',
       f'  test accuracy   {test}',
       f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean over the classes of each one\'s accuracy)',
       f'  validation      {validation}, epoch {results["best_epoch"]} of {results["epochs"]} was the best',

@@ -27,7 +27,7 @@ from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import by_path
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
 
-FILE = 'compression.json'
+SAME = ('weights', 'method', 'kernels')  # of two compressions that are one, wherever the original lies
 
 
 def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
@@ -59,8 +59,9 @@ def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: st
   origin = {'run': str(folder.path.absolute()), 'step': run.restored.step, 'weights': _digest(run.restored.variables),
             'method': 'pruned' if kept else 'merged', 'kernels': kept or 1, 'of': run.kernels}
   if target.exists():
-    values = read_json(target / FILE)
-    if values.get('made_from') != origin:
+    values = read_json(RunFolder(target).compression)
+    made = values.get('made_from', {})
+    if any(made.get(name) != origin[name] for name in SAME):
       _refuse_taken(target)
     say(f'{target} is this compression already; this is its result')
     return values
@@ -83,30 +84,30 @@ def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mea
   """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
   config = ConfigDict(run.config.to_dict())
   config.model.kernels = origin['kernels']
-  plan = build.build_plan(config, new)
-  contract, step = run.restored.contract, run.restored.step
-  evaluate = Evaluator(plan.model, run.placement, run.devices, plan.batch_size)
+  contract, step, batch_size = run.restored.contract, run.restored.step, config.train.batch_size
+  model = build.build_model(config, len(contract.channels.slots), len(contract.classes), contract.image_size)
+  evaluate = Evaluator(model, run.placement, run.devices, batch_size)
   replicated, test_batches = run.devices.replicate(variables), _batches(run, 'test')
   validation = evaluate(replicated, run.data.splits['val'], _batches(run, 'val'), 'val')
   test = evaluate(replicated, run.data.splits['test'], test_batches, 'test')
-  original = Evaluator(run.restored.model, run.placement, run.devices, plan.batch_size)(
+  original = Evaluator(run.restored.model, run.placement, run.devices, batch_size)(
       run.variables, run.data.splits['test'], test_batches, 'test of the original')
-  epoch = step // steps_per_epoch(len(run.data.splits['train'].labels), plan.batch_size)
+  epoch = step // steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
   values = {
       'made_from': origin,
       'layers': [{'layer': name, 'mean_attention': weights.tolist(),
                   'kept': strongest(weights, origin['kernels']).tolist() if origin['method'] == 'pruned' else []}
                  for name, weights in mean.items()],
       'original': _figures(original, model_size(run.restored.model, contract.image_size)),
-      'compressed': _figures(test, model_size(plan.model, contract.image_size)),
+      'compressed': _figures(test, model_size(model, contract.image_size)),
       'difference': compare(test, original).to_json(),  # of the compressed one to the original
   }
   with Checkpoints(new.checkpoints) as checkpoints:
     checkpoints.save_best(step, variables, contract, validation.accuracy.rate)
   test.save(new.predictions)
-  write_json(new.path / FILE, values)
+  write_json(new.compression, values)
   write_json(new.config, config.to_dict())
-  write_json(new.results, summarise(config, plan, epoch, validation, test))
+  write_json(new.results, summarise(config, run.data, model, contract, epoch, validation, test))
   return values
 
 
@@ -130,7 +131,7 @@ def _number(keep: str, kernels: int) -> int:
 
 def _claim_parent(target: Path) -> None:
   """Raises UserError, before any work is lost, where the folder cannot be made or is something else already."""
-  if target.exists() and not (target / FILE).exists():
+  if target.exists() and not RunFolder(target).compression.exists():
     _refuse_taken(target)
   try:
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ class DiagnosticReport:
 
   def save(self, folder: RunFolder) -> None:
     """Writes diagnostics.json."""
-    write_json(folder.path / 'diagnostics.json', self.to_json())
+    write_json(folder.diagnostics, self.to_json())
 
 
 def run_diagnostics(config: ConfigDict, folder: RunFolder) -> DiagnosticReport:

@@ -25,7 +25,7 @@ class Evaluation:
     path: of the results: evaluation.json and predictions.npz.
     split: train, val or test.
     config: the run's, with the data that it was tested on.
-    results: as a run's results.json, of this split alone under the name 'test'.
+    results: as a run's results.json, of this split alone under the name 'scores'.
     predictions: of every example.
   """
 
@@ -77,7 +77,7 @@ def _results(config: ConfigDict, restored: Restored, fitting: FittingData, split
   return {
       'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
       'channels': list(fitting.channels), 'slots': list(contract.channels.slots),
-      'classes': list(data.classes), 'test': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
+      'classes': list(data.classes), 'scores': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
       **model_size(restored.model, contract.image_size), 'data_fingerprint': data.fingerprint,
   }
 

@@ -11,13 +11,11 @@ from mils_jax.files import replaced
 from mils_jax.studies.subsets import predict_subsets
 from mils_jax.training.run_folder import RunFolder
 
-FILE = 'subset_predictions.npz'
-
 
 def cached_subset_predictions(folder: RunFolder, subsets: Sequence[tuple[str, ...]]
                               ) -> dict[tuple[str, ...], Predictions]:
   """What `predict_subsets` gives, computed only where the folder does not hold it yet."""
-  path = folder.path / FILE
+  path = folder.subset_predictions
   names = [','.join(subset) for subset in subsets]
   try:
     with np.load(path, allow_pickle=False) as saved:

@@ -110,12 +110,14 @@ class SubsetReport:
 
   def save(self, folder: RunFolder) -> None:
     """Writes subsets.json and subsets.csv, and subsets.npz with every example's predicted class."""
-    with replaced(folder.path / 'subsets.npz') as unfinished, unfinished.open('wb') as file:
+    with replaced(folder.subset_answers) as unfinished, unfinished.open('wb') as file:
       np.savez_compressed(
           file, identity=self.full.predictions.identities, label=self.full.predictions.labels,
+          channels=np.array(self.channels),
           present=np.array([[name in result.channels for name in self.channels] for result in self.results]),
           predicted=np.stack([result.predictions.scores.predicted for result in self.results]).astype(np.int32))
-    with (folder.path / 'subsets.csv').open('w', newline='', encoding='utf-8') as file:
+    with (replaced(folder.subsets_table) as unfinished,
+          unfinished.open('w', newline='', encoding='utf-8') as file):
       table = csv.writer(file)
       table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])
       for result in self.results:
@@ -123,7 +125,7 @@ class SubsetReport:
         table.writerow([len(result.channels), ' '.join(result.channels), accuracy.correct, accuracy.count,
                         *(f'{value:.4f}' for value in (accuracy.rate, *accuracy.interval(),
                                                        result.predictions.balanced_accuracy))])
-    write_json(folder.path / 'subsets.json', self.to_json())
+    write_json(folder.subsets, self.to_json())
 
 
 def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:

@@ -14,11 +14,13 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from mils_jax import build, processes
+from mils_jax.data.packed import PackedSet
 from mils_jax.errors import RunError, UserError
 from mils_jax.evaluation.cost import count_multiply_adds, count_parameters
 from mils_jax.evaluation.predictions import Predictions
 from mils_jax.progress import say
 from mils_jax.training.loop import TrainingPlan, train
+from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
 from mils_jax.training.stopping import StopSignals
 
@@ -78,7 +80,8 @@ def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], 
       + (f', on {plan.devices.count} devices of {processes.count()} processes' if processes.count() > 1 else ''))
   started = time.perf_counter()
   outcome = train(plan, stop)
-  results = summarise(config, plan, outcome.best_epoch, outcome.validation, outcome.test)
+  results = summarise(config, plan.data, plan.model, plan.contract, outcome.best_epoch, outcome.validation,
+                      outcome.test)
   if not processes.is_first():
     return results
   folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
@@ -88,22 +91,22 @@ def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], 
   return results
 
 
-def summarise(config: ConfigDict, plan: TrainingPlan, best_epoch: int, validation: Predictions,
-              test: Predictions) -> dict:
+def summarise(config: ConfigDict, data: PackedSet, model: nn.Module, contract: Contract, best_epoch: int,
+              validation: Predictions, test: Predictions) -> dict:
   """What results.json holds: only what state and data determine."""
   return {
       'name': config.name,
       'model': config.model.name,
-      'channels': list(build.used_channels(config, plan.data)),
-      'slots': list(plan.contract.channels.slots),
-      'classes': list(plan.data.classes),
-      'epochs': plan.epochs,
+      'channels': list(build.used_channels(config, data)),
+      'slots': list(contract.channels.slots),
+      'classes': list(data.classes),
+      'epochs': config.train.epochs,
       'best_epoch': best_epoch,
       'validation': validation.scores.to_json(),
       'test': test.scores.to_json(),
-      'image_shape': list(plan.data.image_shape),
-      **model_size(plan.model, plan.contract.image_size),
-      'data_fingerprint': plan.data.fingerprint,
+      'image_shape': list(data.image_shape),
+      **model_size(model, contract.image_size),
+      'data_fingerprint': data.fingerprint,
   }
 
 

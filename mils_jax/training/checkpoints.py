@@ -149,10 +149,13 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def _best_is_damaged(self, error: DamagedError) -> RunError:
-    run = self._folder.parent
+    run, damaged = self._folder.parent, f'the best checkpoint, of step {self.best_step}, is damaged: {error}'
+    if self.latest_step is None:
+      return RunError(f'{damaged}. There is no other: make the run again in another folder, by the command in '
+                      f'{run / "run.json"}')
     again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
-    return RunError(f'the best checkpoint, of step {self.best_step}, is damaged: {error}. The latest is kept; to take '
-                    f'the best epoch from there on: {again} && python main.py --workdir {shlex.quote(str(run))}')
+    return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && python main.py '
+                    f'--workdir {shlex.quote(str(run))}')
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
             validation_accuracy: float | None) -> None:

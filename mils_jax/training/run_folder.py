@@ -43,6 +43,12 @@ class RunFolder:
     self.results = path / 'results.json'
     self.predictions = path / 'predictions.npz'
     self.run = path / 'run.json'
+    self.subsets = path / 'subsets.json'
+    self.subsets_table = path / 'subsets.csv'
+    self.subset_answers = path / 'subsets.npz'
+    self.subset_predictions = path / 'subset_predictions.npz'
+    self.diagnostics = path / 'diagnostics.json'
+    self.compression = path / 'compression.json'
     self.lock = path / 'lock'
 
   @contextlib.contextmanager

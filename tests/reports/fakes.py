@@ -59,7 +59,7 @@ def fake_run(folder, config='task_b', accuracy=0.6, seed=0, channels=('R', 'G', 
 
 def add_subsets(folder, accuracies, worth, classes=5):
   """Adds subsets.json and subsets.npz: {'RG': 0.5, ...} and {'R': (both, only_first, only_second, neither), ...}."""
-
+  accuracies = dict(sorted(accuracies.items(), key=lambda item: len(item[0])))  # as subset mode orders them
   write_json(folder / 'subsets.json', {
       'channels': ['R', 'G', 'B'],
       'subsets': [{'channels': list(subset), 'correct': round(450 * rate), 'count': 450, 'balanced_accuracy': rate}
@@ -68,12 +68,13 @@ def add_subsets(folder, accuracies, worth, classes=5):
                 for channel, cells in worth.items()]})
   said = [fake_predictions(rate, 5 + number, classes=classes) for number, rate in enumerate(accuracies.values())]
   np.savez(folder / 'subsets.npz', identity=said[0].identities, label=said[0].labels,
+           channels=['R', 'G', 'B'],
            present=np.array([[channel in subset for channel in 'RGB'] for subset in accuracies]),
            predicted=np.stack([one.scores.predicted for one in said]))
 
 
-def add_diagnostics(folder, subsets=('RGB', 'R'), layers=12):
-  """Adds diagnostics.json: attention of four kernels that leans ever more towards the first."""
+def add_diagnostics(folder, subsets=('R', 'RGB'), layers=12):
+  """Adds diagnostics.json: attention of four kernels that leans ever more towards the first; the full set last."""
   def layer(number):
     mean = np.array([1 + 0.2 * number, 1, 1, 1]) / (4 + 0.2 * number)
     return {'layer': f'stage{number // 4 + 1}_block{number % 4 + 1}/conv1', 'mean_attention': mean.tolist(),
@@ -82,3 +83,11 @@ def add_diagnostics(folder, subsets=('RGB', 'R'), layers=12):
   write_json(folder / 'diagnostics.json', {
       'subsets': [{'channels': list(subset), 'layers': [layer(number) for number in range(layers)]}
                   for subset in subsets]})
+
+
+def add_compression(folder, method='merged', kernels=1):
+  """Makes a run one that --mode compress made of a run of four kernels: nothing of a training lies there."""
+  (folder / 'metrics.jsonl').unlink()
+  (folder / 'timings.jsonl').unlink()
+  write_json(folder / 'compression.json', {'made_from': {'run': '/elsewhere', 'step': 474, 'weights': 'ab' * 8,
+                                                         'method': method, 'kernels': kernels, 'of': 4}})

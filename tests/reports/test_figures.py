@@ -89,3 +89,9 @@ def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
   assert 'band0+band1' in accuracy_by_subset({'one': few}, channels).svg
   many, channels = subsets(LISTED + 1)
   assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels).svg
+
+
+def test_of_many_subsets_the_attention_of_the_full_set_is_drawn_too():
+  names = [f'band{number}' for number in range(10)]
+  svg = attention('one', [attention_json(name) for name in [*names, 'everything']]).svg
+  assert re.findall(r'>(band\d|everything)<', svg) == [*names[:7], 'everything']

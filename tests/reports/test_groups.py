@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from mils_jax.evaluation.statistics import MeanDifference, PairedDifference
 from mils_jax.reports.groups import in_figures, make_groups
 from mils_jax.reports.runs import collect
 from mils_jax.reports.specialists import mean_gap, subset_gaps, subset_series
-from tests.reports.fakes import add_subsets, fake_run
+from tests.reports.fakes import add_compression, add_subsets, fake_run
 
 
 def groups_of(path):
@@ -74,6 +76,55 @@ def test_a_specialist_is_not_compared_with_itself(tmp_path):
     add_subsets(folder, {'RGB': 0.6, 'RG': 0.5, 'B': 0.3}, {})
   groups, _ = groups_of(tmp_path)
   assert set(subset_gaps(groups['DynamicResNet12'], list(groups.values()))) == {('R', 'G'), ('B',)}
+
+
+def test_runs_with_one_kernel_are_told_apart_by_what_made_them(tmp_path):
+  for seed in (0, 1):
+    add_compression(fake_run(tmp_path / f'merged{seed}', 'task_a', seed=seed, **{'model.kernels': 1}))
+  add_compression(fake_run(tmp_path / 'pruned', 'task_a', **{'model.kernels': 1}), 'pruned')
+  fake_run(tmp_path / 'scratch', 'task_a', **{'model.kernels': 1})
+  groups, copies = groups_of(tmp_path)
+  one = 'DynamicResNet12 (kernels=1)'
+  assert {label: len(group.runs) for label, group in groups.items()} == {
+      one: 1, f'{one}, merged from 4 kernels': 2, f'{one}, pruned from 4 kernels': 1}
+  assert not copies
+
+
+def test_a_compressed_specialist_takes_no_other_ones_place(tmp_path):
+  for channels in ('RG', 'B'):
+    fake_run(tmp_path / channels, 'task_a', 0.6, channels=tuple(channels), **{'model.kernels': 1})
+  add_compression(fake_run(tmp_path / 'merged', 'task_a', 0.4, channels=('B',), **{'model.kernels': 1}))
+  series = subset_series(list(groups_of(tmp_path)[0].values()))
+  assert [{''.join(subset): found.correct for subset, found in one.items()} for one in series.values()] == [
+      {'B': 270, 'RG': 270}, {'B': 180}]
+
+
+def test_the_answers_of_all_seeds_of_the_one_model_count(tmp_path):
+  for channels, accuracy in (('RG', 0.66), ('B', 0.5)):
+    fake_run(tmp_path / channels, 'task_a', accuracy, channels=tuple(channels))
+  for seed, accuracy in enumerate((0.4, 0.48)):
+    folder = fake_run(tmp_path / f'all{seed}', 'task_a', seed=seed, **{'channels.sampling': 'hierarchical'})
+    add_subsets(folder, {'RG': 0.6 + 0.02 * seed, 'B': accuracy}, {})
+  found, _ = groups_of(tmp_path)
+  one, groups = found['DynamicResNet12'], list(found.values())
+  gaps = subset_gaps(one, groups)
+  assert {''.join(subset): gap.difference.difference for subset, gap in gaps.items()} == pytest.approx(
+      {'RG': -0.05, 'B': -0.06})
+  assert isinstance(gaps['B',].difference, MeanDifference)
+  assert mean_gap(gaps).difference == pytest.approx(-0.055)
+  assert subset_series(groups)[f'one model: {one.label}']['B',].correct == 198
+
+
+def test_subsets_are_named_in_the_order_of_the_data_whatever_that_of_the_slots(tmp_path):
+  for channels in ('RG', 'B'):
+    fake_run(tmp_path / channels, 'task_a', channels=tuple(channels))
+  one = fake_run(tmp_path / 'all', 'task_a', **{'channels.sampling': 'hierarchical'})
+  add_subsets(one, {'RG': 0.6, 'B': 0.4}, {})
+  for path in tmp_path.glob('*/results.json'):
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'slots': ['B', 'G', 'R']}))
+  found, _ = groups_of(tmp_path)
+  one, groups = found['DynamicResNet12'], list(found.values())
+  assert set(subset_gaps(one, groups)) == {('R', 'G'), ('B',)}
 
 
 def test_groups_are_shared_out_evenly_over_figures():

@@ -10,9 +10,9 @@ from mils_jax.evaluation.statistics import RelativeAccuracy
 from mils_jax.reports.document import Document, Examples, Points, Section, Table, Text
 from mils_jax.reports.html import to_html
 from mils_jax.reports.markdown import to_markdown
+from mils_jax.reports.published import judge_share
 from mils_jax.reports.report import write_report
-from mils_jax.reports.sections.claims import judge_share
-from tests.reports.fakes import add_diagnostics, add_subsets, fake_run
+from tests.reports.fakes import add_compression, add_diagnostics, add_subsets, fake_run
 
 NAMES = ['ant', 'bee', '<script>alert(1)</script>', 'cow|pipe', '"quoted"']
 
@@ -53,7 +53,7 @@ def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
   lines, text, *_ = report
   printed = '\n'.join(lines)
   assert "WideCNN2 reaches 45.5% (95 % interval" in printed
-  assert 'the claim does not hold on this data' in printed
+  assert re.search(r'over 90% of ResNet34\'s accuracy\. WideCNN2 reaches 45\.5% \(.*\), below 90%\.', printed)
   assert re.search(r'WideCNN4 and ResNet34 are equally good on 450 pictures: not distinguishable', printed)
   assert re.search(r'WideCNN2 is 36.0 points worse than ResNet34 on 450 pictures: distinguishable', text)
   assert 'DynamicResNet12' in printed
@@ -126,9 +126,9 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(('ratio', 'error', 'expected'), [
-    (1.0, 0.02, 'holds'), (0.8, 0.02, 'does not hold'), (0.95, 0.05, 'too small')])
+    (1.0, 0.02, 'above 90%'), (0.8, 0.02, 'below 90%'), (0.95, 0.05, 'not distinguishable from 90%')])
 def test_a_claim_is_judged_by_its_interval(ratio, error, expected):
-  assert expected in judge_share(RelativeAccuracy(ratio, error))
+  assert expected == judge_share(RelativeAccuracy(ratio, error))
 
 
 def test_a_report_that_cannot_be_written_is_refused(tmp_path):
@@ -136,3 +136,20 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot be written'):
     write_report(f'{tmp_path}/runs/*', tmp_path / 'file')
+
+
+def test_the_attention_is_listed_for_all_channels(report):
+  listed = [line.split(' | ')[0] for line in report[1].splitlines() if '| stage1' in line]
+  assert 'attention over kernels with all channels' in report[1]
+  assert set(listed) == {'| RGB'}
+
+
+def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):
+  fake_run(tmp_path / 'runs/full', 'task_a')
+  add_compression(fake_run(tmp_path / 'runs/merged', 'task_a', **{'model.kernels': 1}))
+  write_report(f'{tmp_path}/runs/*', tmp_path / 'out')
+  text = (tmp_path / 'out/report.md').read_text().replace('\\', '')
+  curves = re.search(r'!\[(Lines of accuracy by epoch.*?)\]', text)[1]
+  assert 'DynamicResNet12: ' in curves
+  assert 'merged' not in curves
+  assert re.search(r'runs/merged \| model.kernels=1, merged from 4 kernels \|', text)

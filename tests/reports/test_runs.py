@@ -72,6 +72,17 @@ def test_answers_by_subset_are_joined_with_the_test_pictures(tmp_path):
       ('R', 'G', 'B'): 270, ('R',): 180}
 
 
+def test_answers_of_an_interrupted_subset_mode_are_used_or_left(tmp_path):
+  folder = fake_run(tmp_path / 'run')
+  add_subsets(folder, {'RGB': 0.6, 'R': 0.4}, {})
+  (folder / 'subsets.json').unlink()
+  assert {subset: found.correct for subset, found in collect(f'{tmp_path}/*')[0][0].subset_accuracy.items()} == {
+      ('R', 'G', 'B'): 270, ('R',): 180}
+  with np.load(folder / 'subsets.npz') as saved:
+    np.savez(folder / 'subsets.npz', **{**saved, 'channels': ['R']})
+  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}
+
+
 def test_answers_that_a_study_kept_are_read_too(tmp_path):
   folder, said = fake_run(tmp_path / 'run'), fake_predictions(0.4)
   order = np.random.default_rng(0).permutation(450)

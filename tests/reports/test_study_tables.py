@@ -40,7 +40,7 @@ def finish(member, right, channels='RGB', macs=1000, subsets=None):
       'test': {'correct': len(right), 'count': N}, 'channels': list(channels), 'macs': macs, 'flops': 2 * macs,
       'parameters': macs // 10}))
   if subsets:
-    with (member.folder.path / subset_cache.FILE).open('wb') as file:
+    with member.folder.subset_predictions.open('wb') as file:
       np.savez(file, subset=[','.join(subset) for subset in subsets], identity=predictions.identities,
                label=predictions.labels, logits=np.stack([said(one).logits for one in subsets.values()]))
 
@@ -155,6 +155,6 @@ def test_subsets_are_computed_once(tmp_path, monkeypatch):
   (only,) = subset_cache.cached_subset_predictions(folder, [('R', 'G')]).values()
   assert only.correct.sum() == 2
   assert len(calls) == 1
-  (folder.path / subset_cache.FILE).write_bytes(b'half')
+  folder.subset_predictions.write_bytes(b'half')
   subset_cache.cached_subset_predictions(folder, [('R',)])
   assert len(calls) == 2

@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import signal
 
 import jax
 import numpy as np
@@ -11,6 +14,7 @@ from mils_jax import build
 from mils_jax.cli import main
 from mils_jax.data.batches import gather
 from mils_jax.evaluation.statistics import PairedDifference
+from mils_jax.studies import compress as compress_study
 from mils_jax.studies.attentive import mean_attention, open_attention
 from mils_jax.studies.evaluate import run_evaluation
 from mils_jax.studies.restored import restore
@@ -48,7 +52,7 @@ def test_the_kernels_are_mixed_by_the_mean_over_the_training_split(merged):
 def test_a_merged_run_evaluates_and_predicts_like_any_other(merged):
   run, output = merged
   config, folder = opened(output)
-  assert run_evaluation(config, folder).predictions.accuracy.correct == folder.read_results()['test']['correct']
+  assert run_evaluation(config, folder).results['scores'] == folder.read_results()['test']
   source = RunFolder(run).read_config()
   source['model']['kernels'] = 1
   assert folder.read_config() == source
@@ -91,6 +95,47 @@ def test_the_same_command_again_gives_the_same_result_and_touches_nothing(merged
   assert 'is this compression already' in out
   assert 'the merged network' in out
   assert (output / 'results.json').stat().st_mtime_ns == before
+
+
+def test_the_same_run_moved_elsewhere_gives_the_same_compression(merged, tmp_path, capsys):
+  moved = shutil.copytree(merged[0], tmp_path / 'moved')
+  assert compress(moved, merged[1]) == 0
+  assert 'is this compression already' in capsys.readouterr().out
+
+
+def test_what_the_run_had_started_from_need_not_be_there(merged, tmp_path):
+  run = shutil.copytree(merged[0], tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text())
+  config['train']['init_from'] = str(tmp_path / 'gone')
+  (run / 'config.json').write_text(json.dumps(config))
+  assert compress(run, tmp_path / 'new') == 0
+  assert (tmp_path / 'new' / 'results.json').exists()
+
+
+def test_a_signal_leaves_nothing_unfinished(merged, tmp_path, monkeypatch):
+  def stopped(*_):
+    (found,) = (tmp_path / 'out').glob('.*')
+    assert found.is_dir()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {}
+
+  monkeypatch.setattr(compress_study, '_write', stopped)
+  before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail('nobody heard the signal'))
+  try:
+    assert compress(merged[0], tmp_path / 'out' / 'new') == 128 + signal.SIGTERM
+  finally:
+    signal.signal(signal.SIGTERM, before)
+  assert not list((tmp_path / 'out').iterdir())
+
+
+def test_a_damaged_checkpoint_with_no_other_is_to_be_made_again(merged, tmp_path, capsys):
+  folder = shutil.copytree(merged[1], tmp_path / 'merged')
+  (best,) = (folder / 'checkpoints' / 'best').iterdir()
+  shutil.rmtree(best / 'variables')
+  assert main(['main.py', '--mode=evaluate', f'--workdir={folder}']) == 1
+  error = capsys.readouterr().err
+  assert f'make the run again in another folder, by the command in {folder / "run.json"}' in error
+  assert 'rm -rf' not in error
 
 
 def test_training_goes_on_from_it_by_init_from_with_every_array(merged):

@@ -69,6 +69,7 @@ def test_what_is_saved_can_be_paired_again(tmp_path):
   REPORT.save(RunFolder(tmp_path))
   with np.load(tmp_path / 'subsets.npz') as saved:
     assert (saved['predicted'] == saved['label']).sum(axis=1).tolist() == [3, 8, 9]
+    assert saved['channels'].tolist() == ['R', 'G']
     assert saved['present'].tolist() == [[True, False], [False, True], [True, True]]
   lines = (tmp_path / 'subsets.csv').read_text().splitlines()
   assert lines[1] == '1,R,3,10,0.3000,0.1078,0.6032,0.3000'

@@ -53,7 +53,8 @@ class Accuracy:
 
   def __str__(self) -> str:
     low, high = self.interval()
-    return f'{self.rate:.2%} ({self.correct:.6g} of {self.count:.6g}; 95 % interval {low:.1%} to {high:.1%})'
+    correct, count = (f'{round(number, 2):.15g}' for number in (self.correct, self.count))
+    return f'{self.rate:.2%} ({correct} of {count}; 95 % interval {low:.1%} to {high:.1%})'
 
   def to_json(self) -> dict:
     low, high = self.interval()

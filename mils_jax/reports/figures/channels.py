@@ -9,6 +9,7 @@ from mils_jax.reports.specialists import Series
 from mils_jax.reports.wording import accuracy_text, subset_name, subsets_in_order
 
 LISTED = 32  # subsets at most that are drawn one by one
+DRAWN = 8  # subsets at most whose attention is drawn, always with the full set
 
 
 def accuracy_by_subset(series: Series, slots: tuple[str, ...]) -> Figure:
@@ -88,8 +89,8 @@ def worth_of_channels(name: str, worth: dict[str, PairedDifference]) -> Figure:
 
 
 def attention(name: str, subsets: list[dict]) -> Figure:
-  """Mean attention over the kernels, by layer, for each subset that was measured (eight at most)."""
-  shown = subsets[:8]
+  """Mean attention over the kernels, by layer, for each subset that was measured: eight at most, the full set last."""
+  shown = subsets if len(subsets) <= DRAWN else [*subsets[:DRAWN - 1], subsets[-1]]
   columns = min(4, len(shown))
   rows = -(-len(shown) // columns)
   layers = [layer['layer'] for layer in shown[0]['layers']]

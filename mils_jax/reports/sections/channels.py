@@ -83,8 +83,8 @@ def _gap_table(group: Group, gaps: Gaps) -> Table:
           for subset, p_value in zip(order, adjusted, strict=True)]
   rows.append(['mean', '', '', *_difference_cells(mean_gap(gaps)), ''])
   return Table(f'{group.label} against a specialist for each subset, on the same test pictures, in points; below 0 the '
-               'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; the mean over '
-               'subsets: Bonett and Price\'s, over test pictures, the networks as they are.',
+               'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over '
+               'seeds or subsets: Bonett and Price\'s, over test pictures, the networks as they are.',
                ['channels', 'specialist', 'one model', 'difference', '95 % interval', 'p', 'p by Holm'], rows)
 
 
@@ -103,8 +103,8 @@ def _attention_table(group: Group, subsets: list[dict]) -> Table:
   rows = [[subset_name(tuple(subset['channels'])), layer['layer'],
            *(f'{layer[name]:.3f}' if layer.get(name) is not None else ''
              for name in ('entropy_of_mean', 'mean_entropy', 'logit_change_if_frozen'))]
-          for subset in subsets[:1] for layer in subset['layers']]
-  return Table(f'{group.label}: attention over kernels with the first subset, by layer. Equal entropies mean that '
+          for subset in subsets[-1:] for layer in subset['layers']]
+  return Table(f'{group.label}: attention over kernels with all channels, by layer. Equal entropies mean that '
                'the attention hardly depends on the picture; ln K means that it is even.',
                ['channels', 'layer', 'entropy of the mean, nats', 'mean entropy, nats', 'change of logits if frozen'],
                rows)

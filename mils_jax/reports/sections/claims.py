@@ -1,12 +1,10 @@
 """The published claims, held against these runs: each with what was measured and whether that carries it."""
 
-from mils_jax.evaluation.statistics import RelativeAccuracy
 from mils_jax.reports.document import Points, Section
 from mils_jax.reports.groups import Group
+from mils_jax.reports.published import SHARE, judge_share
 from mils_jax.reports.specialists import mean_gap, subset_gaps, subset_series
 from mils_jax.reports.wording import accuracy_text, interval_text, subset_name
-
-SHARE = 0.9  # of ResNet34's accuracy, by the published abstract
 
 
 def claims_section(groups: list[Group]) -> Section:
@@ -22,16 +20,8 @@ def claims_section(groups: list[Group]) -> Section:
 
 def _share_claim(group: Group, baseline: Group) -> str:
   share = group.share_of(baseline)
-  return (f'Claim: two stages reach over 90 % of ResNet34\'s accuracy. {group.label} reaches {share}: '
+  return (f'Claim: two stages reach over {SHARE:.0%} of ResNet34\'s accuracy. {group.label} reaches {share}, '
           f'{judge_share(share)}.')
-
-
-def judge_share(share: RelativeAccuracy) -> str:
-  """Whether the share is above 90 %, as far as its interval can tell."""
-  low, high = share.interval()
-  if low > SHARE:
-    return 'the claim holds on this data'
-  return 'the claim does not hold on this data' if high < SHARE else 'this test set is too small to say'
 
 
 def _four_stages(group: Group, baseline: Group) -> str:

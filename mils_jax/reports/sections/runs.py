@@ -23,7 +23,8 @@ def _table(runs: list[Run]) -> Table:
   first = runs[0].config
   rows = []
   for run in runs:
-    changes = 'the first' if run is runs[0] else ', '.join(config_differences(run.config, first)) or 'nothing'
+    differences = [*config_differences(run.config, first), *filter(None, [run.origin])]
+    changes = 'the first' if run is runs[0] else ', '.join(differences) or 'nothing'
     rows.append([run.name, changes, f'{run.results["best_epoch"]} of {run.results["epochs"]}',
                  'x'.join(map(str, run.results['image_shape'])), run.results['data_fingerprint'], duration(run)])
   return Table('Every run: how its configuration differs from the first one\'s, its best epoch by validation, its '

@@ -34,3 +34,10 @@ def test_unequal_weights_give_the_weighted_rate_and_a_wider_interval():
 def test_reads_as_a_sentence_and_keeps_its_count():
   assert str(Accuracy(297, 450)) == '66.00% (297 of 450; 95 % interval 61.5% to 70.2%)'
   assert Accuracy(1, 4).to_json()['count'] == 4
+
+
+@pytest.mark.parametrize(('correct', 'count', 'words'), [
+    (999999, 1234567, '999999 of 1234567;'), (10**6, 10**7, '1000000 of 10000000;'), (297.5, 450, '297.5 of 450;'),
+    (2, 16 / 6, '2 of 2.67;')])
+def test_counts_are_written_out(correct, count, words):
+  assert words in str(Accuracy(correct, count))
