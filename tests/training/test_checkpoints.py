@@ -162,6 +162,7 @@ def test_the_best_outlives_later_ones_and_a_tie_keeps_the_first(tmp_path):
 @pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])
 def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(3, STATES[3], CONTRACT)
     checkpoints.save_best(3, STATES[3].variables, CONTRACT, 0.5)
   damage(tmp_path / 'best' / '3')
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* python main\.py --workdir '):
