@@ -1,6 +1,5 @@
 """Disks that fill while packing, limits on the size of files, and folders of another user: real ones, and one line."""
 
-import resource
 import shutil
 import subprocess
 
@@ -13,7 +12,7 @@ INSPECT = '--mode=inspect'  # packs, and trains nothing
 
 
 def file_limit(size):
-  return {'preexec_fn': lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+  return ('prlimit', f'--fsize={size}', '--')
 
 
 def left_in(cache):
@@ -43,7 +42,7 @@ def test_a_disk_that_fills_while_packing_keeps_no_half_of_it(size, tmp_path):
 
 
 def test_packing_under_a_limit_of_file_sizes_keeps_no_half_of_it(tmp_path):
-  done = run(tmp_path / 'run', tmp_path / 'cache', INSPECT, **file_limit(300_000))
+  done = run(tmp_path / 'run', tmp_path / 'cache', INSPECT, prefix=file_limit(300_000))
   one_line(done, 1, 'failed: packing into', 'File too large')
   assert left_in(tmp_path / 'cache') == []
 
@@ -51,7 +50,7 @@ def test_packing_under_a_limit_of_file_sizes_keeps_no_half_of_it(tmp_path):
 @pytest.mark.parametrize('size', [2_000, 10_000])  # bytes: too few for a checkpoint's metadata, and for its arrays
 def test_a_run_under_a_limit_of_file_sizes_keeps_its_last_checkpoint(size, whole, cache, tmp_path):
   stop_at_step(tmp_path / 'run', cache, 3)
-  done = run(tmp_path / 'run', cache, '--config.checkpoint.every_steps=1', **file_limit(size))
+  done = run(tmp_path / 'run', cache, '--config.checkpoint.every_steps=1', prefix=file_limit(size))
   one_line(done, 1, 'failed: ', 'File too large')
   last = latest_steps(tmp_path / 'run')[-1]
   assert last >= 3
