@@ -33,7 +33,7 @@ IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 NORMALIZATIONS = ('data', 'imagenet')
 ANNEALINGS = ('constant', 'linear', 'cosine')
 ON_NONFINITE = ('stop', 'skip')
-SET_BY_PROGRAM = ('max_channels', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
+SET_BY_PROGRAM = ('max_channels', 'form', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 

@@ -1,7 +1,8 @@
 """Convolution with zero padding k // 2, in the form that suits the machine and the shape.
 
-Two forms of the same function: XLA's own convolution (`lax`), and the picture's patches times the kernel as one matrix
-product (`patches`). On GPU and TPU the first is the fast one; on CPU it depends on the shape (docs/performance.md).
+Three forms of the same function: XLA's own convolution (`lax`), the picture's patches times the kernel as one matrix
+product (`patches`), and Winograd's sixteen smaller products (`winograd`). On GPU and TPU the first is the fast one; on
+CPU it depends on the shape (docs/performance.md).
 """
 
 import jax
@@ -9,51 +10,43 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from mils_jax.models.products import Patches, Winograd, output_size
+
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LARGEST_PATCHES = 2**21  # per picture: 8 MiB in float32
 
 
-def output_size(size: int, kernel_size: int, stride: int) -> int:
-  """Height or width after a convolution with padding kernel_size // 2."""
-  return (size + 2 * (kernel_size // 2) - kernel_size) // stride + 1
+def faster_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int], stride: int) -> str:
+  """The faster form, 'lax', 'patches' or 'winograd'.
 
-
-def extract_patches(x: jax.Array, kernel_size: int, stride: int) -> jax.Array:
-  """The kernel_size x kernel_size neighbourhood of every output position, zero beyond the border.
-
-  Args:
-    x: (B, H, W, C).
-    kernel_size: odd.
-    stride: distance between neighbouring output positions.
-
-  Returns:
-    (B, H', W', kernel_size * kernel_size * C), in the order of a kernel (k, k, C, features) whose first three axes
-    are flattened.
-  """
-  height, width = (output_size(size, kernel_size, stride) for size in x.shape[1:3])
-  if kernel_size == 1:
-    return x[:, ::stride, ::stride]
-  padding = kernel_size // 2
-  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  shifted = [
-      x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
-      for row in range(kernel_size)
-      for column in range(kernel_size)
-  ]
-  return jnp.concatenate(shifted, axis=-1)
-
-
-def convolution_form(backend: str, patch_values: int) -> str:
-  """The faster form, 'lax' or 'patches'.
-
-  On CPU the patches' matrix product is up to fifteen times faster (1x1 and 2x2 maps, gradients with strides) and at
-  worst 1.8 times slower; it stops paying where the patches of a picture outgrow the caches and the memory.
+  On CPU the patches' matrix product is up to forty times faster than XLA's convolution (1x1 and 2x2 maps, gradients
+  with strides) and at worst 1.2 times slower; it stops paying where the patches of a picture outgrow the caches and the
+  memory. Winograd's products take 4 / 9 of the multiply-adds where the map is even, and pay unless more than a third of
+  the tiles' places lie outside of it, or there are too few channels to multiply.
 
   Args:
     backend: 'cpu', 'gpu' or 'tpu'.
-    patch_values: numbers in the patches of one picture (H' * W' * k * k * C).
+    size: height and width of the result.
+    kernel: (k, C, features).
+    stride: of the convolution.
   """
-  return 'patches' if backend == 'cpu' and patch_values <= LARGEST_PATCHES else 'lax'
+  kernel_size, channels, features = kernel
+  height, width = size
+  if backend != 'cpu':
+    return 'lax'
+  tiles = ((height + 1) // 2) * ((width + 1) // 2)
+  if kernel_size == 3 and stride == 1 and min(channels, features) >= 32 and 4 * tiles <= 1.5 * height * width:
+    return 'winograd'
+  return 'patches' if height * width * kernel_size**2 * channels <= LARGEST_PATCHES else 'lax'
+
+
+def products_of(form: str, kernel_size: int, stride: int) -> Patches | Winograd:
+  """The matrix products of a form that has any; raises ValueError where it cannot serve the kernel."""
+  if form != 'winograd':
+    return Patches(kernel_size, stride)
+  if (kernel_size, stride) != (3, 1):
+    raise ValueError(f"form 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
+  return Winograd()
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto') -> jax.Array:
@@ -63,21 +56,31 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto
     x: (B, H, W, C).
     kernel: (k, k, C, features), k odd.
     stride: of the convolution.
-    form: 'lax', 'patches', or 'auto' for the faster one.
+    form: 'lax', 'patches', 'winograd' (k = 3 and stride 1 only), or 'auto' for the fastest one.
 
   Returns:
     (B, H', W', features), H' = (H - 1) // stride + 1.
   """
-  kernel_size, _, channels, features = kernel.shape
-  height, width = (output_size(size, kernel_size, stride) for size in x.shape[1:3])
+  kernel_size = kernel.shape[0]
+  size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
   if form == 'auto':
-    form = convolution_form(jax.default_backend(), height * width * kernel_size**2 * channels)
+    form = faster_form(jax.default_backend(), size, kernel.shape[1:], stride)
   if form == 'lax':
     padding = [(kernel_size // 2, kernel_size // 2)] * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
-  patches = extract_patches(x, kernel_size, stride).reshape(-1, kernel_size * kernel_size * channels)
-  product = patches @ kernel.reshape(-1, features)  # (B * H' * W', k * k * C) @ (k * k * C, features)
-  return product.reshape(x.shape[0], height, width, features)
+  products = products_of(form, kernel_size, stride)
+
+  @jax.checkpoint  # making the picture's matrices again costs little; kept, they are several times the picture
+  def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return products.outputs([shared_product(values, matrix) for values, matrix in
+                             zip(products.inputs(x), products.kernels(kernel), strict=True)], *size)
+
+  return multiply(x, kernel)
+
+
+def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
+  """(B, places, values) by (values, features), as one flat product, which is faster than one for each picture."""
+  return (values.reshape(-1, values.shape[-1]) @ matrix).reshape(*values.shape[:2], -1)
 
 
 class Conv(nn.Module):
@@ -87,12 +90,14 @@ class Conv(nn.Module):
     features: output channels.
     kernel_size: odd.
     stride: of the convolution.
+    form: as in `convolve`.
     dtype: of the computation; the kernel is kept in float32.
   """
 
   features: int
   kernel_size: int = 3
   stride: int = 1
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -100,4 +105,4 @@ class Conv(nn.Module):
     """(B, H, W, C) -> (B, H', W', features)."""
     shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
     kernel = self.param('kernel', nn.initializers.he_normal(), shape)
-    return convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+    return convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.form)

@@ -8,53 +8,100 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.models.convolution import convolve, extract_patches, output_size
+from mils_jax.models.convolution import convolve, faster_form, products_of, shared_product
 from mils_jax.models.input_slots import fill_slots
+from mils_jax.models.products import output_size
 
 FORMULATIONS = ('auto', 'parallel', 'mixed')
 
 
-def faster_formulation(backend: str, positions: int) -> str:
-  """The faster formulation for a map of `positions` (H' * W') outputs.
+def faster_formulation(backend: str, batch: int, positions: int) -> str:
+  """The faster formulation for `batch` maps of `positions` (H' * W') outputs.
 
   Mixing the kernels first costs, per sample, the writing and reading of one whole kernel, and saves (K - 1) / K of the
-  convolution. Only a wide map uses its kernel often enough to earn that back (docs/performance.md has the figures).
-  GPU and TPU run the K convolutions as one.
+  convolution. Only a wide map uses its kernel often enough to earn that back; but where there are few samples, reading
+  the kernels is what takes the time, and the parallel form reads them too (docs/performance.md has the figures). GPU
+  and TPU run the K convolutions as one.
   """
-  return 'mixed' if backend == 'cpu' and positions >= 49 else 'parallel'
+  return 'mixed' if backend == 'cpu' and (positions >= 32 or batch <= 4) else 'parallel'
 
 
-def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int) -> jax.Array:
-  """All K kernels' outputs, then their mixture; one convolution with K times the output channels.
+def faster_mixed_form(backend: str, batch: int, size: tuple[int, int], kernel: tuple[int, int, int],
+                      stride: int) -> str:
+  """The form for kernels that each sample has for itself: 'patches' or 'winograd'.
+
+  Winograd's kernels are 16 / 9 times as large. While a sample's fits the second-level cache that costs little.
+
+  Args:
+    backend, size, kernel, stride: as in `faster_form`.
+    batch: number of samples.
+  """
+  _, channels, features = kernel
+  small = batch > 4 and channels * features <= 64 * 64
+  return 'winograd' if small and faster_form(backend, size, kernel, stride) == 'winograd' else 'patches'
+
+
+def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
+                          form: str = 'auto') -> jax.Array:
+  """All K kernels' outputs, mixed; computed as one convolution.
 
   Args:
     x: (B, H, W, C).
     kernels: (K, k, k, C, features).
     attention: (B, K), the weight of each kernel for each sample.
     stride: of the convolution.
+    form: as in `convolve`.
 
   Returns:
     (B, H', W', features).
   """
   number, kernel_size, _, channels, features = kernels.shape
-  side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
-  outputs = convolve(x, side_by_side, stride)
-  outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
-  return (outputs * attention[:, None, None, :, None]).sum(axis=3)
+  size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
+  if form == 'auto':
+    form = faster_form(jax.default_backend(), size, kernels.shape[2:], stride)
+  if form != 'winograd':  # K times the output channels, weighted afterwards
+    side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
+    outputs = convolve(x, side_by_side, stride, form)
+    outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
+    return (outputs * attention[:, None, None, :, None]).sum(axis=3)
+  products = products_of(form, kernel_size, stride)
+
+  @jax.checkpoint
+  def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
+    """K times the input channels, weighted beforehand: the products add the kernels' outputs up."""
+    def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
+      weighted = values[:, :, None] * attention[:, None, :, None]  # (B, places, K, values)
+      return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, features))
+
+    return products.outputs([product(values, matrices) for values, matrices in
+                             zip(products.inputs(x), products.kernels(kernels), strict=True)], *size)
+
+  return multiply(x, kernels, attention)
 
 
-def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int) -> jax.Array:
-  """Each sample's own mixture of the kernels, applied to its patches; the same function by linearity.
+def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
+                  form: str = 'auto') -> jax.Array:
+  """Each sample's own mixture of the kernels, applied to its places; the same function by linearity.
 
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
-  Arguments and result as there.
+  Arguments and result as there; form 'lax', which has no kernels of a sample's own, is 'patches' here.
   """
-  number, kernel_size, features = kernels.shape[0], kernels.shape[1], kernels.shape[-1]
-  batch = x.shape[0]
-  height, width = (output_size(size, kernel_size, stride) for size in x.shape[1:3])
-  mixed = (attention @ kernels.reshape(number, -1)).reshape(batch, -1, features)  # (B, k * k * C, features)
-  patches = extract_patches(x, kernel_size, stride).reshape(batch, height * width, -1)  # (B, H' * W', k * k * C)
-  return (patches @ mixed).reshape(batch, height, width, features)
+  number, kernel_size = kernels.shape[:2]
+  size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
+  if form == 'auto':
+    form = faster_mixed_form(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
+  products = products_of(form, kernel_size, stride)
+
+  @jax.checkpoint
+  def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
+    def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
+      mixed = (attention @ matrices.reshape(number, -1)).reshape(-1, *matrices.shape[1:])  # (B, values, features)
+      return values @ mixed
+
+    return products.outputs([product(values, matrices) for values, matrices in
+                             zip(products.inputs(x), products.kernels(kernels), strict=True)], *size)
+
+  return multiply(x, kernels, attention)
 
 
 class KernelAttention(nn.Module):
@@ -101,6 +148,7 @@ class DynamicConv(nn.Module):
     kernels: K; a single one needs no attention and has none.
     temperature: of the attention's softmax.
     formulation: 'parallel' or 'mixed', two ways to the same result, or 'auto' for the faster one.
+    form: of the convolutions, as in `convolve`.
     dtype: of the computation; parameters are kept in float32.
   """
 
@@ -111,6 +159,7 @@ class DynamicConv(nn.Module):
   kernels: int = 4
   temperature: float = 30.0
   formulation: str = 'auto'
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -138,13 +187,13 @@ class DynamicConv(nn.Module):
     shape = (self.kernels, self.kernel_size, self.kernel_size, self.max_channels, self.features)
     kernels = self.param('kernels', initialise, shape).astype(self.dtype)
     if self.kernels == 1:
-      return convolve(x, kernels[0], self.stride)
+      return convolve(x, kernels[0], self.stride, self.form)
     hidden = max(self.max_channels // 4, 1)
     attention = KernelAttention(self.kernels, hidden, self.temperature, self.dtype, name='attention')(
         x, present, temperature)
     formulation = self.formulation
     if formulation == 'auto':
       height, width = (output_size(size, self.kernel_size, self.stride) for size in x.shape[1:3])
-      formulation = faster_formulation(jax.default_backend(), height * width)
+      formulation = faster_formulation(jax.default_backend(), x.shape[0], height * width)
     convolution = mixed_kernels if formulation == 'mixed' else parallel_convolutions
-    return convolution(x, kernels, attention.astype(self.dtype), self.stride)
+    return convolution(x, kernels, attention.astype(self.dtype), self.stride, self.form)

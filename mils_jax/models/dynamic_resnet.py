@@ -18,7 +18,7 @@ class DynamicResBlock(nn.Module):
   Attributes:
     features: output channels.
     stride: of the first convolution.
-    kernels, temperature, formulation, dtype: as in DynamicConv.
+    kernels, temperature, formulation, form, dtype: as in DynamicConv.
     axis_name: as in BatchNorm.
   """
 
@@ -27,6 +27,7 @@ class DynamicResBlock(nn.Module):
   kernels: int = 4
   temperature: float = 30.0
   formulation: str = 'auto'
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -35,7 +36,7 @@ class DynamicResBlock(nn.Module):
                temperature: jax.Array | float | None = None) -> jax.Array:
     """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm, `temperature` as in DynamicConv."""
     conv = partial(DynamicConv, self.features, kernels=self.kernels, temperature=self.temperature,
-                   formulation=self.formulation, dtype=self.dtype)
+                   formulation=self.formulation, form=self.form, dtype=self.dtype)
     norm = partial(BatchNorm, axis_name=self.axis_name)
     channels = x.shape[-1]
     y = conv(channels, stride=self.stride, name='conv1')(x, temperature=temperature)
@@ -59,8 +60,8 @@ class DynamicResNet12(nn.Module):
     widths: output channels of each stage.
     blocks: residual blocks in each stage.
     stem_width: output channels of the stem.
-    kernels, temperature, formulation, dtype: as in DynamicConv. A variable 'temperature' in the collection 'schedules'
-      takes the field's place, so that a checkpoint says what it was trained with last.
+    kernels, temperature, formulation, form, dtype: as in DynamicConv. A variable 'temperature' in the collection
+      'schedules' takes the field's place, so that a checkpoint says what it was trained with last.
     axis_name: as in BatchNorm.
   """
 
@@ -75,6 +76,7 @@ class DynamicResNet12(nn.Module):
   kernels: int = 4
   temperature: float = 30.0
   formulation: str = 'auto'
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -93,7 +95,7 @@ class DynamicResNet12(nn.Module):
       (B, num_classes) float32 logits.
     """
     dynamic = {'kernels': self.kernels, 'temperature': self.temperature, 'formulation': self.formulation,
-               'dtype': self.dtype}
+               'form': self.form, 'dtype': self.dtype}
     temperature = self.get_variable('schedules', 'temperature', self.temperature)
     x, present = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     x = DynamicConv(self.stem_width, self.max_channels, name='stem_conv', **dynamic)(

@@ -18,19 +18,21 @@ class ResBlock(nn.Module):
   Attributes:
     features: output channels.
     stride: of the first convolution.
+    form: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
 
   features: int
   stride: int = 1
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
     """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm."""
-    conv = partial(Conv, self.features, dtype=self.dtype)
+    conv = partial(Conv, self.features, form=self.form, dtype=self.dtype)
     norm = partial(BatchNorm, axis_name=self.axis_name)
     y = conv(stride=self.stride, name='conv1')(x)
     y = nn.relu(norm(name='norm1')(y, train, weight))
@@ -51,6 +53,7 @@ class ResNet34(nn.Module):
     fill, rescale: as in InputSlots.
     widths: output channels of each stage.
     blocks: residual blocks in each stage.
+    form: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
@@ -61,6 +64,7 @@ class ResNet34(nn.Module):
   rescale: bool = False
   widths: tuple[int, ...] = (64, 128, 256, 512)
   blocks: tuple[int, ...] = (3, 4, 6, 3)
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -69,12 +73,13 @@ class ResNet34(nn.Module):
                weight: jax.Array | None = None) -> jax.Array:
     """Classifies pictures: arguments and result as in DynamicResNet12."""
     x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
-    x = Conv(self.widths[0], kernel_size=7, stride=2, dtype=self.dtype, name='stem_conv')(x)
+    x = Conv(self.widths[0], kernel_size=7, stride=2, form=self.form, dtype=self.dtype, name='stem_conv')(x)
     x = nn.relu(BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight))
     x = max_pool(x, window=3, stride=2, padding=1)
     for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True), start=1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1
-        x = ResBlock(width, stride, self.dtype, self.axis_name, name=f'stage{stage}_block{block}')(x, train, weight)
+        x = ResBlock(width, stride, self.form, self.dtype, self.axis_name, name=f'stage{stage}_block{block}')(
+            x, train, weight)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
     return nn.Dense(self.num_classes, name='classifier')(x)

@@ -18,6 +18,7 @@ class WideStage(nn.Module):
     features: output channels.
     kernel_size: odd.
     stride: of the convolution.
+    form: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
@@ -25,16 +26,17 @@ class WideStage(nn.Module):
   features: int
   kernel_size: int = 3
   stride: int = 2
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
     """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm."""
-    y = Conv(self.features, self.kernel_size, self.stride, self.dtype, name='conv')(x)
+    y = Conv(self.features, self.kernel_size, self.stride, self.form, self.dtype, name='conv')(x)
     y = BatchNorm(axis_name=self.axis_name, name='norm')(y, train, weight)
     if self.stride != 1 or x.shape[-1] != self.features:
-      x = Conv(self.features, 1, self.stride, self.dtype, name='shortcut_conv')(x)
+      x = Conv(self.features, 1, self.stride, self.form, self.dtype, name='shortcut_conv')(x)
       x = BatchNorm(axis_name=self.axis_name, name='shortcut_norm')(x, train, weight)
     return SqueezeExcite(dtype=self.dtype, name='squeeze_excite')(nn.relu(x + y))
 
@@ -53,6 +55,7 @@ class WideCNN(nn.Module):
     dropout: rate before the classifier (the report's remedy against overfitting).
     drop_block: rate of DropBlock after every stage (likewise).
     drop_block_size: side of its squares.
+    form: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
@@ -68,6 +71,7 @@ class WideCNN(nn.Module):
   dropout: float = 0.0
   drop_block: float = 0.0
   drop_block_size: int = 5
+  form: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -85,8 +89,8 @@ class WideCNN(nn.Module):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
     x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     for stage in range(self.stages):
-      x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.dtype, self.axis_name,
-                    name=f'stage{stage + 1}')(x, train, weight)
+      x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.form, self.dtype,
+                    self.axis_name, name=f'stage{stage + 1}')(x, train, weight)
       x = DropBlock(self.drop_block, self.drop_block_size, name=f'drop_block{stage + 1}')(x, train)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -1,6 +1,7 @@
 """What a configuration costs, before any training: parameters, multiply-adds and XLA's own counts."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,14 @@ from mils_jax import build
 from mils_jax.channels import split_names
 from mils_jax.data.augment import Augmentation
 from mils_jax.devices import AXIS
-from mils_jax.evaluation.cost import CONVENTIONS, CompiledCost, compiled_cost, count_multiply_adds, count_parameters
+from mils_jax.evaluation.cost import (
+    CONVENTIONS,
+    CompiledCost,
+    as_defined,
+    compiled_cost,
+    count_multiply_adds,
+    count_parameters,
+)
 from mils_jax.progress import say
 from mils_jax.training.optimizer import cosine_schedule, create_optimizer
 from mils_jax.training.state import create_state
@@ -82,12 +90,10 @@ def measure_cost(config: ConfigDict) -> Cost:
 
 def _formulation_cost(config: ConfigDict, name: str, model: nn.Module, shape: tuple[int, int, int],
                       variables: dict) -> FormulationCost:
-  def inference(variables: dict, images: jax.Array) -> jax.Array:
-    return model.apply(variables, images, train=False)
-
   images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  return FormulationCost(name, count_multiply_adds(inference, variables, images),
-                         compiled_cost(inference, variables, images), _training_cost(config, model, shape))
+  return FormulationCost(name, count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images),
+                         compiled_cost(partial(model.apply, train=False), variables, images),
+                         _training_cost(config, model, shape))
 
 
 def _training_cost(config: ConfigDict, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mils_jax import build, processes
 from mils_jax.data.packed import PackedSet
 from mils_jax.errors import RunError, UserError
-from mils_jax.evaluation.cost import count_multiply_adds, count_parameters
+from mils_jax.evaluation.cost import as_defined, count_multiply_adds, count_parameters
 from mils_jax.evaluation.predictions import Predictions
 from mils_jax.progress import say
 from mils_jax.training.loop import TrainingPlan, train
@@ -114,7 +114,7 @@ def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
   """Parameters, and multiply-adds of one picture with K kernels in parallel, as the report counts them."""
   images = jax.ShapeDtypeStruct((1, *image_size, model.max_channels), jnp.float32)
   variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
-  reported = model.clone(formulation='parallel') if hasattr(model, 'formulation') else model
+  reported = as_defined(model.clone(formulation='parallel') if hasattr(model, 'formulation') else model)
   macs = sum(count_multiply_adds(partial(reported.apply, train=False), variables, images).values())
   parameters = sum(count_parameters(variables['params']).values())
   return {'parameters': parameters, 'macs': macs, 'flops': 2 * macs}

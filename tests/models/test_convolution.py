@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mils_jax.models.convolution import Conv, convolution_form, convolve, output_size
+from mils_jax.models.convolution import Conv, convolve, faster_form
+from mils_jax.models.products import output_size
 from tests.models import reference
 
 
@@ -20,9 +21,29 @@ def test_every_form_is_the_convolution_of_its_definition(form, stride, kernel_si
   assert expected.shape[1:3] == tuple(output_size(side, kernel_size, stride) for side in size)
 
 
+@pytest.mark.parametrize('size', [(8, 8), (9, 6), (5, 7), (1, 2), (1, 1)])
+def test_winograds_form_is_as_exact_as_float32_allows(size):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, *size, 64)).astype(np.float32)
+  kernel = (rng.normal(size=(3, 3, 64, 4)) / 24).astype(np.float32)  # results of deviation 1
+  expected = reference.convolution(x, kernel, 1)
+  errors = {form: np.abs(convolve(x, kernel, 1, form) - expected).max() for form in ('lax', 'winograd')}
+  assert errors['winograd'] < 8 * errors['lax'] < 2e-5
+
+
+def test_winograds_form_refuses_other_kernels_and_strides():
+  x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
+  for stride, size in ((2, 3), (1, 1)):
+    with pytest.raises(ValueError, match='kernel size 3 and stride 1, not'):
+      convolve(x, kernel[:size, :size], stride, 'winograd')
+
+
+@pytest.mark.parametrize('form', ['patches', 'winograd'])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('kernel_size', [1, 3, 7])
-def test_both_forms_have_the_same_gradients(stride, kernel_size):
+def test_every_form_has_the_same_gradients(form, stride, kernel_size):
+  if form == 'winograd' and (kernel_size, stride) != (3, 1):
+    pytest.skip('Winograd\'s form is for 3x3 and stride 1')
   x, kernel, weights = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
       [(2, 9, 8, 3), (kernel_size, kernel_size, 3, 4), (2, output_size(9, kernel_size, stride),
                                                         output_size(8, kernel_size, stride), 4)]))
@@ -30,14 +51,17 @@ def test_both_forms_have_the_same_gradients(stride, kernel_size):
   def gradients(form):
     return jax.grad(lambda x, kernel: (convolve(x, kernel, stride, form) * weights).sum(), argnums=(0, 1))(x, kernel)
 
-  for patches, lax in zip(gradients('patches'), gradients('lax'), strict=True):
-    np.testing.assert_allclose(patches, lax, atol=1e-4)
+  for own, lax in zip(gradients(form), gradients('lax'), strict=True):
+    np.testing.assert_allclose(own, lax, atol=1e-4)
 
 
 def test_the_form_follows_backend_and_shape():
-  assert {convolution_form(backend, values) for backend in ('gpu', 'tpu') for values in (1, 2**30)} == {'lax'}
-  assert convolution_form('cpu', 21 * 21 * 9 * 256) == 'patches'
-  assert convolution_form('cpu', 112 * 112 * 9 * 256) == 'lax'
+  kernel = (3, 64, 64)
+  assert {faster_form(backend, size, kernel, 1) for backend in ('gpu', 'tpu') for size in ((1, 1), (84, 84))} == {'lax'}
+  assert {faster_form('cpu', (side, side), kernel, 1) for side in (2, 4, 6, 11, 21)} == {'winograd'}
+  assert {faster_form('cpu', (side, side), kernel, 1) for side in (1, 3)} == {'patches'}  # too much beyond the border
+  assert faster_form('cpu', (21, 21), kernel, 2) == faster_form('cpu', (84, 84), (3, 3, 64), 1) == 'patches'
+  assert faster_form('cpu', (112, 112), (3, 256, 64), 2) == 'lax'
 
 
 def test_conv_computes_in_its_dtype_and_keeps_float32_parameters():

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.models import DynamicConv
-from mils_jax.models.dynamic_conv import faster_formulation
+from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form
 from tests.models import reference
 
 
-def make(formulation, kernel_size, stride, max_channels=4, temperature=3.0):
-  layer = DynamicConv(6, max_channels, kernel_size, stride, kernels=3, temperature=temperature, formulation=formulation)
+def make(formulation, kernel_size, stride, max_channels=4, temperature=3.0, form='auto'):
+  layer = DynamicConv(6, max_channels, kernel_size, stride, kernels=3, temperature=temperature, formulation=formulation,
+                      form=form)
   variables = layer.init(jax.random.key(1), jnp.zeros((1, 5, 5, max_channels)))
   # Larger attention parameters than the initial ones, so that the samples' kernels really differ.
   variables = jax.tree.map(lambda value: value * 3, variables)
@@ -29,20 +30,34 @@ def test_equals_the_definition_in_float64(formulation, kernel_size, stride, heig
   np.testing.assert_allclose(layer.apply(variables, x), expected, atol=3e-5)
 
 
+@pytest.mark.parametrize('formulation', ['parallel', 'mixed'])
+@settings(max_examples=12, deadline=None)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), channels=st.integers(1, 4))
+def test_winograds_form_equals_it_too(formulation, height, width, channels):
+  layer, variables = make(formulation, 3, 1, form='winograd')
+  x = np.random.default_rng(height * 10 + width).normal(size=(3, height, width, channels)).astype(np.float32)
+  expected = reference.dynamic_convolution(x, variables['params'], 1, temperature=3.0)
+  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=3e-5)
+
+
+@pytest.mark.parametrize('form', ['auto', 'winograd'])
 @pytest.mark.parametrize('kernel_size', [1, 3])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('size', [(6, 6), (7, 5)])
 @pytest.mark.parametrize('channels', [1, 2, 3, 4])
-def test_both_formulations_have_the_same_gradients(kernel_size, stride, size, channels):
+def test_both_formulations_have_the_same_gradients(form, kernel_size, stride, size, channels):
+  if form == 'winograd' and (kernel_size, stride) != (3, 1):
+    pytest.skip("Winograd's form is for 3x3 and stride 1")
   x = jax.random.normal(jax.random.key(2), (3, *size, channels))
 
-  def gradients(formulation):
-    layer, variables = make(formulation, kernel_size, stride)
+  def gradients(formulation, form):
+    layer, variables = make(formulation, kernel_size, stride, form=form)
     return jax.grad(lambda variables, x: jnp.sin(layer.apply(variables, x)).sum(), argnums=(0, 1))(variables, x)
 
-  parallel, mixed = gradients('parallel'), gradients('mixed')
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), parallel, mixed)
-  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(mixed))
+  expected = gradients('parallel', 'lax')
+  for formulation in ('parallel', 'mixed'):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), gradients(formulation, form), expected)
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
 
 
 def test_samples_have_kernels_of_their_own():
@@ -77,9 +92,17 @@ def test_an_unknown_formulation_is_refused():
     DynamicConv(2, 3, formulation='fast').init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
 
 
-def test_the_default_mixes_kernels_on_wide_maps_only():
-  chosen = [faster_formulation('cpu', side * side) for side in (21, 8, 6, 2)]
-  assert chosen == ['mixed', 'mixed', 'parallel', 'parallel']
+def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
+  assert [faster_formulation('cpu', 32, side * side) for side in (21, 6, 5, 2)] == ['mixed'] * 2 + ['parallel'] * 2
+  assert faster_formulation('cpu', 1, 4) == 'mixed'
+  assert {faster_formulation(backend, batch, 441) for backend in ('gpu', 'tpu') for batch in (1, 32)} == {'parallel'}
+
+
+def test_mixed_kernels_take_winograds_form_while_they_are_small():
+  assert faster_mixed_form('cpu', 32, (21, 21), (3, 64, 64), 1) == 'winograd'
+  assert faster_mixed_form('cpu', 32, (11, 11), (3, 128, 128), 1) == 'patches'
+  assert {faster_mixed_form(backend, 32, (21, 21), (3, 64, 64), stride)
+          for backend, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
 
 
 @pytest.mark.parametrize('formulation', ['parallel', 'mixed', 'auto'])

@@ -1,0 +1,155 @@
+"""The three networks in plain PyTorch, as the report's own program states them: the rivals of `benchmarks.models`.
+
+Written from the report's description, layer by layer; nothing of the project uses them. DynamicConv2d comes in both of
+its usual forms: K convolutions in parallel, as the report has it, and one grouped convolution with each sample's own
+mixture of the kernels, as public dynamic-convolution code has it.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+KERNELS, TEMPERATURE = 4, 30.0
+
+
+class DynamicConv2d(nn.Module):
+  """K kernels mixed by attention; `form` is 'parallel' or 'grouped'."""
+
+  def __init__(self, channels: int, features: int, kernel_size: int, stride: int, form: str):
+    super().__init__()
+    self.stride, self.padding, self.form = stride, kernel_size // 2, form
+    self.kernels = nn.Parameter(torch.empty(KERNELS, features, channels, kernel_size, kernel_size))
+    for kernel in self.kernels:
+      nn.init.kaiming_normal_(kernel)
+    hidden = max(channels // 4, 1)
+    self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+    self.expand = nn.Conv2d(hidden, KERNELS, 1, bias=False)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    average = functional.adaptive_avg_pool2d(x, 1)
+    logits = self.expand(functional.relu(self.squeeze(average)))
+    attention = functional.softmax(logits.flatten(1) / TEMPERATURE, dim=1)  # (B, K)
+    if self.form == 'parallel':
+      outputs = [functional.conv2d(x, kernel, stride=self.stride, padding=self.padding) for kernel in self.kernels]
+      return sum(attention[:, k, None, None, None] * output for k, output in enumerate(outputs))
+    batch, channels, height, width = x.shape
+    mixed = attention @ self.kernels.flatten(1)  # (B, features * channels * k * k)
+    mixed = mixed.view(-1, channels, *self.kernels.shape[3:])  # (B * features, channels, k, k)
+    output = functional.conv2d(x.reshape(1, batch * channels, height, width), mixed, stride=self.stride,
+                               padding=self.padding, groups=batch)
+    return output.view(batch, -1, *output.shape[2:])
+
+
+class DynamicResBlock(nn.Module):
+  """Two dynamic 3x3 convolutions and a shortcut."""
+
+  def __init__(self, channels: int, features: int, stride: int, form: str):
+    super().__init__()
+    self.conv1, self.norm1 = DynamicConv2d(channels, features, 3, stride, form), nn.BatchNorm2d(features)
+    self.conv2, self.norm2 = DynamicConv2d(features, features, 3, 1, form), nn.BatchNorm2d(features)
+    self.shortcut = nn.Identity()
+    if stride != 1 or channels != features:
+      self.shortcut = nn.Sequential(DynamicConv2d(channels, features, 1, stride, form), nn.BatchNorm2d(features))
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    y = functional.relu(self.norm1(self.conv1(x)))
+    return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class DynamicResNet12(nn.Module):
+  """A stem and three stages of three blocks."""
+
+  def __init__(self, classes: int, form: str):
+    super().__init__()
+    self.stem, self.norm = DynamicConv2d(3, 64, 3, 1, form), nn.BatchNorm2d(64)
+    blocks, channels = [], 64
+    for features in (64, 128, 256):
+      for stride in (2, 1, 1):
+        blocks.append(DynamicResBlock(channels, features, stride, form))
+        channels = features
+    self.blocks, self.classifier = nn.Sequential(*blocks), nn.Linear(channels, classes)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    x = functional.max_pool2d(functional.relu(self.norm(self.stem(x))), 2)
+    return self.classifier(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
+
+
+class SqueezeExcite(nn.Module):
+  """Scales the channels by what the whole map shows."""
+
+  def __init__(self, channels: int):
+    super().__init__()
+    self.squeeze, self.excite = nn.Linear(channels, channels // 16), nn.Linear(channels // 16, channels)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    average = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+    gate = torch.sigmoid(self.excite(functional.relu(self.squeeze(average))))
+    return x * gate[:, :, None, None]
+
+
+class WideStage(nn.Module):
+  """A convolution with a shortcut, ReLU, squeeze-and-excitation."""
+
+  def __init__(self, channels: int, features: int, kernel_size: int):
+    super().__init__()
+    self.conv = nn.Conv2d(channels, features, kernel_size, 2, kernel_size // 2, bias=False)
+    self.norm = nn.BatchNorm2d(features)
+    self.shortcut = nn.Sequential(nn.Conv2d(channels, features, 1, 2, bias=False), nn.BatchNorm2d(features))
+    self.gate = SqueezeExcite(features)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    return self.gate(functional.relu(self.norm(self.conv(x)) + self.shortcut(x)))
+
+
+class WideCNN4(nn.Module):
+  """Four wide stages."""
+
+  def __init__(self, classes: int):
+    super().__init__()
+    self.stages = nn.Sequential(WideStage(3, 256, 7), *(WideStage(256, 256, 3) for _ in range(3)))
+    self.classifier = nn.Linear(256, classes)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    return self.classifier(functional.adaptive_avg_pool2d(self.stages(x), 1).flatten(1))
+
+
+class ResBlock(nn.Module):
+  """Two 3x3 convolutions and a shortcut."""
+
+  def __init__(self, channels: int, features: int, stride: int):
+    super().__init__()
+    self.conv1 = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
+    self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+    self.norm1, self.norm2 = nn.BatchNorm2d(features), nn.BatchNorm2d(features)
+    self.shortcut = nn.Identity()
+    if stride != 1 or channels != features:
+      self.shortcut = nn.Sequential(nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features))
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    y = functional.relu(self.norm1(self.conv1(x)))
+    return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet34(nn.Module):
+  """The standard network."""
+
+  def __init__(self, classes: int):
+    super().__init__()
+    self.stem, self.norm = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+    blocks, channels = [], 64
+    for stage, (features, number) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+      for block in range(number):
+        blocks.append(ResBlock(channels, features, 2 if stage and not block else 1))
+        channels = features
+    self.blocks, self.classifier = nn.Sequential(*blocks), nn.Linear(channels, classes)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    x = functional.max_pool2d(functional.relu(self.norm(self.stem(x))), 3, 2, 1)
+    return self.classifier(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
+
+
+def create(network: str, form: str, classes: int = 100) -> nn.Module:
+  """The network by our name for it; `form` counts for the dynamic one only."""
+  if network == 'dynamic_resnet12':
+    return DynamicResNet12(classes, form)
+  return {'wide_cnn': WideCNN4, 'resnet34': ResNet34}[network](classes)

@@ -1,0 +1,190 @@
+"""One rival in a process of its own: a network's training step or inference, run for a while whenever it is asked.
+
+The driver starts one for each rival, with a JSON object of `Task`'s fields as its only argument, and gives turns by
+lines on standard input. Rivals in one process would share the C library's memory settings and each other's threads.
+
+    ready -> {"compile_seconds": ...}
+    run SECONDS -> {"seconds": [...]}, of steps that were timed one by one
+    memory -> {"bytes": ...}, the highest so far: resident on a CPU, allocated on a GPU
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CLASSES = 100
+RATE_SIZE = 2048  # side of the matrices whose product is the limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What a rival runs.
+
+  Attributes:
+    side: jax (this project), pytorch or numpy.
+    form: jax: auto, parallel or mixed; pytorch: parallel or grouped, with '-compiled' behind it where torch.compile is
+      used. Networks without dynamic convolutions have one form, auto.
+    work: train, infer, or product (a matrix product of float32).
+    network, image_size, batch: of the work; empty and 0 for a product.
+    precision: float32 or bfloat16.
+  """
+
+  side: str
+  work: str
+  form: str = 'auto'
+  network: str = ''
+  image_size: int = 0
+  batch: int = 0
+  precision: str = 'float32'
+
+
+def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  """A function that starts a step, and one that waits for what it returned."""
+  from mils_jax.host_memory import keep_freed_memory
+
+  keep_freed_memory()  # as the command line does
+
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from mils_jax.channels import ChannelContract
+  from mils_jax.data.augment import Augmentation
+  from mils_jax.devices import AXIS, Devices
+  from mils_jax.models import MODELS
+  from mils_jax.training.optimizer import create_optimizer
+  from mils_jax.training.state import create_state
+  from mils_jax.training.steps import make_train_step
+
+  if task.work == 'product':
+    matrix = jax.random.normal(jax.random.key(0), (RATE_SIZE, RATE_SIZE))
+    with jax.default_matmul_precision('float32'):
+      product = jax.jit(jnp.dot).lower(matrix, matrix).compile()
+    return lambda: product(matrix, matrix), jax.block_until_ready
+  fields = {'formulation': task.form} if task.network == 'dynamic_resnet12' else {}
+  model = MODELS[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields)
+  devices = Devices(1)
+  contract = ChannelContract(('R', 'G', 'B'), ('',) * 3, (124.0, 116.0, 104.0), (58.0, 57.0, 57.0))
+  placement = contract.place(('R', 'G', 'B'))
+  random = np.random.default_rng(0)
+  images = random.integers(0, 256, (task.batch, task.image_size, task.image_size, 3), np.uint8)
+  batch = devices.share({'image': images, 'label': random.integers(0, CLASSES, task.batch, np.int32),
+                         'weight': np.ones(task.batch, np.float32)})
+  optimizer = create_optimizer('sgd', lambda step: 0.01, 0.9, 5e-4, decay_all=True)
+  state = devices.replicate(create_state(model, optimizer, (task.image_size, task.image_size, 3), 0))
+  if task.work == 'infer':
+    def logits(variables: dict, batch: dict) -> jax.Array:
+      pictures, present = placement.apply(batch['image'])
+      return model.apply(variables, pictures, train=False, present=present)
+
+    infer = devices.parallel(logits, replicated=1, shared=1, gather=True)
+    return lambda: infer(state.variables, batch), jax.block_until_ready
+  step = devices.parallel(
+      make_train_step(model, optimizer, placement, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=0,
+                      steps_per_epoch=1000), replicated=1, shared=1, donate=(0,))
+
+  def train() -> object:
+    nonlocal state
+    state, signals = step(state, batch)
+    return signals
+
+  return train, jax.block_until_ready
+
+
+def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  """Likewise in PyTorch, with its usual best settings: on a GPU channels_last, autocast and a fused optimiser."""
+  import torch
+
+  from benchmarks.pytorch_networks import create
+
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  wait = (lambda _: torch.cuda.synchronize()) if device == 'cuda' else (lambda _: None)
+  if task.work == 'product':
+    matrix = torch.randn(RATE_SIZE, RATE_SIZE, device=device)
+    return lambda: matrix @ matrix, wait
+  form, _, compiled = task.form.partition('-')
+  layout = torch.channels_last if device == 'cuda' else torch.contiguous_format
+  model = create(task.network, form, CLASSES).to(device, memory_format=layout)
+  run = torch.compile(model) if compiled else model
+  images = torch.randint(0, 256, (task.batch, 3, task.image_size, task.image_size), dtype=torch.uint8, device=device)
+  images = images.contiguous(memory_format=layout)
+  labels = torch.randint(0, CLASSES, (task.batch,), device=device)
+  mean = torch.tensor([124.0, 116.0, 104.0], device=device)[:, None, None]
+  std = torch.tensor([58.0, 57.0, 57.0], device=device)[:, None, None]
+  half = torch.autocast(device, torch.bfloat16, enabled=task.precision == 'bfloat16')
+  if task.work == 'infer':
+    model.eval()
+
+    def infer() -> torch.Tensor:
+      with torch.inference_mode(), half:
+        return run((images.float() - mean) / std)
+
+    return infer, wait
+  optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, weight_decay=5e-4, fused=True)
+  loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+
+  def train() -> torch.Tensor:
+    optimizer.zero_grad(set_to_none=True)
+    with half:
+      loss = loss_function(run((images.float() - mean) / std).float(), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+  return train, wait
+
+
+def numpy_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  import numpy as np
+
+  matrix = np.random.default_rng(0).normal(size=(RATE_SIZE, RATE_SIZE)).astype(np.float32)
+  return lambda: matrix @ matrix, lambda _: None
+
+
+SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'numpy': numpy_step}
+
+
+def peak_bytes(task: Task) -> int:
+  """The most memory so far: of the device where it is a GPU, else what was resident."""
+  if task.side == 'jax':
+    import jax
+
+    if jax.default_backend() != 'cpu':
+      return jax.local_devices()[0].memory_stats()['peak_bytes_in_use']
+  if task.side == 'pytorch':
+    import torch
+
+    if torch.cuda.is_available():
+      return torch.cuda.max_memory_allocated()
+  status = Path('/proc/self/status').read_text()
+  return 1024 * int(status.split('VmHWM:')[1].split()[0])
+
+
+def main() -> None:
+  task = Task(**json.loads(sys.argv[1]))
+  started = time.perf_counter()
+  step, wait = SIDES[task.side](task)
+  wait(step())
+  say({'compile_seconds': time.perf_counter() - started})
+  for line in sys.stdin:
+    word, *rest = line.split()
+    if word == 'memory':
+      say({'bytes': peak_bytes(task)})
+      continue
+    times, end = [], time.perf_counter() + float(rest[0])
+    while not times or time.perf_counter() < end:
+      before = time.perf_counter()
+      wait(step())
+      times.append(time.perf_counter() - before)
+    say({'seconds': times})
+
+
+def say(values: dict) -> None:
+  print(json.dumps(values), flush=True)
+
+
+if __name__ == '__main__':
+  main()
