@@ -43,10 +43,6 @@ class Task:
 
 def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
   """A function that starts a step, and one that waits for what it returned."""
-  from mils_jax.host_memory import keep_freed_memory
-
-  keep_freed_memory()  # as the command line does
-
   import jax
   import jax.numpy as jnp
   import numpy as np

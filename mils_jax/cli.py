@@ -12,7 +12,6 @@ from mils_jax.command_line import USAGE, Command, Mode, parse
 from mils_jax.data.inspection import inspect
 from mils_jax.devices import use_deterministic_kernels
 from mils_jax.errors import RunError, Stopped, UserError, unknown
-from mils_jax.host_memory import keep_freed_memory
 from mils_jax.membership import FLAGS as PROCESS_FLAGS
 from mils_jax.membership import Membership, place_from_flags
 from mils_jax.progress import say
@@ -132,7 +131,6 @@ def main(argv: list[str]) -> int:
   if any(word in ('--help', '-h', '-help') for word in argv[1:]):
     print(USAGE)
     return 0
-  keep_freed_memory()
   member = Membership()
   try:
     _run(parse(argv, MODES), member)

@@ -7,7 +7,7 @@ import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
 LAYERS = [
-    {'errors', 'files', 'progress', 'devices', 'channels', 'random_streams', 'host_memory', 'processes', 'membership',
+    {'errors', 'files', 'progress', 'devices', 'channels', 'random_streams', 'processes', 'membership',
      'last_words'},
     {'data'},
     {'models'},

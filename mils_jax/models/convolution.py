@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax import lax
 
 from mils_jax.models.products import Patches, Winograd, output_size
+from mils_jax.models.recomputation import recomputed
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LARGEST_PATCHES = 2**21  # per picture: 8 MiB in float32
@@ -70,7 +71,7 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
   products = products_of(form, kernel_size, stride)
 
-  @jax.checkpoint  # making the picture's matrices again costs little; kept, they are several times the picture
+  @recomputed  # making the picture's matrices again costs little; kept, they are several times the picture
   def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return products.outputs([shared_product(values, matrix) for values, matrix in
                              zip(products.inputs(x), products.kernels(kernel), strict=True)], *size)

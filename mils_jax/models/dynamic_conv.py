@@ -11,6 +11,7 @@ from flax import linen as nn
 from mils_jax.models.convolution import convolve, faster_form, products_of, shared_product
 from mils_jax.models.input_slots import fill_slots
 from mils_jax.models.products import output_size
+from mils_jax.models.recomputation import recomputed
 
 FORMULATIONS = ('auto', 'parallel', 'mixed')
 
@@ -66,7 +67,7 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
     return (outputs * attention[:, None, None, :, None]).sum(axis=3)
   products = products_of(form, kernel_size, stride)
 
-  @jax.checkpoint
+  @recomputed
   def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
     """K times the input channels, weighted beforehand: the products add the kernels' outputs up."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
@@ -92,7 +93,7 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
     form = faster_mixed_form(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
   products = products_of(form, kernel_size, stride)
 
-  @jax.checkpoint
+  @recomputed
   def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       mixed = (attention @ matrices.reshape(number, -1)).reshape(-1, *matrices.shape[1:])  # (B, values, features)
