@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
@@ -89,6 +91,27 @@ def test_a_second_signal_stops_at_once(cache, tmp_path):
   _, error = process.communicate(timeout=10)
   assert process.returncode in (130, 143), error
   assert 'Traceback' not in error
+
+
+def test_nor_does_it_wait_for_a_long_call():
+  code = textwrap.dedent('''
+      import hashlib
+      from mils_jax.training.stopping import StopSignals
+      with StopSignals():
+        print('begun', flush=True)
+        hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # as compiling: no handler runs before it is over
+      ''')
+  process = subprocess.Popen([sys.executable, '-c', code], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  process.stdout.readline()
+  process.send_signal(signal.SIGTERM)
+  process.send_signal(signal.SIGINT)
+  try:
+    _, error = process.communicate(timeout=10)
+  finally:
+    process.kill()
+    process.communicate()
+  assert process.returncode in (130, 143)
+  assert error == 'stopped at once: the same command goes on from the last checkpoint\n'
 
 
 @pytest.mark.slow
@@ -175,6 +198,35 @@ def test_a_kill_at_any_moment_costs_nothing(moment, usual_seconds, whole, cache,
   own_cache = tmp_path / 'cache' if anew else cache
   process = start(tmp_path / 'run', own_cache, *OFTEN)
   time.sleep((moment + 0.5) / 20 * usual_seconds[anew])
+  process.kill()
+  process.communicate()
+  done = run(tmp_path / 'run', own_cache, *OFTEN)
+  assert done.returncode == 0, done.stderr
+  assert_same(tmp_path / 'run', whole)
+
+
+def there(folder, pattern):
+  return any(folder.glob(pattern))
+
+
+PHASES = {  # what shows, in the run folder or the cache, that a run has come so far
+    'packing': lambda run, cache: there(cache, 'packed/.unfinished-*/train'),
+    'compiling': lambda run, cache: there(run, 'metrics.jsonl'),
+    'saving': lambda run, cache: there(run, 'checkpoints/latest/*tmp*'),
+    'validating': lambda run, cache: there(run, 'checkpoints/latest/8'),
+    'saving the best': lambda run, cache: there(run, 'checkpoints/best/*'),
+    'testing': lambda run, cache: there(run, 'metrics.jsonl') and (run / 'metrics.jsonl').read_text().count('\n') == 2,
+    'writing results': lambda run, cache: there(run, 'predictions.npz'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('phase', PHASES)
+def test_nor_does_one_in_any_phase(phase, whole, cache, tmp_path):
+  """The moments above are drawn from the clock, and may miss what is short."""
+  own_cache = tmp_path / 'cache' if phase in ('packing', 'compiling') else cache
+  process = start(tmp_path / 'run', own_cache, *OFTEN)
+  wait_for(lambda: PHASES[phase](tmp_path / 'run', own_cache), process)
   process.kill()
   process.communicate()
   done = run(tmp_path / 'run', own_cache, *OFTEN)
