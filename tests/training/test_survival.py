@@ -46,6 +46,13 @@ def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
 
 
 @pytest.mark.slow
+def test_checkpoints_by_the_clock_change_nothing_else(whole, cache, tmp_path):
+  assert run(tmp_path / 'run', cache, '--config.checkpoint.every_minutes=1e-6').returncode == 0
+  assert latest_steps(tmp_path / 'run') == [15, 16]
+  assert_same(tmp_path / 'run', whole)
+
+
+@pytest.mark.slow
 def test_so_does_one_on_four_devices(cache, tmp_path):
   assert run(tmp_path / 'whole', cache, devices=4).returncode == 0
   stop_at_step(tmp_path / 'run', cache, 11, devices=4)
