@@ -11,16 +11,21 @@ from mils_jax.errors import Stopped
 from mils_jax.training.stopping import SIGNALS, StopSignals
 
 
-def test_a_signal_is_raised_where_it_arrives_or_at_the_end_of_what_must_not_be_torn():
+def signalled(number):
+  os.kill(os.getpid(), number)
+  return True  # reached where nothing was raised
+
+
+def test_a_signal_is_raised_where_it_arrives():
   with pytest.raises(Stopped, match='SIGTERM'), StopSignals():
-    os.kill(os.getpid(), signal.SIGTERM)
-  reached = []
-  with pytest.raises(Stopped, match='SIGINT'), StopSignals() as stop, stop.deferred():
-    with stop.deferred():
-      os.kill(os.getpid(), signal.SIGINT)
-      assert stop.number == signal.SIGINT
-    reached.append('the end')
-  assert reached
+    assert not signalled(signal.SIGTERM)
+
+
+def test_what_must_not_be_torn_is_finished_first():
+  finished = []
+  with pytest.raises(Stopped, match='SIGINT'), StopSignals() as stop, stop.deferred(), stop.deferred():
+    finished.append(signalled(signal.SIGINT) and stop.number == signal.SIGINT)
+  assert finished == [True]
 
 
 def test_nothing_of_it_stays():
