@@ -48,7 +48,7 @@ class PackedSet:
     mean, std: (C,) float64, of the training split's finite values in the stored unit; a std of 0 is replaced by 1.
     fingerprint: of the inputs and settings that it was made from.
     splits: train, val and test.
-    not_finite: per split, how many values are not finite and the identity of the first picture that has one.
+    not_finite: per split, how many values are not finite and where the first picture with one is.
   """
 
   folder: Path

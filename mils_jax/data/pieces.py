@@ -45,7 +45,7 @@ class PieceResult:
     identities: one per picture.
     moments: of the pictures' values, for training pictures.
     not_finite: how many values are not finite.
-    first_not_finite: identity of the first picture with such a value, '' without one.
+    first_not_finite: place of the first picture with such a value, '' without one.
   """
 
   labels: np.ndarray
@@ -71,13 +71,13 @@ def pack_piece(source: Source, piece: Piece) -> PieceResult:
       image, labels[row] = source.read(piece.split, piece.start + row)
       identities.append(source.identity(piece.split, piece.start + row))
       if image.shape != piece.shape or image.dtype != images.dtype:
-        _check_alike(image, piece, identities[-1])
+        _check_alike(image, piece, source.place(piece.split, piece.start + row))
       images[row] = image
   _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
   bad = np.zeros(count, np.int64)
   if images.dtype.kind == 'f':
     bad = count_not_finite(images)
-  first = identities[int(np.argmax(bad > 0))] if bad.any() else ''
+  first = source.place(piece.split, piece.start + int(np.argmax(bad > 0))) if bad.any() else ''
   moments = Moments.of(images) if piece.split == 'train' else None
   return PieceResult(labels, identities, moments, int(bad.sum()), first)
 
@@ -87,15 +87,15 @@ def count_not_finite(images: np.ndarray) -> np.ndarray:
   return (~np.isfinite(images)).sum((1, 2, 3))
 
 
-def _check_alike(image: np.ndarray, piece: Piece, identity: str) -> None:
+def _check_alike(image: np.ndarray, piece: Piece, place: str) -> None:
   if image.shape[-1] != piece.shape[-1]:
-    raise UserError(f'{identity}: {image.shape[-1]} channels, but the first training picture has {piece.shape[-1]}; '
+    raise UserError(f'{place}: {image.shape[-1]} channels, but the first training picture has {piece.shape[-1]}; '
                     'expected the same in every picture')
   if image.shape != piece.shape:
-    raise UserError(f'{identity}: {image.shape[0]} x {image.shape[1]} pixels, but the first training picture has '
+    raise UserError(f'{place}: {image.shape[0]} x {image.shape[1]} pixels, but the first training picture has '
                     f'{piece.shape[0]} x {piece.shape[1]}; data.image_size brings all to one size')
   if image.dtype.name != piece.number_type:
-    raise UserError(f'{identity}: number type {image.dtype}, but the first training picture has {piece.number_type}; '
+    raise UserError(f'{place}: number type {image.dtype}, but the first training picture has {piece.number_type}; '
                     'expected the same in every picture')
 
 

@@ -6,6 +6,7 @@ Of several processes the first one stops, saves and ends the run; a signal to an
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -26,17 +27,21 @@ class StopSignals:
 
   def __init__(self):
     self.number = 0
-    self._since = 0.0
     self._deferred = False
-    self._before: dict = {}
+    self._undo = contextlib.ExitStack()
 
   def __enter__(self) -> 'StopSignals':
-    self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+    seen, told = os.pipe()
+    os.set_blocking(told, False)
+    threading.Thread(target=self._watch, args=(seen,), name='signals', daemon=True).start()
+    self._undo.callback(os.close, told)  # which ends the thread
+    self._undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told, warn_on_full_buffer=False))
+    for number in SIGNALS:
+      self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
     return self
 
   def __exit__(self, *_: object) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
+    self._undo.close()
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
@@ -53,11 +58,22 @@ class StopSignals:
     if not processes.is_first():
       processes.ask_first('stop', number)
       return
-    if number == self.number and processes.count() > 1 and time.monotonic() - self._since < SAME_SECONDS:
+    if self.number:  # the thread ends the process, unless it is the same one
       return
-    if self.number:
-      os.write(2, b'stopped at once: the same command goes on from the last checkpoint\n')
-      os._exit(128 + number)
-    self.number, self._since = number, time.monotonic()
+    self.number = number
     if not self._deferred:
       raise Stopped(number)
+
+  def _watch(self, seen: int) -> None:
+    """Ends the process at the second signal, on a thread: Python hears none inside of a long call such as compiling."""
+    first, since = 0, 0.0
+    while came := os.read(seen, 1):
+      number, now = came[0], time.monotonic()
+      if number not in SIGNALS or not processes.is_first():
+        continue
+      if not first:
+        first, since = number, now
+      elif number != first or processes.count() == 1 or now - since > SAME_SECONDS:
+        os.write(2, b'stopped at once: the same command goes on from the last checkpoint\n')
+        os._exit(128 + number)
+    os.close(seen)

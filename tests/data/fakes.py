@@ -36,6 +36,9 @@ class MemorySource:
   def identity(self, split: str, index: int) -> str:
     return f'{split}/{index}'
 
+  def place(self, split: str, index: int) -> str:
+    return f'{split}[{index}]'
+
   def settings(self) -> dict:
     return {'version': self.version}
 

@@ -113,6 +113,9 @@ def test_missing_splits_are_cut(tmp_path):
   arrays = {name: array for name, array in contents().items() if not name.startswith(('val', 'test'))}
   source = open_source('arrays', path=write(tmp_path, 'stored', arrays), val_fraction=0.25, test_fraction=0.25)
   assert [source.length(split) for split in ('train', 'val', 'test')] == [6, 3, 3]
+  place = source.place('val', 0)  # in the file, not in the split that was cut
+  row = int(place.removeprefix('train_images[').removesuffix(']'))
+  assert np.array_equal(source.read('val', 0)[0], arrays['train_images'][row])
 
 
 IMAGES = contents()['train_images']
@@ -169,7 +172,7 @@ def test_not_finite_values_are_counted_and_placed(tmp_path):
   for _ in range(2):  # while packing, and when the packed set is found again
     with pytest.raises(UserError) as raised:
       open_packed(source, tmp_path / 'cache')
-    assert f"val: 2, first in {source.identity('val', 2)}" in str(raised.value)
+    assert 'val: 2, first in val_images[2]' in str(raised.value)
 
 
 def test_the_land_cover_set_packs_with_its_bands(real_data, tmp_path):

@@ -29,7 +29,7 @@ def test_every_warning(tmp_path):
   assert np.isfinite([found.channels[0].minimum, found.channels[0].mean]).all()
   assert found.warnings == (
       'channel c2 is constant (5) over the training split',
-      'train: 1 values are not finite, first in train/4',
+      'train: 1 values are not finite, first in train[4]',
       '2 classes have under 10 training pictures: a (8), b (7)',
       '1 pictures of test are in train too, first test/1 (as train/7)',
       '1 pictures of test are in val too, first test/2 (as val/0)',

@@ -137,7 +137,7 @@ def broken_source(kind):
 def test_the_first_odd_picture_is_named_and_nothing_stays(tmp_path, kind, parts):
   with pytest.raises(UserError) as raised:
     open_packed(broken_source(kind), tmp_path)
-  assert str(raised.value).startswith('val/2: ')
+  assert str(raised.value).startswith('val[2]: ')
   assert all(part in str(raised.value) for part in parts)
   assert names(tmp_path) == []
 
@@ -152,10 +152,10 @@ def test_values_that_are_not_finite_are_counted_and_can_be_allowed(tmp_path):
   source = memory_source(dtype='float32')
   source.images['test'][3, 0, 0, 1] = np.inf
   source.images['train'][[4, 9], 0, 0, 0] = np.nan
-  with pytest.raises(UserError, match=r'train: 2, first in train/4; test: 1, first in test/3'):
+  with pytest.raises(UserError, match=r'train: 2, first in train\[4\]; test: 1, first in test\[3\]'):
     open_packed(source, tmp_path)
   packed = open_packed(source, tmp_path, allow_not_finite=True)
-  assert packed.not_finite == {'train': (2, 'train/4'), 'val': (0, ''), 'test': (1, 'test/3')}
+  assert packed.not_finite == {'train': (2, 'train[4]'), 'val': (0, ''), 'test': (1, 'test[3]')}
   assert np.isfinite(packed.mean).all()
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,8 @@ def test_the_size_does_not_change_identities(data_dir):
 @pytest.mark.parametrize(('options', 'parts'), [
     ({'tfds_name': 'colour_patch'}, ("'colour_patch'", 'colour_patches')),
     ({'tfds_name': ''}, ('data.tfds_name', )),
+    ({'tfds_name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
+    ({'tfds_name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
     ({'image_key': 'picture'}, ("data.image_key='picture'", 'image, label, note')),
     ({'label_key': 'note'}, ("data.label_key='note'", 'not a class label')),
     ({'val_split': 'validation'}, ("data.val_split='validation'", 'train', 'test')),
@@ -160,6 +163,15 @@ def test_another_missing_module_is_not_taken_for_tensorflow(tmp_path, monkeypatc
 
   monkeypatch.setattr(ColourPatches, '_generate_examples', needs)
   with pytest.raises(UserError, match='the module apache_beam to prepare'):
+    open_patches(str(tmp_path))
+
+
+def test_a_set_prepared_for_tensorflow_alone_is_no_unknown_one(tmp_path):
+  builder = tfds.builder('colour_patches', data_dir=tmp_path)
+  builder.download_and_prepare(file_format='array_record')
+  info = Path(builder.data_dir, 'dataset_info.json')
+  info.write_text(info.read_text().replace('array_record', 'tfrecord'))
+  with pytest.raises(UserError, match='colour_patches: lies prepared in a format that only TensorFlow reads'):
     open_patches(str(tmp_path))
 
 

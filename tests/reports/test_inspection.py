@@ -51,4 +51,4 @@ def test_values_that_are_not_finite_are_drawn(tmp_path):
   source.images['train'][0] = np.nan
   packed = open_packed(source, tmp_path / 'cache', allow_not_finite=True)
   lines = write_inspection(inspect(packed), packed, tmp_path)
-  assert 'warning: train: 60 values are not finite, first in train/0' in lines
+  assert 'warning: train: 60 values are not finite, first in train[0]' in lines

@@ -44,6 +44,13 @@ def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
 
 
 @pytest.mark.slow
+def test_checkpoints_by_the_clock_change_nothing_else(whole, cache, tmp_path):
+  assert run(tmp_path / 'run', cache, '--config.checkpoint.every_minutes=1e-6').returncode == 0
+  assert latest_steps(tmp_path / 'run') == [15, 16]
+  assert_same(tmp_path / 'run', whole)
+
+
+@pytest.mark.slow
 def test_so_does_one_on_four_devices(cache, tmp_path):
   assert run(tmp_path / 'whole', cache, devices=4).returncode == 0
   stop_at_step(tmp_path / 'run', cache, 11, devices=4)
@@ -175,6 +182,35 @@ def test_a_kill_at_any_moment_costs_nothing(moment, usual_seconds, whole, cache,
   own_cache = tmp_path / 'cache' if anew else cache
   process = start(tmp_path / 'run', own_cache, *OFTEN)
   time.sleep((moment + 0.5) / 20 * usual_seconds[anew])
+  process.kill()
+  process.communicate()
+  done = run(tmp_path / 'run', own_cache, *OFTEN)
+  assert done.returncode == 0, done.stderr
+  assert_same(tmp_path / 'run', whole)
+
+
+def there(folder, pattern):
+  return any(folder.glob(pattern))
+
+
+PHASES = {  # what shows, in the run folder or the cache, that a run has come so far
+    'packing': lambda run, cache: there(cache, 'packed/.unfinished-*/train'),
+    'compiling': lambda run, cache: there(run, 'metrics.jsonl'),
+    'saving': lambda run, cache: there(run, 'checkpoints/latest/*tmp*'),
+    'validating': lambda run, cache: there(run, 'checkpoints/latest/8'),
+    'saving the best': lambda run, cache: there(run, 'checkpoints/best/*'),
+    'testing': lambda run, cache: there(run, 'metrics.jsonl') and (run / 'metrics.jsonl').read_text().count('\n') == 2,
+    'writing results': lambda run, cache: there(run, 'predictions.npz'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('phase', PHASES)
+def test_nor_does_one_in_any_phase(phase, whole, cache, tmp_path):
+  """The moments above are drawn from the clock, and may miss what is short."""
+  own_cache = tmp_path / 'cache' if phase in ('packing', 'compiling') else cache
+  process = start(tmp_path / 'run', own_cache, *OFTEN)
+  wait_for(lambda: PHASES[phase](tmp_path / 'run', own_cache), process)
   process.kill()
   process.communicate()
   done = run(tmp_path / 'run', own_cache, *OFTEN)

@@ -64,6 +64,9 @@ class ArraysSource:
   def identity(self, split: str, index: int) -> str:
     return hashed_identity(split, self._images(split)[index])
 
+  def place(self, split: str, index: int) -> str:
+    return f'{split}_images[{index}]'
+
   def settings(self) -> dict:
     return {'source': 'arrays', 'image_size': self.image_size, 'channel_axis': self.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes}

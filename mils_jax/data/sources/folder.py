@@ -69,6 +69,9 @@ class FolderSource:
   def identity(self, split: str, index: int) -> str:
     return self._files[split][index]
 
+  def place(self, split: str, index: int) -> str:
+    return self._files[split][index]
+
   def settings(self) -> dict:
     return {'source': 'folder', 'image_size': self.image_size, 'channel_axis': self.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes}

@@ -66,6 +66,9 @@ class ShapesSource:
     original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # what the picture is drawn from, whatever its size
     return f'{split}:{hashlib.blake2b(original.encode(), digest_size=10).hexdigest()}'
 
+  def place(self, split: str, index: int) -> str:
+    return f'picture {index} of {split}'
+
   def settings(self) -> dict:
     return {'source': 'shapes', 'version': DRAWING_VERSION, **dataclasses.asdict(self)}
 

@@ -43,6 +43,9 @@ class Source(Protocol):
   def identity(self, split: str, index: int) -> str:
     """What names this picture whatever size is asked for: a relative path, or split and a hash of the original."""
 
+  def place(self, split: str, index: int) -> str:
+    """Where a person finds this picture: in messages."""
+
   def settings(self) -> dict:
     """The settings that shape the packed result, as values that JSON can hold."""
 

@@ -71,6 +71,9 @@ class EverySplit:
   def identity(self, split: str, index: int) -> str:
     return self.source.identity(*self._origin(split, index))
 
+  def place(self, split: str, index: int) -> str:
+    return self.source.place(*self._origin(split, index))
+
   def settings(self) -> dict:
     return {**self.source.settings(), **({'cut': self.fractions, 'cut_seed': self.seed} if self.fractions else {})}
 

@@ -75,6 +75,9 @@ class TfdsSource:
   def identity(self, split: str, index: int) -> str:
     return hashed_identity(split, self._image(split, index))
 
+  def place(self, split: str, index: int) -> str:
+    return f'{self.name}, example {index} of {self._splits[split]}'
+
   def settings(self) -> dict:
     return {'source': 'tfds', 'name': self._builder.info.full_name, 'splits': self._splits, 'image_key': self.image_key,
             'label_key': self.label_key, 'image_size': self.image_size, 'channels': self.channels}
@@ -85,8 +88,7 @@ class TfdsSource:
       return sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
 
   def _image(self, split: str, index: int) -> np.ndarray:
-    where = f'{self.name}, example {index} of {split}'
-    return pictures.channels_last(self._example(split, index)[self.image_key], 'last', where)
+    return pictures.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
 
   def _example(self, split: str, index: int) -> dict[str, Any]:
     """Remembers the latest example: picture, label and identity are asked for one after the other."""
@@ -136,15 +138,29 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
     raise UserError("data.source=tfds needs tensorflow_datasets; pip install tensorflow-datasets") from error
   try:
     builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
-  except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError) as error:
-    known = tfds.list_builders(with_community_datasets=False)
-    near = get_close_matches(name.split('/')[0].split(':')[0], known, n=5)
-    reason = ' '.join(str(error).split('\n')[0].split())
-    raise UserError(f"unknown TFDS set data.tfds_name='{name}' ({reason}). "
-                    f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()") from error
+  except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError, AssertionError) as error:
+    raise _not_opened(name, error) from error
   if not builder.is_prepared():
     _prepare(builder, name)
   return builder
+
+
+def _not_opened(name: str, error: Exception) -> UserError:
+  """The user's mistake behind an error of TFDS: an unknown set, or one that only TensorFlow reads."""
+  import tensorflow_datasets as tfds
+
+  reason = ' '.join(str(error).strip().split('\n')[0].split())
+  if 'File format is already set' in reason:
+    return UserError(f'{name}: lies prepared in a format that only TensorFlow reads; expected array_record. Give '
+                     'another folder as data.path, where it is prepared anew, or prepare it yourself by '
+                     "download_and_prepare(file_format='array_record')")
+  known, base = tfds.list_builders(with_community_datasets=False), name.split('/')[0].split(':')[0]
+  if base in known:
+    known += [f'{base}/{config}' for config in tfds.builder_cls(base).builder_configs]
+    reason = reason.rpartition('}": ')[2].partition('. Here are')[0]  # without what TFDS was called with
+  near = get_close_matches(name.split(':')[0], known, n=5)
+  return UserError(f"unknown TFDS set data.tfds_name='{name}' ({reason}). "
+                   f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()")
 
 
 def _prepare(builder: Any, name: str) -> None:
