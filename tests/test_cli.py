@@ -329,6 +329,8 @@ def test_a_file_that_is_no_config_is_one_line(text, message, tmp_path, capsys):
 def test_another_configuration_than_the_runs_is_not_evaluated(finished, capsys):
   assert run('--mode=evaluate', '--workdir', finished[0], *TINY, '--config.channels.use=R') == 2
   assert "channels.use is '' there, 'R' here" in capsys.readouterr().err
+  assert run('--mode=subsets', '--workdir', finished[0], *TINY, '--config.model.fill=learned') == 2
+  assert "model.fill is 'zero' there, 'learned' here" in capsys.readouterr().err  # of which there are no weights
 
 
 def test_help_names_every_flag_and_mode(capsys):
@@ -380,6 +382,11 @@ def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
   out = capsys.readouterr().out
   assert 'the channels have no names and fill the first slots: R, G' in out
   assert 'channels R, G (absent: B)' in out
+
+
+def test_a_channel_without_a_slot_is_left_out_and_named(tmp_path, capsys):
+  assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.slots=R,B', '--config.train.epochs=1') == 0
+  assert 'channels that the model has no slot for are left out: G\n' in capsys.readouterr().out
 
 
 def test_data_that_changed_under_a_stopped_run_is_refused(tmp_path, capsys):

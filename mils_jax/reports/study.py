@@ -57,7 +57,7 @@ def estimate_lines(study: Study, estimates: list[Estimate]) -> list[str]:
       f'{study.name}, in {study.path}', '',
       *markdown_table(['member', 'state', 'steps left', 'a step', 'time'], rows), '',
       f'in all {duration(sum(entry.seconds for entry in estimates))}, and {duration(compiling)} to compile',
-          f'A step is the median of {STEPS}, here and now, without compiling. Validation, tests, checkpoints and the '
+      f'A step is the median of {STEPS}, here and now, without compiling. Validation, tests, checkpoints and the '
       'table come on top. Nothing was trained.',
   ]
 

@@ -136,6 +136,8 @@ class Classifier:
 
   def _source(self, names: list[str | None]) -> np.ndarray:
     """(slots,): the position of each slot's channel among the named ones, -1 where it is absent."""
+    if not names:
+      raise UserError(f'no channel is named. Valid: {", ".join(self.trained)}')
     check_names([name for name in names if name is not None], 'channel', self.channels)
     trained = [name if name in self.trained else None for name in names]
     if not any(trained):

@@ -78,6 +78,9 @@ def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], 
       + f' pictures of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
       + ', '.join(build.used_channels(config, plan.data))
       + (f', on {plan.devices.count} devices of {processes.count()} processes' if processes.count() > 1 else ''))
+  without = [name for name in plan.data.channels if name not in plan.contract.channels.slots]
+  if without:
+    say(f'channels that the model has no slot for are left out: {", ".join(without)}')
   started = time.perf_counter()
   outcome = train(plan, stop)
   results = summarise(config, plan.data, plan.model, plan.contract, outcome.best_epoch, outcome.validation,

@@ -130,6 +130,8 @@ MISTAKES = {
     'no picture': ('x.txt', lambda path: path.write_text('x'), [], 'no picture that can be read. Valid: .jpg'),
     'unknown name': ('x.npy', save_photo, ['--channels=R,G,X'], "unknown channel 'X'. Valid: R, G, B"),
     'name twice': ('x.npy', save_photo, ['--channels=R,R,G'], "channel 'R' is given twice"),
+    'nothing named': ('x.npy', save_photo, ['--channels= '], 'no channel is named. Valid: R, G, B'),
+    'empty name': ('x.npy', save_photo, ['--channels=,'], "unknown channel ''. Valid: R, G, B"),
     'no name': ('x.npy', save_photo, ['--channels=-,-,-'], 'none of the channels -, -, - is one that the model'),
     'other count': ('x.npy', save_photo, ['--channels=R,G'], '2 channel names (R, G) for pictures of 3 channels'),
     'output': ('x.npy', save_photo, ['--output=x.png'], 'expected a file .csv'),

@@ -57,6 +57,12 @@ def test_data_that_shares_no_trained_channel_is_refused(with_infrared):
     open_fitting_data(restored, config)
 
 
+def test_the_temperature_is_that_of_the_last_step_before_the_checkpoint(small_runs):
+  restored = restore(RunFolder(small_runs['dynamic_resnet12']))
+  assert (restored.step, restored.model.temperature) == (5, 0.5)
+  assert restored.variables['schedules']['temperature'] == pytest.approx(30 - 29.5 * 4 / 10)
+
+
 def test_own_data_fits_whole(run):
   config, folder = run
   fitting = open_fitting_data(restore(folder), config, only_own=True)

@@ -2,11 +2,16 @@ import itertools
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+import mils_jax
+from mils_jax import build
+from mils_jax.cli import main
 from mils_jax.errors import UserError
 from mils_jax.evaluation.predictions import Predictions
+from mils_jax.models import WideCNN
 from mils_jax.reports.subsets import subset_lines
-from mils_jax.studies.subsets import SubsetReport, SubsetResult, check_subset, select_subsets
+from mils_jax.studies.subsets import SubsetReport, SubsetResult, check_subset, predict_subsets, select_subsets
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -74,3 +79,28 @@ def test_what_is_saved_can_be_paired_again(tmp_path):
   lines = (tmp_path / 'subsets.csv').read_text().splitlines()
   assert lines[1] == '1,R,3,10,0.3000,0.1078,0.6032,0.3000'
   assert len(lines) == 4
+
+
+def test_a_runs_subsets_are_what_it_says_of_pictures_with_these_channels_alone(small_runs, capsys):
+  folder = RunFolder(small_runs['dynamic_resnet12'])
+  assert main(['main.py', '--mode=subsets', f'--workdir={folder.path}']) == 0
+  assert 'mean over the 7 subsets' in capsys.readouterr().out
+  split = build.open_data(ConfigDict(folder.read_config())).splits['test']
+  classifier, pictures = mils_jax.load(folder.path), np.asarray(split.images)
+  with np.load(folder.subset_answers) as saved:
+    for present, predicted in zip(saved['present'], saved['predicted'], strict=True):
+      expected = classifier(pictures[..., present], saved['channels'][present].tolist()).argmax(axis=1)
+      assert (predicted == expected).mean() > 0.95  # logits that are all but equal may be ordered otherwise
+    assert len({tuple(answers) for answers in saved['predicted'].tolist()}) > 1
+    assert (saved['predicted'][-1] == saved['label']).sum() == folder.read_results()['test']['correct']
+
+
+def test_one_compiled_program_serves_all_subsets(small_runs, monkeypatch):
+  folder = RunFolder(small_runs['wide_cnn'])
+  traced = []
+  apply = WideCNN.apply
+  monkeypatch.setattr(WideCNN, 'apply', lambda *given, **named: traced.append(1) or apply(*given, **named))
+  config = ConfigDict(folder.read_config()).lock()
+  found = dict(predict_subsets(config, folder, [('R',), ('G', 'B'), ('R', 'G', 'B')]))
+  assert len(found) == 3
+  assert len(traced) == 1

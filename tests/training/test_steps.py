@@ -169,19 +169,23 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
     Devices(9)
 
 
-@pytest.mark.parametrize('devices', [1, 2])
-def test_a_step_with_sampled_channels_is_one_on_pictures_whose_other_channels_were_never_there(devices):
+@pytest.mark.parametrize(('devices', 'mixing'), [(1, {}), (2, {}), (1, {'mixup_alpha': 1.0}),
+                                                 (1, {'cutmix_alpha': 1.0})])
+def test_a_step_with_sampled_channels_is_one_on_pictures_whose_other_channels_were_never_there(devices, mixing):
+  """Mixed pictures too: they are mixed first, so that what a mixed picture lacks comes from neither of its two."""
   model, optimizer = NETWORKS['wide'], optax.sgd(0.05, 0.9)
-  sampling = ChannelSampling('hierarchical')
-  values = batch(8, seed=1)
+  sampling, augmentation = ChannelSampling('hierarchical'), Augmentation(**mixing)
+  values = {**batch(8, seed=1), 'label': np.full(8, 2, np.int32)}  # which stay as they are when they are mixed
   kept = sampling(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
   assert not kept.all()
   state = create_state(model, optimizer, (16, 16, 3), seed=3)
   options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
-  step = make_train_step(model, optimizer, PLACEMENT, Augmentation(), sampling=sampling, **options)
+  step = make_train_step(model, optimizer, PLACEMENT, augmentation, sampling=sampling, **options)
   sampled, _ = run(step, state, Devices(devices), [values])
-  mean = np.asarray(PLACEMENT.mean, np.uint8)  # normalises to 0, which is what an absent channel holds
-  cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], values['image'], mean)}
+  mixed, _ = augmentation(stream_key(3, 'augment', 0), jnp.asarray(values['image']), jax.nn.one_hot(values['label'], 5),
+                          jnp.asarray(values['weight']), jnp.arange(8))
+  # The mean normalises to 0, which is what an absent channel holds.
+  cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], mixed, np.float32(PLACEMENT.mean))}
   plain = make_train_step(model, optimizer, PLACEMENT, Augmentation(), **options)
   expected, _ = run(plain, state, Devices(devices), [cleared])
   for left, right in zip(jax.tree.leaves(sampled), jax.tree.leaves(expected), strict=True):
