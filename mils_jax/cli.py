@@ -41,10 +41,11 @@ def train_mode(command: Command) -> None:
 
 
 def evaluate_mode(command: Command) -> None:
-  from mils_jax.reports.evaluation import write_evaluation  # here: the drawing library takes half a second to load
+  from mils_jax.reports.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
 
-  evaluation = run_evaluation(command.config, command.folder, command.flags['split'])
-  _say_all(write_evaluation(evaluation))
+  evaluation = run_evaluation(command.config, command.folder, command.flags['split'], command.flags['output'])
+  _say_all(score_lines(evaluation))  # before anything is written, whatever becomes of that
+  say(write_evaluation(evaluation))
 
 
 def report_mode(command: Command) -> None:
@@ -115,7 +116,7 @@ def predict_mode(command: Command) -> None:
 
 MODES = {
     'train': Mode(train_mode, tuple(PROCESS_FLAGS)),
-    'evaluate': Mode(evaluate_mode, ('split',)),
+    'evaluate': Mode(evaluate_mode, ('split', 'output')),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
     'subsets': Mode(subsets_mode),

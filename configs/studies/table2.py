@@ -2,8 +2,8 @@
 
     python main.py --config configs/studies/table2.py --mode study --config.common.data.path=DIR [--dry_run]
 
-On mini-ImageNet at 32x32. The first member is the one that the others are compared with. The recipe is the report's, whose
-learning rate is too high for so deep a network in so few epochs: resnet34-slower shows by how much.
+On mini-ImageNet at 32x32. The first member is the one that the others are compared with. The recipe is the report's,
+whose learning rate is too high for so deep a network in so few epochs: resnet34-slower shows by how much.
 """
 
 from ml_collections import ConfigDict

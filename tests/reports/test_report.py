@@ -13,6 +13,7 @@ from mils_jax.reports.markdown import to_markdown
 from mils_jax.reports.published import judge_share
 from mils_jax.reports.report import write_report
 from tests.reports.fakes import add_compression, add_diagnostics, add_subsets, fake_run
+from tests.runs import mount, unmount
 
 NAMES = ['ant', 'bee', '<script>alert(1)</script>', 'cow|pipe', '"quoted"']
 
@@ -136,6 +137,17 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot be written'):
     write_report(f'{tmp_path}/runs/*', tmp_path / 'file')
+
+
+@pytest.mark.slow
+def test_so_is_one_on_a_read_only_disk(tmp_path):
+  fake_run(tmp_path / 'runs/one')
+  mount(tmp_path, 'ro')
+  try:
+    with pytest.raises(UserError, match=r'cannot be written to .*/disk: Read-only file system\. Give another'):
+      write_report(f'{tmp_path}/runs/*', tmp_path / 'disk')
+  finally:
+    unmount(tmp_path)
 
 
 def test_the_attention_is_listed_for_all_channels(report):
