@@ -1,5 +1,6 @@
 """The door: one function per mode, and every foreseen failure to one line and an exit code."""
 
+import glob
 import shlex
 import traceback
 from pathlib import Path
@@ -22,6 +23,7 @@ from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.subsets import subset_lines
 from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
+from mils_jax.studies.comparison import finished
 from mils_jax.studies.compress import run_compression
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.diagnostics import run_diagnostics
@@ -90,6 +92,8 @@ def compress_mode(command: Command) -> None:
 
 
 def study_mode(command: Command) -> None:
+  from mils_jax.reports.report import write_report
+
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
@@ -100,6 +104,8 @@ def study_mode(command: Command) -> None:
   with StopSignals():  # between members and in the table too, where no training listens
     failures = run_study(study, command.argv)
     _say_all(['', *write_table(study)])
+    if finished(study):
+      _say_all(['', *write_report(glob.escape(str(study.path)), study.path / 'report')])
   if failures:
     raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
                    'command tries again')

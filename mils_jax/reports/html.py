@@ -1,8 +1,8 @@
 """A document as one self-contained page: no network, no script, light and dark, on paper and on a phone."""
 
 import base64
+import html
 import re
-from html import escape
 from pathlib import Path
 
 from mils_jax.reports.document import Block, Command, Document, Examples, Figure, Figures, Heading, Points, Table, Text
@@ -25,6 +25,11 @@ def to_html(document: Document) -> str:
           f'<style>\n{STYLE.read_text(encoding="utf-8")}</style>\n</head>\n<body>\n<header><h1>{escape(document.title)}'
           f'</h1><p>{escape(document.lead)}</p></header>\n<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
           f'<main>\n{sections}</main>\n</body>\n</html>\n')
+
+
+def escape(text: str) -> str:
+  """Text that the page shows as it is; no line ends between a number and its percent sign."""
+  return html.escape(re.sub(r'(?<=\d) %', '\u00a0%', text))
 
 
 def _mark(title: str) -> str:
@@ -52,10 +57,11 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-  head = ''.join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+  words = dict.fromkeys(table.words, ' class="words"')
+  head = ''.join(f'<th scope="col"{words.get(column, "")}>{escape(column)}</th>' for column in table.columns)
   rows = ''
   for first, *others in table.rows:
-    cells = ''.join(f'<td data-column="{escape(column)}">{escape(cell)}</td>'
+    cells = ''.join(f'<td data-column="{escape(column)}"{words.get(column, "")}>{escape(cell)}</td>'
                     for column, cell in zip(table.columns[1:], others, strict=True))
     rows += f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>\n'
   return (f'<table><caption>{escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'

@@ -135,15 +135,22 @@ def _load_predictions(folder: RunFolder) -> Predictions:
 def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:
   """The run folders, those inside of matched folders too, and what is none and holds none."""
   folders, others = [], []
-  for match in map(Path, sorted(glob.glob(pattern))):
-    inside = sorted(path.parent for path in match.glob('*/config.json')) if match.is_dir() else []
-    if (match / 'config.json').is_file():
-      folders.append(RunFolder(match))
-    elif inside:
-      folders += map(RunFolder, inside)
-    elif match.is_dir():
+  for match in filter(Path.is_dir, map(Path, sorted(glob.glob(pattern)))):
+    found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
+    for folder in map(RunFolder, found):
+      if folder.config.exists():
+        folders.append(folder)
+      else:
+        others.append(NotReported(str(folder.path), 'damaged: it has no config.json'))
+    if not found:
       others.append(NotReported(str(match), 'no run folder: it has no config.json'))
   return folders, others
+
+
+def _holds_run(path: Path) -> bool:
+  """Whether this is a run folder, or what is left of one."""
+  folder = RunFolder(path)
+  return any(file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
 
 
 def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:

@@ -75,6 +75,17 @@ def test_the_front_is_what_nothing_dominates():
   assert front([1, 1], [0.5, 0.5]) == [0]
 
 
+def test_models_of_equal_cost_stand_side_by_side(tmp_path):
+  for dropout in (0.0, 0.1, 0.2):
+    fake_run(tmp_path / f'wide{dropout}', accuracy=0.7, **{'model.dropout': dropout})
+  equal = make_groups(collect(f'{tmp_path}/*')[0])[0]
+  figure = accuracy_by_cost(equal, 'macs')
+  assert 'models of equal cost stand side by side' in figure.caption
+  marks = re.findall(r'<use xlink:href="#m\w+" x="([\d.]+)" y="[\d.]+" style="fill: (?:var\(--blue\)|#d55e00|#009e73)',
+                     figure.svg)
+  assert len(set(marks)) >= 3
+
+
 def test_the_most_confused_pairs_come_first(groups):
   pairs = most_confused(groups[0])
   confusion = groups[0].scores.confusion

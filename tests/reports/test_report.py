@@ -113,17 +113,20 @@ def test_every_picture_of_the_text_exists(report):
 
 def test_text_and_page_show_names_as_they_are(tmp_path):
   document = Document('t', 'l', [Section('S', [
-      Text('a * b'), Points(['<b>']), Table('c', ['x', 'y|z'], [['_1_', '2']]), Examples('e', [(b'png', 'a "q"')])]),
+      Text('a * b'), Points(['<b>', '95 % of 3']),
+      Table('c', ['x', 'y|z', 'why'], [['_1_', '2', 'so']], words=('why',)),
+      Examples('e', [(b'png', 'a "q"')])]),
       Section('empty', [])])
   text = to_markdown(document, tmp_path / 'figures')
-  assert r'| x | y\|z |' in text
+  assert '| x | y\\|z | why |\n| --- | ---: | --- |' in text  # words begin at the left
   assert r'a \* b' in text
   assert r'\<b\>' in text
   assert 'empty' not in text
   page = to_html(document)
   assert '<li>&lt;b&gt;</li>' in page
   assert 'alt="a &quot;q&quot;"' in page
-  assert 'data-column="y|z"' in page
+  assert '<li>95\u00a0% of 3</li>' in page
+  assert 'data-column="y|z">2</td><td data-column="why" class="words">so</td>' in page
 
 
 @pytest.mark.parametrize(('ratio', 'error', 'expected'), [
@@ -151,9 +154,9 @@ def test_so_is_one_on_a_read_only_disk(tmp_path):
 
 
 def test_the_attention_is_listed_for_all_channels(report):
-  listed = [line.split(' | ')[0] for line in report[1].splitlines() if '| stage1' in line]
-  assert 'attention over kernels with all channels' in report[1]
-  assert set(listed) == {'| RGB'}
+  listed = [line.split(' | ')[0] for line in report[1].splitlines() if line.startswith('| stage1')]
+  assert 'attention over kernels with RGB, by layer' in report[1]
+  assert len(listed) == len(set(listed)) == 4
 
 
 def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):

@@ -41,6 +41,16 @@ def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
   assert reasons['notes'] == 'no run folder: it has no config.json'
 
 
+def test_what_is_left_of_a_run_inside_of_a_study_is_named_too(tmp_path):
+  for seed in (0, 1):
+    fake_run(tmp_path / 'study' / f'member-seed{seed}', seed=seed)
+  (tmp_path / 'study' / 'member-seed1' / 'config.json').unlink()
+  (tmp_path / 'study' / 'report').mkdir()
+  (run,), (other,) = collect(f'{tmp_path}/*')
+  assert run.name.endswith('member-seed0')
+  assert (other.name, other.reason) == (f'{tmp_path}/study/member-seed1', 'damaged: it has no config.json')
+
+
 def test_no_run_at_all_is_refused(tmp_path):
   with pytest.raises(UserError, match='no run matches --runs'):
     collect(f'{tmp_path}/*')

@@ -65,13 +65,14 @@ def _share(share: RelativeAccuracy) -> str:
 
 
 def _scores(groups: list[Group]) -> Table:
+  more = len(groups[0].classes) > 5  # else every label is among the five highest
   rows = [[group.label, percent(group.scores.balanced_accuracy), percent(group.scores.macro_f1),
-           percent(group.scores.top(5).rate) if len(group.classes) > 5 else '', f'{group.scores.loss:.3f}',
+           *([percent(group.scores.top(5).rate)] if more else []), f'{group.scores.loss:.3f}',
            f'{group.scores.brier:.3f}', f'{100 * group.scores.calibration.error:.1f}'] for group in groups]
   return Table('Other scores of the same predictions, all seeds together. Balanced: the mean over classes of each '
                'one\'s accuracy. The last three judge the probabilities; lower is better.',
-               ['model', 'balanced', 'macro F1', 'top 5', 'log-likelihood, negative, nats', 'Brier score',
-                'calibration error, points'], rows)
+               ['model', 'balanced', 'macro F1', *(['top 5'] if more else []), 'log-likelihood, negative, nats',
+                'Brier score', 'calibration error, points'], rows)
 
 
 def comparisons(groups: list[Group], reference: Group) -> list[Block]:
