@@ -102,6 +102,14 @@ def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
   assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels).svg
 
 
+def test_a_channel_is_worth_something_only_where_holm_says_so_too():
+  small = PairedDifference(60, 9, 1, 30)
+  worth = {'R': PairedDifference(50, 30, 2, 18), 'G': small, 'B': small}
+  assert small.distinguishable  # by itself: p = 0.02; as one of the last two 0.04, of three 0.06
+  assert 'Holm): R, G, B.' in worth_of_channels('one', worth).caption
+  assert 'Holm): R.' in worth_of_channels('one', {**worth, 'X': small}).caption
+
+
 def test_of_many_subsets_the_attention_of_the_full_set_is_drawn_too():
   names = [f'band{number}' for number in range(10)]
   svg = attention('one', [attention_json(name) for name in [*names, 'everything']]).svg

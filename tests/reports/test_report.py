@@ -48,6 +48,7 @@ def test_both_tables_stand_beside_the_published_figures(report):
   # specialist, one model, published
   assert re.search(r'\| R \| 60.00 % .*\| 55.\d\d % .*\| 70.00 % \\\[65.6 to 74.1\\\]', text)
   assert '2.637 G at 84x84, are 2 x MACs' in text
+  assert re.search(r'\| G \| \+0.9 \| \\\[-2.0 to \+3.8\\\] \| 0.65 \| 0.65 \|', text)  # alone and by Holm
 
 
 def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):

@@ -93,10 +93,12 @@ def _difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
 
 
 def _worth_table(group: Group, worth: dict[str, PairedDifference]) -> Table:
-  rows = [[channel, *_difference_cells(found)] for channel, found in worth.items()]
+  adjusted = holm([found.p_value for found in worth.values()])
+  rows = [[channel, *_difference_cells(found), p_cell(p_value)]
+          for (channel, found), p_value in zip(worth.items(), adjusted, strict=True)]
   return Table(f'{group.label}: points of accuracy that each channel adds to all the others, paired on the same test '
                'pictures (Newcombe\'s interval, exact McNemar test).',
-               ['channel', 'points', '95 % interval', 'p'], rows)
+               ['channel', 'points', '95 % interval', 'p', 'p by Holm'], rows)
 
 
 def _attention_table(group: Group, subsets: list[dict]) -> Table:

@@ -1,6 +1,7 @@
 """Table II's form: models, what they cost and how good they are, and which differences are more than chance."""
 
 from mils_jax.evaluation.statistics import RelativeAccuracy, holm
+from mils_jax.evaluation.statistics.paired import LEVEL
 from mils_jax.reports.document import Block, Figures, Points, Section, Table, Text
 from mils_jax.reports.figures.models import accuracy_by_cost
 from mils_jax.reports.groups import Group
@@ -100,6 +101,6 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
 
 
 def _holm_note(distinguishable: bool, adjusted: float) -> str:
-  if distinguishable and adjusted >= 0.05:
+  if distinguishable and adjusted >= LEVEL:
     return f' With all comparisons of the table counted it is not ({p_text(adjusted)} by Holm).'
   return ''
