@@ -86,8 +86,8 @@ def worth_of_channels(name: str, worth: dict[str, PairedDifference]) -> Figure:
   listed = '; '.join(f'{channel} {value:+.1f} points' for (channel, _), value in zip(ordered, points, strict=True))
   return Figure('worth', to_svg(figure),
                 f'{name}: what each channel is worth, as the paired difference between all channels and all but this '
-                f'one, with Newcombe\'s 95 % interval. Distinguishable from nothing, all of them counted (exact McNemar '
-                f'test, Holm): {", ".join(sure) or "none"}.',
+                f'one, with Newcombe\'s 95 % interval. Distinguishable from nothing, all of them counted (exact '
+                f'McNemar test, Holm): {", ".join(sure) or "none"}.',
                 f'Dots with intervals by channel. {listed}.')
 
 
