@@ -1,6 +1,7 @@
 """What figures show, and that each can be read by those who do not see it."""
 
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -65,6 +66,19 @@ def test_a_figure_is_whole_named_and_the_same_each_time(name, groups):
   assert 'var(--ink)' in figure.svg
   assert not re.search('#(010203|040506|000000)', figure.svg)  # nothing that is lost on dark paper
   assert figure.svg == draw(groups).svg
+
+
+def test_names_with_dollar_signs_underscores_or_other_letters_are_drawn_as_they_are(tmp_path):
+  names = ['cash $1 or $2$', r'$\frac{$', '_under_', '\u65e5\u672c', 'e']
+  fake_run(tmp_path / 'run', names=names, **{'model.width': 64})
+  (group,), _ = make_groups(collect(f'{tmp_path}/*')[0])
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    figures = [confusion_matrix(group, '1'), accuracy_by_class(group, '1')]
+  for figure in figures:
+    found = ElementTree.fromstring(figure.svg).iter('{http://www.w3.org/2000/svg}text')
+    texts = [''.join(text.itertext()) for text in found]
+    assert set(names) <= set(texts)
 
 
 def test_the_front_is_what_nothing_dominates():
