@@ -60,7 +60,7 @@ def duration(run: Run) -> str:
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}
-  except (OSError, ValueError, KeyError):
+  except (OSError, ValueError, KeyError, TypeError):
     return 'not recorded'
   seconds = sum(by_epoch.values())
   return unbroken(f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.1f} min')
