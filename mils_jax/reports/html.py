@@ -45,7 +45,8 @@ def _block(block: Block) -> str:
     case Points(items):
       return '<ul class="points">' + ''.join(f'<li>{escape(item)}</li>' for item in items) + '</ul>'
     case Command(text, command):
-      return f'<p class="of-command">{escape(text)}</p><pre><code>{escape(command)}</code></pre>'
+      words = ' '.join(f'<span>{html.escape(word)}</span>' for word in command.split(' '))
+      return f'<p class="of-command">{escape(text)}</p><pre><code>{words}</code></pre>'
     case Table():
       return _table(block)
     case Figures(figures):

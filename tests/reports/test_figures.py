@@ -1,5 +1,6 @@
 """What figures show, and that each can be read by those who do not see it."""
 
+import dataclasses
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -87,6 +88,14 @@ def test_the_front_is_what_nothing_dominates():
                for one in range(5)]
   assert sorted(front(costs, rates)) == [one for one in range(5) if not dominated[one]] == [0, 1, 3]
   assert front([1, 1], [0.5, 0.5]) == [0]
+
+
+def test_the_axis_of_costs_has_numbers_even_where_all_cost_nearly_the_same(groups):
+  for macs in ((1_061_000, 1_194_000), (1_000_000, 1_000_001), (64_939_008, 74_811_392)):
+    near = [dataclasses.replace(group, runs=tuple(
+        dataclasses.replace(run, results={**run.results, 'macs': cost}) for run in group.runs))
+            for group, cost in zip(groups, macs, strict=True)]
+    assert len(re.findall(r'>[\d.]+\u00a0[kMG]<', accuracy_by_cost(near, 'macs').svg)) >= 2, macs
 
 
 def test_models_of_equal_cost_stand_side_by_side(tmp_path):

@@ -58,7 +58,7 @@ def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
   assert re.search(r'over 90% of ResNet34\'s accuracy\. WideCNN2 reaches 45\.5% \(.*\), below 90%\.', printed)
   assert re.search(r'WideCNN4 and ResNet34 are equally good on 450 pictures: not distinguishable', printed)
   assert re.search(r'WideCNN2 is 36.0 points worse than ResNet34 on 450 pictures: distinguishable', text)
-  assert 'DynamicResNet12' in printed
+  assert 'of channels. One model: DynamicResNet12 (channels.sampling=hierarchical): from 68.89' in printed
   assert 'against specialists for 2 subsets' in printed
 
 
@@ -71,6 +71,7 @@ def test_an_unfinished_run_is_listed(report):
 
 def test_every_run_says_how_to_make_it_again(report):
   assert '    python main.py --config configs/resnet34.py --config.train.seed=0' in report[1]
+  assert '<span>--config</span> <span>configs/resnet34.py</span> <span>--config.train.seed=0</span></code>' in report[2]
   assert 'model.stages=2' in report[1].replace('\\', '')
   assert 'ab' * 12 in report[1]
 
@@ -128,6 +129,16 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
   assert 'alt="a &quot;q&quot;"' in page
   assert '<li>95\u00a0% of 3</li>' in page
   assert 'data-column="y|z">2</td><td data-column="why" class="words">so</td>' in page
+
+
+def test_what_is_not_there_is_not_spoken_of(tmp_path):
+  for stages in (2, 3):
+    fake_run(tmp_path / f'runs/wide{stages}', **{'model.stages': stages})
+  write_report(f'{tmp_path}/runs/*', tmp_path / 'out')
+  text = (tmp_path / 'out/report.md').read_text()
+  assert 'published' not in text
+  assert 'share of ResNet34' not in text
+  assert 'there is one comparison.' in text
 
 
 @pytest.mark.parametrize(('ratio', 'error', 'expected'), [

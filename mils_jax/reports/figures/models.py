@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from mils_jax.reports.document import Figure
 from mils_jax.reports.figures.style import drawing, legend_below, line, looks, to_svg
@@ -50,6 +50,8 @@ def accuracy_by_cost(groups: list[Group], cost: str) -> Figure:
   axes.margins(x=0.15)
   low, high = axes.get_xlim()
   ticks = [digit * 10.0 ** power for power in range(4, 14) for digit in (1, 2, 5)]
+  if sum(low <= tick <= high for tick in ticks) < 2:  # models that cost nearly the same
+    ticks = MaxNLocator(4).tick_values(low, high)
   axes.set_xticks([tick for tick in ticks if low <= tick <= high])
   axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
   axes.xaxis.set_minor_formatter(NullFormatter())

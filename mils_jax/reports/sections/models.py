@@ -53,12 +53,14 @@ def _table(groups: list[Group]) -> Table:
           RelativeAccuracy.unpaired(row.accuracy, MODELS[REFERENCE].accuracy))
       rows.append([f'{title}, as published', accuracy_text(row.accuracy), 'one seed', share, short(row.macs),
                    short(2 * row.macs), short(row.parameters)])
-  return Table('Table II form: accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
-               'spread over seeds apart from it, and what one picture costs. The published rows are of other pictures '
+  columns = ['model', 'accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)', 'parameters']
+  if not any(row[3] for row in rows):
+    columns, rows = [*columns[:3], *columns[4:]], [[*row[:3], *row[4:]] for row in rows]
+  published = ('' if len(rows) == len(groups) else ' The published rows are of other pictures '
                f'({COUNT} to test, {IMAGE_SIZE}x{IMAGE_SIZE}, {EPOCHS} epochs): beside ours for their form, not to be '
-               'compared number by number. The published Table II prints MACs as FLOPs.',
-               ['model', 'accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)',
-                'parameters'], rows)
+               'compared number by number. The published Table II prints MACs as FLOPs.')
+  return Table('Table II form: accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
+               f'spread over seeds apart from it, and what one picture costs.{published}', columns, rows)
 
 
 def _share(share: RelativeAccuracy) -> str:
@@ -90,7 +92,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
     method += '; for means over seeds Bonett and Price\'s interval over test pictures, the trained networks as they are'
   return [
       Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test pictures, in '
-            f'points: {method}. Holm\'s p counts that there are {len(others)} comparisons. A difference '
+            f'points: {method}. Holm\'s p counts that there {_comparisons(len(others))}. A difference '
             'below the last column could not have been told from chance on this test set.',
             ['model', 'difference', '95 % interval', 'p', 'p by Holm', 'smallest that could be shown'], rows),
       Points([f'{one.verdict(group.label, reference.label)}.' + _holm_note(one.distinguishable, p_value)
@@ -98,6 +100,10 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
       *([] if not several else [Text('Intervals over test pictures say nothing of other seeds: where the spread over '
                                      'seeds is as large as a difference, it may come from the draw of the weights.')]),
   ]
+
+
+def _comparisons(number: int) -> str:
+  return 'is one comparison' if number == 1 else f'are {number} comparisons'
 
 
 def _holm_note(distinguishable: bool, adjusted: float) -> str:
