@@ -1,5 +1,6 @@
 """The door: one function per mode, and every foreseen failure to one line and an exit code."""
 
+import glob
 import shlex
 import traceback
 from pathlib import Path
@@ -21,6 +22,7 @@ from mils_jax.reports.inspection import write_inspection
 from mils_jax.reports.study import TABLES, estimate_lines, write_table
 from mils_jax.reports.subsets import subset_lines
 from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
+from mils_jax.studies.comparison import finished
 from mils_jax.studies.compress import run_compression
 from mils_jax.studies.cost import measure_cost
 from mils_jax.studies.diagnostics import run_diagnostics
@@ -40,10 +42,11 @@ def train_mode(command: Command) -> None:
 
 
 def evaluate_mode(command: Command) -> None:
-  from mils_jax.reports.evaluation import write_evaluation  # here: the drawing library takes half a second to load
+  from mils_jax.reports.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
 
-  evaluation = run_evaluation(command.config, command.folder, command.flags['split'])
-  _say_all(write_evaluation(evaluation))
+  evaluation = run_evaluation(command.config, command.folder, command.flags['split'], command.flags['output'])
+  _say_all(score_lines(evaluation))  # before anything is written, whatever becomes of that
+  say(write_evaluation(evaluation))
 
 
 def report_mode(command: Command) -> None:
@@ -88,6 +91,8 @@ def compress_mode(command: Command) -> None:
 
 
 def study_mode(command: Command) -> None:
+  from mils_jax.reports.report import write_report
+
   study = read_study(command.config, command.folder.path)
   if study.table not in TABLES:
     raise unknown('table', study.table, TABLES)
@@ -98,6 +103,8 @@ def study_mode(command: Command) -> None:
   with StopSignals():  # between members and in the table too, where no training listens
     failures = run_study(study, command.argv)
     _say_all(['', *write_table(study)])
+    if finished(study):
+      _say_all(['', *write_report(glob.escape(str(study.path)), study.path / 'report')])
   if failures:
     raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
                    'command tries again')
@@ -114,7 +121,7 @@ def predict_mode(command: Command) -> None:
 
 MODES = {
     'train': Mode(train_mode, tuple(PROCESS_FLAGS)),
-    'evaluate': Mode(evaluate_mode, ('split',)),
+    'evaluate': Mode(evaluate_mode, ('split', 'output')),
     'cost': Mode(cost_mode),
     'inspect': Mode(inspect_mode),
     'subsets': Mode(subsets_mode),

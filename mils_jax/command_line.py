@@ -26,7 +26,8 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
               each channel subset costs the trained model), study (several runs and their table, from a configuration
               such as configs/studies/specialists.py), report (a page on finished runs), diagnose (how the trained model
               uses its kernels) or compress (a smaller run made of it)
-  evaluate    [--split train|val|test] tests on that split (default: test)
+  evaluate    [--split train|val|test] [--output FOLDER] tests on that split (default: test), and writes into that
+              folder (default: one in the run's)
   report      [--runs 'runs/*'] writes about the run folders of that pattern, into --workdir (default: report)
   study       [--dry_run] only says what would be trained, and for how long
   predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]

@@ -1,11 +1,14 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and telling a place that cannot be written from a disk that is full."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 UNFINISHED = '.tmp'  # suffix of what is being written, and of what a process that died was writing
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # of OSErrors: choose another place
 
 
 @contextlib.contextmanager

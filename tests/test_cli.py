@@ -107,6 +107,22 @@ def test_evaluating_writes_scores_and_a_page_for_any_split(finished, capsys):
   assert "unknown --split 'tset'. Did you mean 'test'? Valid: train, val, test" in capsys.readouterr().err
 
 
+def test_evaluating_writes_into_the_folder_that_output_names_and_takes_no_others_place(finished, tmp_path, capsys):
+  folder = shutil.copytree(finished[0], tmp_path / 'run', ignore=shutil.ignore_patterns('evaluation'))
+  evaluate = ['main.py', '--mode=evaluate', f'--workdir={folder}']
+  for split in ('val', 'test'):  # the second in the place of the first
+    assert main([*evaluate, f'--split={split}', f'--output={tmp_path / "new/out"}']) == 0
+    assert json.loads((tmp_path / 'new/out/evaluation.json').read_text())['split'] == split
+  assert f'figures in      {tmp_path / "new/out/report.html"}' in capsys.readouterr().out
+  assert not (folder / 'evaluation').exists()
+  before = (folder / 'predictions.npz').read_bytes()
+  assert main([*evaluate, '--split=val', f'--output={folder}']) == 2
+  assert f'--output {folder} holds something else than an evaluation' in capsys.readouterr().err
+  assert (folder / 'predictions.npz').read_bytes() == before
+  assert main([*evaluate, f'--output={folder / "config.json"}']) == 2
+  assert 'config.json cannot be written: File exists' in capsys.readouterr().err
+
+
 def test_evaluating_on_another_set_needs_its_classes(finished, tmp_path, capsys):
   folder, _ = finished
   other = [*TINY, '--workdir', folder, '--mode=evaluate']

@@ -39,11 +39,13 @@ class Table:
   Attributes:
     caption: says what to see.
     columns, rows: of text; every row as long as the columns.
+    words: those of the columns that hold words, which begin at the left as a name does; numbers end at the right.
   """
 
   caption: str
   columns: list[str]
   rows: list[list[str]]
+  words: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

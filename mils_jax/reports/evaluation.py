@@ -1,5 +1,6 @@
 """What one evaluation of one run came to: lines, and the report's figures."""
 
+from mils_jax.files import UNWRITABLE
 from mils_jax.reports.document import Document, Points, Section
 from mils_jax.reports.groups import Group, make_groups
 from mils_jax.reports.report import STATISTICS, write_document
@@ -10,14 +11,9 @@ from mils_jax.reports.text import channels_text, grouped
 from mils_jax.studies.evaluate import Evaluation
 
 
-def write_evaluation(evaluation: Evaluation) -> list[str]:
-  """Writes the page beside the evaluation's results and returns the lines to print."""
-  results = evaluation.results
-  run = Run(evaluation.run, evaluation.config.to_dict(), results, tuple(results['classes']), evaluation.predictions,
-            metrics=[], machine={}, split=evaluation.split)
-  (group,), _ = make_groups([run])
-  scores = evaluation.predictions.scores
-  _, page = write_document(_document(evaluation, group), evaluation.path)
+def score_lines(evaluation: Evaluation) -> list[str]:
+  """What the model is and every score."""
+  results, scores = evaluation.results, evaluation.predictions.scores
   return [
       '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {channels_text(results)}',
       f'  {evaluation.split + " accuracy":<15} {scores.accuracy}',
@@ -26,8 +22,24 @@ def write_evaluation(evaluation: Evaluation) -> list[str]:
       f'  likelihood      {scores.loss:.3f} nats (negative, logarithm); Brier score {scores.brier:.3f}',
       f'  calibration     {100 * scores.calibration.error:.1f} points (expected error)',
       f'  parameters      {grouped(results["parameters"])}; MACs {grouped(results["macs"])}',
-      f'  figures in      {page}',
   ]
+
+
+def write_evaluation(evaluation: Evaluation) -> str:
+  """Saves the results with a page beside them; returns the line that says where, or why not."""
+  results = evaluation.results
+  run = Run(evaluation.run, evaluation.config.to_dict(), results, tuple(results['classes']), evaluation.predictions,
+            metrics=[], machine={}, split=evaluation.split)
+  (group,), _ = make_groups([run])
+  try:
+    evaluation.save()
+    _, page = write_document(_document(evaluation, group), evaluation.path)
+  except OSError as error:
+    if error.errno not in UNWRITABLE:
+      raise
+    return (f'nothing was saved: {evaluation.path} cannot be written ({error.strerror}). The same command with '
+            '--output FOLDER saves elsewhere')
+  return f'  figures in      {page}'
 
 
 def _document(evaluation: Evaluation, group: Group) -> Document:

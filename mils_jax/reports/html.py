@@ -1,8 +1,8 @@
 """A document as one self-contained page: no network, no script, light and dark, on paper and on a phone."""
 
 import base64
+import html
 import re
-from html import escape
 from pathlib import Path
 
 from mils_jax.reports.document import Block, Command, Document, Examples, Figure, Figures, Heading, Points, Table, Text
@@ -27,6 +27,11 @@ def to_html(document: Document) -> str:
           f'<main>\n{sections}</main>\n</body>\n</html>\n')
 
 
+def escape(text: str) -> str:
+  """Text that the page shows as it is; no line ends between a number and its percent sign."""
+  return html.escape(re.sub(r'(?<=\d) %', '\u00a0%', text))
+
+
 def _mark(title: str) -> str:
   return re.sub(r'\W+', '-', title.lower()).strip('-')
 
@@ -40,7 +45,8 @@ def _block(block: Block) -> str:
     case Points(items):
       return '<ul class="points">' + ''.join(f'<li>{escape(item)}</li>' for item in items) + '</ul>'
     case Command(text, command):
-      return f'<p class="of-command">{escape(text)}</p><pre><code>{escape(command)}</code></pre>'
+      words = ' '.join(f'<span>{html.escape(word)}</span>' for word in command.split(' '))
+      return f'<p class="of-command">{escape(text)}</p><pre><code>{words}</code></pre>'
     case Table():
       return _table(block)
     case Figures(figures):
@@ -52,10 +58,11 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-  head = ''.join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+  words = dict.fromkeys(table.words, ' class="words"')
+  head = ''.join(f'<th scope="col"{words.get(column, "")}>{escape(column)}</th>' for column in table.columns)
   rows = ''
   for first, *others in table.rows:
-    cells = ''.join(f'<td data-column="{escape(column)}">{escape(cell)}</td>'
+    cells = ''.join(f'<td data-column="{escape(column)}"{words.get(column, "")}>{escape(cell)}</td>'
                     for column, cell in zip(table.columns[1:], others, strict=True))
     rows += f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>\n'
   return (f'<table><caption>{escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'

@@ -34,7 +34,7 @@ def _block(block: Block, pictures: Path, name: str) -> str:
       return f'{escape(text)}\n\n    {command}'
     case Table():
       columns, *rows = [[escape(cell) for cell in row] for row in (block.columns, *block.rows)]
-      rule = ['---', *('---:' for _ in rows[0][1:])] if rows else ['---'] * len(columns)
+      rule = ['---', *('---' if column in block.words else '---:' for column in block.columns[1:])]
       return '\n'.join([escape(block.caption), '', *(f'| {" | ".join(row)} |' for row in (columns, rule, *rows))])
     case Figures(figures):
       for figure in figures:

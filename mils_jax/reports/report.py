@@ -6,6 +6,7 @@ from pathlib import Path
 from mils_jax.errors import UserError
 from mils_jax.evaluation.comparison import fingerprint
 from mils_jax.evaluation.cost import CONVENTIONS
+from mils_jax.files import UNWRITABLE
 from mils_jax.reports.document import Document, Figures, Points, Section
 from mils_jax.reports.figures.curves import CURVES, training_curves
 from mils_jax.reports.groups import Group, in_figures, make_groups
@@ -40,7 +41,12 @@ def write_report(pattern: str, folder: Path) -> list[str]:
   runs, others = collect(pattern)
   groups, copies = make_groups(runs)
   document = make_document(groups, [*others, *copies])
-  paths = write_document(document, folder)
+  try:
+    paths = write_document(document, folder)
+  except OSError as error:
+    if error.errno not in UNWRITABLE:
+      raise
+    raise UserError(f'the report cannot be written to {folder}: {error.strerror}. Give another --workdir') from error
   lines = [f'{len(runs)} finished runs, {len(others) + len(copies)} not reported']
   lines += [f'  {other.name}: {other.reason}' for other in [*others, *copies]]
   lines += [item for section in document.sections for block in section.blocks if isinstance(block, Points)
@@ -77,12 +83,9 @@ def _training_section(groups: list[Group]) -> Section:
 
 
 def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
-  """Writes report.md with its folder figures/, and report.html; raises UserError where it cannot."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    text, page = folder / 'report.md', folder / 'report.html'
-    text.write_text(to_markdown(document, folder / 'figures'), encoding='utf-8')
-    page.write_text(to_html(document), encoding='utf-8')
-  except (FileExistsError, NotADirectoryError, PermissionError) as error:
-    raise UserError(f'the report cannot be written to {folder}: {error.strerror}. Give another --workdir') from error
+  """Writes report.md with its folder figures/, and report.html; raises OSError where it cannot."""
+  folder.mkdir(parents=True, exist_ok=True)
+  text, page = folder / 'report.md', folder / 'report.html'
+  text.write_text(to_markdown(document, folder / 'figures'), encoding='utf-8')
+  page.write_text(to_html(document), encoding='utf-8')
   return text, page

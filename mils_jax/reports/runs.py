@@ -19,6 +19,16 @@ from mils_jax.training.run_folder import RunFolder
 
 ROUNDING = 0.01  # share of answers that may change where predictions were made again on other hardware
 
+NEEDED = {  # what the report reads of each file
+    'config': ('channels', 'data', 'model', 'runtime', 'train'),
+    'results': ('best_epoch', 'channels', 'data_fingerprint', 'epochs', 'flops', 'image_shape', 'macs', 'parameters',
+                'slots', 'test'),
+    'metrics': ('epoch', 'train_accuracy', 'train_loss', 'val_accuracy', 'val_loss'),
+    'run': ('command', 'devices', 'platform', 'python', 'versions'),
+    'subsets': ('subsets',),
+    'diagnostics': ('subsets',),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -108,8 +118,12 @@ def read_run(folder: RunFolder) -> Run:
   """Reads one run; raises UserError where it is finished but for its predictions."""
   try:
     config, results, metrics = folder.read_config(), folder.read_results(), folder.read_metrics()
+    _check('config', config)
     if results is None:
       raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
+    _check('results', results)
+    for line in metrics:
+      _check('metrics', line)
     if not folder.predictions.exists():
       raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
                       f'--workdir {shlex.quote(str(folder.path))}')
@@ -119,10 +133,19 @@ def read_run(folder: RunFolder) -> Run:
       raise _UnusableError('damaged: predictions.npz and results.json disagree')
     machine, subsets, diagnostics, compression = map(
         _optional, (folder.run, folder.subsets, folder.diagnostics, folder.compression))
+    for name, values in (('run', machine), ('subsets', subsets), ('diagnostics', diagnostics)):
+      if values is not None:
+        _check(name, values)
     return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
                origin=_origin(compression))
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+
+
+def _check(name: str, values: dict) -> None:
+  missing = [key for key in NEEDED[name] if key not in values] if isinstance(values, dict) else NEEDED[name]
+  if missing:
+    raise _UnusableError(f'damaged: not in its {name}: {", ".join(missing)}')
 
 
 def _load_predictions(folder: RunFolder) -> Predictions:
@@ -135,15 +158,22 @@ def _load_predictions(folder: RunFolder) -> Predictions:
 def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:
   """The run folders, those inside of matched folders too, and what is none and holds none."""
   folders, others = [], []
-  for match in map(Path, sorted(glob.glob(pattern))):
-    inside = sorted(path.parent for path in match.glob('*/config.json')) if match.is_dir() else []
-    if (match / 'config.json').is_file():
-      folders.append(RunFolder(match))
-    elif inside:
-      folders += map(RunFolder, inside)
-    elif match.is_dir():
+  for match in filter(Path.is_dir, map(Path, sorted(glob.glob(pattern)))):
+    found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
+    for folder in map(RunFolder, found):
+      if folder.config.exists():
+        folders.append(folder)
+      else:
+        others.append(NotReported(str(folder.path), 'damaged: it has no config.json'))
+    if not found:
       others.append(NotReported(str(match), 'no run folder: it has no config.json'))
   return folders, others
+
+
+def _holds_run(path: Path) -> bool:
+  """Whether this is a run folder, or what is left of one."""
+  folder = RunFolder(path)
+  return any(file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
 
 
 def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mils_jax.evaluation.statistics import Accuracy
+from mils_jax.evaluation.statistics import Accuracy, holm
+from mils_jax.evaluation.statistics.paired import LEVEL
 from mils_jax.reports.text import aligned
 from mils_jax.studies.subsets import SubsetReport
 from mils_jax.training.run_folder import RunFolder
@@ -26,12 +27,13 @@ def subset_lines(report: SubsetReport, folder: Path) -> list[str]:
             f'with {_rate(report.worst.accuracy)}']
   if worth := report.worth():
     rows = []
+    adjusted = dict(zip(worth, holm([difference.p_value for difference in worth.values()]), strict=True))
     for channel, difference in sorted(worth.items(), key=lambda item: -item[1].difference):
       low, high = difference.interval()
       rows.append([channel, f'{100 * difference.difference:+.1f}', f'{100 * low:+.1f} to {100 * high:+.1f}',
-                   'yes' if difference.distinguishable else 'no'])
+                   'yes' if adjusted[channel] < LEVEL else 'no'])
     lines += ['', 'what each channel is worth: points of accuracy that go when it alone is taken away',
-              '(Newcombe\'s paired interval; exact McNemar test, each by itself):', '',
+              '(Newcombe\'s paired interval; exact McNemar test, p by Holm for all of them):', '',
               *aligned([['channel', 'points', '95 % interval', 'p < 0.05'], *rows])]
   files = RunFolder(folder)
   return [*lines, '', f'every subset in {files.subsets_table} and {files.subsets.name}, every prediction in '

@@ -1,6 +1,8 @@
 """What figures show, and that each can be read by those who do not see it."""
 
+import dataclasses
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -67,12 +69,44 @@ def test_a_figure_is_whole_named_and_the_same_each_time(name, groups):
   assert figure.svg == draw(groups).svg
 
 
+def test_names_with_dollar_signs_underscores_or_other_letters_are_drawn_as_they_are(tmp_path):
+  names = ['cash $1 or $2$', r'$\frac{$', '_under_', '\u65e5\u672c', 'e']
+  fake_run(tmp_path / 'run', names=names, **{'model.width': 64})
+  (group,), _ = make_groups(collect(f'{tmp_path}/*')[0])
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    figures = [confusion_matrix(group, '1'), accuracy_by_class(group, '1')]
+  for figure in figures:
+    found = ElementTree.fromstring(figure.svg).iter('{http://www.w3.org/2000/svg}text')
+    texts = [''.join(text.itertext()) for text in found]
+    assert set(names) <= set(texts)
+
+
 def test_the_front_is_what_nothing_dominates():
   costs, rates = [4, 1, 3, 2, 1], [0.9, 0.5, 0.6, 0.7, 0.4]
   dominated = [any(other != one and costs[other] <= costs[one] and rates[other] >= rates[one] for other in range(5))
                for one in range(5)]
   assert sorted(front(costs, rates)) == [one for one in range(5) if not dominated[one]] == [0, 1, 3]
   assert front([1, 1], [0.5, 0.5]) == [0]
+
+
+def test_the_axis_of_costs_has_numbers_even_where_all_cost_nearly_the_same(groups):
+  for macs in ((1_061_000, 1_194_000), (1_000_000, 1_000_001), (64_939_008, 74_811_392)):
+    near = [dataclasses.replace(group, runs=tuple(
+        dataclasses.replace(run, results={**run.results, 'macs': cost}) for run in group.runs))
+            for group, cost in zip(groups, macs, strict=True)]
+    assert len(re.findall(r'>[\d.]+\u00a0[kMG]<', accuracy_by_cost(near, 'macs').svg)) >= 2, macs
+
+
+def test_models_of_equal_cost_stand_side_by_side(tmp_path):
+  for dropout in (0.0, 0.1, 0.2):
+    fake_run(tmp_path / f'wide{dropout}', accuracy=0.7, **{'model.dropout': dropout})
+  equal = make_groups(collect(f'{tmp_path}/*')[0])[0]
+  figure = accuracy_by_cost(equal, 'macs')
+  assert 'models of equal cost stand side by side' in figure.caption
+  marks = re.findall(r'<use xlink:href="#m\w+" x="([\d.]+)" y="[\d.]+" style="fill: (?:var\(--blue\)|#d55e00|#009e73)',
+                     figure.svg)
+  assert len(set(marks)) >= 3
 
 
 def test_the_most_confused_pairs_come_first(groups):
@@ -89,6 +123,14 @@ def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
   assert 'band0+band1' in accuracy_by_subset({'one': few}, channels).svg
   many, channels = subsets(LISTED + 1)
   assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels).svg
+
+
+def test_a_channel_is_worth_something_only_where_holm_says_so_too():
+  small = PairedDifference(60, 9, 1, 30)
+  worth = {'R': PairedDifference(50, 30, 2, 18), 'G': small, 'B': small}
+  assert small.distinguishable  # by itself: p = 0.02; as one of the last two 0.04, of three 0.06
+  assert 'Holm): R, G, B.' in worth_of_channels('one', worth).caption
+  assert 'Holm): R.' in worth_of_channels('one', {**worth, 'X': small}).caption
 
 
 def test_of_many_subsets_the_attention_of_the_full_set_is_drawn_too():

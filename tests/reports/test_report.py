@@ -13,6 +13,7 @@ from mils_jax.reports.markdown import to_markdown
 from mils_jax.reports.published import judge_share
 from mils_jax.reports.report import write_report
 from tests.reports.fakes import add_compression, add_diagnostics, add_subsets, fake_run
+from tests.runs import mount, unmount
 
 NAMES = ['ant', 'bee', '<script>alert(1)</script>', 'cow|pipe', '"quoted"']
 
@@ -47,6 +48,7 @@ def test_both_tables_stand_beside_the_published_figures(report):
   # specialist, one model, published
   assert re.search(r'\| R \| 60.00 % .*\| 55.\d\d % .*\| 70.00 % \\\[65.6 to 74.1\\\]', text)
   assert '2.637 G at 84x84, are 2 x MACs' in text
+  assert re.search(r'\| G \| \+0.9 \| \\\[-2.0 to \+3.8\\\] \| 0.65 \| 0.65 \|', text)  # alone and by Holm
 
 
 def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
@@ -56,7 +58,7 @@ def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
   assert re.search(r'over 90% of ResNet34\'s accuracy\. WideCNN2 reaches 45\.5% \(.*\), below 90%\.', printed)
   assert re.search(r'WideCNN4 and ResNet34 are equally good on 450 pictures: not distinguishable', printed)
   assert re.search(r'WideCNN2 is 36.0 points worse than ResNet34 on 450 pictures: distinguishable', text)
-  assert 'DynamicResNet12' in printed
+  assert 'of channels. One model: DynamicResNet12 (channels.sampling=hierarchical): from 68.89' in printed
   assert 'against specialists for 2 subsets' in printed
 
 
@@ -69,6 +71,7 @@ def test_an_unfinished_run_is_listed(report):
 
 def test_every_run_says_how_to_make_it_again(report):
   assert '    python main.py --config configs/resnet34.py --config.train.seed=0' in report[1]
+  assert '<span>--config</span> <span>configs/resnet34.py</span> <span>--config.train.seed=0</span></code>' in report[2]
   assert 'model.stages=2' in report[1].replace('\\', '')
   assert 'ab' * 12 in report[1]
 
@@ -112,17 +115,30 @@ def test_every_picture_of_the_text_exists(report):
 
 def test_text_and_page_show_names_as_they_are(tmp_path):
   document = Document('t', 'l', [Section('S', [
-      Text('a * b'), Points(['<b>']), Table('c', ['x', 'y|z'], [['_1_', '2']]), Examples('e', [(b'png', 'a "q"')])]),
+      Text('a * b'), Points(['<b>', '95 % of 3']),
+      Table('c', ['x', 'y|z', 'why'], [['_1_', '2', 'so']], words=('why',)),
+      Examples('e', [(b'png', 'a "q"')])]),
       Section('empty', [])])
   text = to_markdown(document, tmp_path / 'figures')
-  assert r'| x | y\|z |' in text
+  assert '| x | y\\|z | why |\n| --- | ---: | --- |' in text  # words begin at the left
   assert r'a \* b' in text
   assert r'\<b\>' in text
   assert 'empty' not in text
   page = to_html(document)
   assert '<li>&lt;b&gt;</li>' in page
   assert 'alt="a &quot;q&quot;"' in page
-  assert 'data-column="y|z"' in page
+  assert '<li>95\u00a0% of 3</li>' in page
+  assert 'data-column="y|z">2</td><td data-column="why" class="words">so</td>' in page
+
+
+def test_what_is_not_there_is_not_spoken_of(tmp_path):
+  for stages in (2, 3):
+    fake_run(tmp_path / f'runs/wide{stages}', **{'model.stages': stages})
+  write_report(f'{tmp_path}/runs/*', tmp_path / 'out')
+  text = (tmp_path / 'out/report.md').read_text()
+  assert 'published' not in text
+  assert 'share of ResNet34' not in text
+  assert 'there is one comparison.' in text
 
 
 @pytest.mark.parametrize(('ratio', 'error', 'expected'), [
@@ -138,10 +154,21 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path):
     write_report(f'{tmp_path}/runs/*', tmp_path / 'file')
 
 
+@pytest.mark.slow
+def test_so_is_one_on_a_read_only_disk(tmp_path):
+  fake_run(tmp_path / 'runs/one')
+  mount(tmp_path, 'ro')
+  try:
+    with pytest.raises(UserError, match=r'cannot be written to .*/disk: Read-only file system\. Give another'):
+      write_report(f'{tmp_path}/runs/*', tmp_path / 'disk')
+  finally:
+    unmount(tmp_path)
+
+
 def test_the_attention_is_listed_for_all_channels(report):
-  listed = [line.split(' | ')[0] for line in report[1].splitlines() if '| stage1' in line]
-  assert 'attention over kernels with all channels' in report[1]
-  assert set(listed) == {'| RGB'}
+  listed = [line.split(' | ')[0] for line in report[1].splitlines() if line.startswith('| stage1')]
+  assert 'attention over kernels with RGB, by layer' in report[1]
+  assert len(listed) == len(set(listed)) == 4
 
 
 def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):

@@ -1,5 +1,7 @@
 """Which folders become figures of a report, and what is said of the others."""
 
+import json
+import re
 import shutil
 
 import numpy as np
@@ -39,6 +41,34 @@ def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
   assert reasons['changed'] == 'damaged: predictions.npz and results.json disagree'
   assert 'results.json cannot be read' in reasons['no json']
   assert reasons['notes'] == 'no run folder: it has no config.json'
+
+
+@pytest.mark.parametrize(('file', 'name', 'key'), [
+    ('config.json', 'config', 'train'), ('results.json', 'results', 'macs'), ('run.json', 'run', 'versions'),
+    ('subsets.json', 'subsets', 'subsets')])
+def test_a_file_without_what_the_report_reads_of_it_is_damaged(file, name, key, tmp_path):
+  fake_run(tmp_path / 'good')
+  bad = fake_run(tmp_path / 'bad', seed=1)
+  add_subsets(bad, {'RGB': 0.6, 'R': 0.4}, {})
+  values = json.loads((bad / file).read_text())
+  for damaged in ({other: value for other, value in values.items() if other != key}, []):
+    (bad / file).write_text(json.dumps(damaged))
+    (run,), (other,) = collect(f'{tmp_path}/*')
+    assert run.name.endswith('/good')
+    assert re.fullmatch(rf'damaged: not in its {name}: .*{key}.*', other.reason)
+  (bad / file).write_text(json.dumps(values))
+  (bad / 'metrics.jsonl').write_text('{"epoch": 1}\n')
+  assert 'not in its metrics: train_accuracy' in collect(f'{tmp_path}/*')[1][0].reason
+
+
+def test_what_is_left_of_a_run_inside_of_a_study_is_named_too(tmp_path):
+  for seed in (0, 1):
+    fake_run(tmp_path / 'study' / f'member-seed{seed}', seed=seed)
+  (tmp_path / 'study' / 'member-seed1' / 'config.json').unlink()
+  (tmp_path / 'study' / 'report').mkdir()
+  (run,), (other,) = collect(f'{tmp_path}/*')
+  assert run.name.endswith('member-seed0')
+  assert (other.name, other.reason) == (f'{tmp_path}/study/member-seed1', 'damaged: it has no config.json')
 
 
 def test_no_run_at_all_is_refused(tmp_path):

@@ -189,6 +189,9 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
   assert whole.returncode == 1
   assert whole.stderr.startswith('failed: diverging-seed0, of 3 members')
   assert 'not finished: diverging-seed0' in (tmp_path / 'whole' / 'study.md').read_text()
+  report = (tmp_path / 'whole' / 'report' / 'report.md').read_text()
+  assert re.search(r'WideCNN2 .* on 64 pictures: ', report)
+  assert re.search(r'/diverging-seed0 \| not finished: 0 of 12 epochs', report)
 
   process = subprocess.Popen(command('stopped'), **options)
   metrics = tmp_path / 'stopped' / 'three-seed1' / 'metrics.jsonl'

@@ -135,11 +135,22 @@ def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_pat
     subprocess.run(['cp', '-r', str(whole), str(tmp_path / 'disk' / 'run')], check=True)
     subprocess.run(['mount', '-o', 'remount,ro', str(tmp_path / 'disk')], check=True)
     done = run(tmp_path / 'disk' / 'run', cache, '--mode=evaluate')
+    elsewhere = run(tmp_path / 'disk' / 'run', cache, '--mode=evaluate', f'--output={tmp_path / "elsewhere"}')
+    nowhere = run(tmp_path / 'disk' / 'run', cache, '--mode=evaluate', f'--output={tmp_path / "disk" / "other"}')
   finally:
     unmount(tmp_path)
-  assert done.returncode == 0, done.stderr
   correct = json.loads((whole / 'results.json').read_text())['test']['correct']
-  assert f'({correct} of 64;' in done.stdout
+  for one in (done, elsewhere):
+    assert one.returncode == 0, one.stderr
+    assert f'({correct} of 64;' in one.stdout
+  assert done.stdout.splitlines()[-1] == (
+      f'nothing was saved: {tmp_path}/disk/run/evaluation/test cannot be written (Read-only file system). The same '
+      'command with --output FOLDER saves elsewhere')
+  assert 'nothing was saved' not in elsewhere.stdout
+  assert elsewhere.stdout.splitlines()[-1].endswith(f'{tmp_path}/elsewhere/report.html')
+  assert json.loads((tmp_path / 'elsewhere/evaluation.json').read_text())['scores']['correct'] == correct
+  assert nowhere.returncode == 2
+  assert nowhere.stderr == (f'error: --output {tmp_path}/disk/other cannot be written: Read-only file system\n')
 
 
 @pytest.mark.parametrize('size', ['400k', pytest.param('100k', marks=pytest.mark.slow)])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mils_jax.evaluation.statistics import PairedDifference
+from mils_jax.evaluation.statistics import PairedDifference, holm
+from mils_jax.evaluation.statistics.paired import LEVEL
 from mils_jax.reports.document import Figure
 from mils_jax.reports.figures.style import COLOURS, MAP, colour_bar, drawing, legend_below, line, looks, to_svg
 from mils_jax.reports.specialists import Series
@@ -80,11 +81,13 @@ def worth_of_channels(name: str, worth: dict[str, PairedDifference]) -> Figure:
   axes.set_yticks(range(len(ordered)), [channel for channel, _ in ordered])
   axes.set_ylim(len(ordered) - 0.5, -0.5)
   axes.set_xlabel('points of accuracy that it adds to all the others')
-  sure = [channel for channel, found in ordered if found.distinguishable]
+  adjusted = holm([found.p_value for _, found in ordered])
+  sure = [channel for (channel, _), p_value in zip(ordered, adjusted, strict=True) if p_value < LEVEL]
   listed = '; '.join(f'{channel} {value:+.1f} points' for (channel, _), value in zip(ordered, points, strict=True))
   return Figure('worth', to_svg(figure),
                 f'{name}: what each channel is worth, as the paired difference between all channels and all but this '
-                f'one, with Newcombe\'s 95 % interval. Distinguishable from nothing: {", ".join(sure) or "none"}.',
+                f'one, with Newcombe\'s 95 % interval. Distinguishable from nothing, all of them counted (exact '
+                f'McNemar test, Holm): {", ".join(sure) or "none"}.',
                 f'Dots with intervals by channel. {listed}.')
 
 

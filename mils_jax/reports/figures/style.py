@@ -3,12 +3,14 @@
 import io
 import re
 import textwrap
+import warnings
 from itertools import cycle
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 # Okabe and Ito, "Color Universal Design" (2008), without their yellow and black, which are lost on white or on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -25,6 +27,7 @@ _OPTIONS = {
     'xtick.color': _INK, 'ytick.color': _INK, 'axes.edgecolor': _INK, 'grid.color': _LINE, 'grid.linewidth': 0.6,
     'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False,
     'legend.frameon': False, 'lines.linewidth': 1.6, 'lines.markersize': 5.5, 'figure.constrained_layout.use': True,
+    'text.parse_math': False,  # a class may have dollar signs in its name
 }
 _THEME = ('<style>svg{--ink:#1f2328;--line:#d1d9e0;--blue:#0072b2}@media screen and (prefers-color-scheme:dark)'
           '{svg{--ink:#e6edf3;--line:#39424e;--blue:#3b96e0}}</style>')
@@ -74,7 +77,10 @@ def colour_bar(figure: Drawing, image: AxesImage, axes: Axes | list[Axes], label
 def to_svg(figure: Drawing) -> str:
   """The drawing as SVG, the same bytes for the same drawing."""
   file = io.StringIO()
-  with matplotlib.rc_context(_OPTIONS):
+  for text in figure.findobj(Text):
+    text.set_parse_math(False)  # of those that were made outside of `drawing`
+  with matplotlib.rc_context(_OPTIONS), warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Glyph .* missing')  # the reader's own fonts are used
     figure.savefig(file, format='svg', metadata={'Date': None, 'Creator': None})
   svg = file.getvalue()
   svg = svg[svg.index('<svg'):]

@@ -93,19 +93,20 @@ def _difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
 
 
 def _worth_table(group: Group, worth: dict[str, PairedDifference]) -> Table:
-  rows = [[channel, *_difference_cells(found)] for channel, found in worth.items()]
+  adjusted = holm([found.p_value for found in worth.values()])
+  rows = [[channel, *_difference_cells(found), p_cell(p_value)]
+          for (channel, found), p_value in zip(worth.items(), adjusted, strict=True)]
   return Table(f'{group.label}: points of accuracy that each channel adds to all the others, paired on the same test '
                'pictures (Newcombe\'s interval, exact McNemar test).',
-               ['channel', 'points', '95 % interval', 'p'], rows)
+               ['channel', 'points', '95 % interval', 'p', 'p by Holm'], rows)
 
 
 def _attention_table(group: Group, subsets: list[dict]) -> Table:
-  rows = [[subset_name(tuple(subset['channels'])), layer['layer'],
-           *(f'{layer[name]:.3f}' if layer.get(name) is not None else ''
-             for name in ('entropy_of_mean', 'mean_entropy', 'logit_change_if_frozen'))]
-          for subset in subsets[-1:] for layer in subset['layers']]
-  return Table(f'{group.label}: attention over kernels with all channels, by layer. Equal entropies mean that '
-               'the attention hardly depends on the picture; ln K means that it is even.',
-               ['channels', 'layer', 'entropy of the mean, nats', 'mean entropy, nats', 'change of logits if frozen'],
-               rows)
+  whole = subsets[-1]
+  rows = [[layer['layer'], *(f'{layer[name]:.3f}' if layer.get(name) is not None else ''
+                             for name in ('entropy_of_mean', 'mean_entropy', 'logit_change_if_frozen'))]
+          for layer in whole['layers']]
+  return Table(f'{group.label}: attention over kernels with {subset_name(tuple(whole["channels"]))}, by layer. Equal '
+               'entropies mean that the attention hardly depends on the picture; ln K means that it is even.',
+               ['layer', 'entropy of the mean, nats', 'mean entropy, nats', 'change of logits if frozen'], rows)
 

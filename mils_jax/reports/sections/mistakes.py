@@ -33,7 +33,7 @@ def _pairs(group: Group) -> list[Block]:
     return [Text(f'{group.label} took no picture for another class.')]
   rows = [[group.classes[true], group.classes[other], percent(share, 0)] for true, other, share in pairs]
   blocks: list[Block] = [Table(f'{group.label}: the pairs that it confuses most, all seeds together.',
-                               ['true class', 'taken for', "share of the true class's pictures"], rows)]
+                               ['true class', 'taken for', "share of the true class's pictures"], rows, ('taken for',))]
   run = group.runs[0]
   pictures = Pictures.of(run)
   if pictures is None:

@@ -1,6 +1,7 @@
 """Table II's form: models, what they cost and how good they are, and which differences are more than chance."""
 
 from mils_jax.evaluation.statistics import RelativeAccuracy, holm
+from mils_jax.evaluation.statistics.paired import LEVEL
 from mils_jax.reports.document import Block, Figures, Points, Section, Table, Text
 from mils_jax.reports.figures.models import accuracy_by_cost
 from mils_jax.reports.groups import Group
@@ -52,12 +53,14 @@ def _table(groups: list[Group]) -> Table:
           RelativeAccuracy.unpaired(row.accuracy, MODELS[REFERENCE].accuracy))
       rows.append([f'{title}, as published', accuracy_text(row.accuracy), 'one seed', share, short(row.macs),
                    short(2 * row.macs), short(row.parameters)])
-  return Table('Table II form: accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
-               'spread over seeds apart from it, and what one picture costs. The published rows are of other pictures '
+  columns = ['model', 'accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)', 'parameters']
+  if not any(row[3] for row in rows):
+    columns, rows = [*columns[:3], *columns[4:]], [[*row[:3], *row[4:]] for row in rows]
+  published = ('' if len(rows) == len(groups) else ' The published rows are of other pictures '
                f'({COUNT} to test, {IMAGE_SIZE}x{IMAGE_SIZE}, {EPOCHS} epochs): beside ours for their form, not to be '
-               'compared number by number. The published Table II prints MACs as FLOPs.',
-               ['model', 'accuracy', 'over seeds', f'share of {REFERENCE}', 'MACs', 'FLOPs (2 x MACs)',
-                'parameters'], rows)
+               'compared number by number. The published Table II prints MACs as FLOPs.')
+  return Table('Table II form: accuracy with its 95 % interval for the choice of test pictures (Wilson), the '
+               f'spread over seeds apart from it, and what one picture costs.{published}', columns, rows)
 
 
 def _share(share: RelativeAccuracy) -> str:
@@ -65,13 +68,14 @@ def _share(share: RelativeAccuracy) -> str:
 
 
 def _scores(groups: list[Group]) -> Table:
+  more = len(groups[0].classes) > 5  # else every label is among the five highest
   rows = [[group.label, percent(group.scores.balanced_accuracy), percent(group.scores.macro_f1),
-           percent(group.scores.top(5).rate) if len(group.classes) > 5 else '', f'{group.scores.loss:.3f}',
+           *([percent(group.scores.top(5).rate)] if more else []), f'{group.scores.loss:.3f}',
            f'{group.scores.brier:.3f}', f'{100 * group.scores.calibration.error:.1f}'] for group in groups]
   return Table('Other scores of the same predictions, all seeds together. Balanced: the mean over classes of each '
                'one\'s accuracy. The last three judge the probabilities; lower is better.',
-               ['model', 'balanced', 'macro F1', 'top 5', 'log-likelihood, negative, nats', 'Brier score',
-                'calibration error, points'], rows)
+               ['model', 'balanced', 'macro F1', *(['top 5'] if more else []), 'log-likelihood, negative, nats',
+                'Brier score', 'calibration error, points'], rows)
 
 
 def comparisons(groups: list[Group], reference: Group) -> list[Block]:
@@ -88,7 +92,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
     method += '; for means over seeds Bonett and Price\'s interval over test pictures, the trained networks as they are'
   return [
       Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test pictures, in '
-            f'points: {method}. Holm\'s p counts that there are {len(others)} comparisons. A difference '
+            f'points: {method}. Holm\'s p counts that there {_comparisons(len(others))}. A difference '
             'below the last column could not have been told from chance on this test set.',
             ['model', 'difference', '95 % interval', 'p', 'p by Holm', 'smallest that could be shown'], rows),
       Points([f'{one.verdict(group.label, reference.label)}.' + _holm_note(one.distinguishable, p_value)
@@ -98,7 +102,11 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
   ]
 
 
+def _comparisons(number: int) -> str:
+  return 'is one comparison' if number == 1 else f'are {number} comparisons'
+
+
 def _holm_note(distinguishable: bool, adjusted: float) -> str:
-  if distinguishable and adjusted >= 0.05:
+  if distinguishable and adjusted >= LEVEL:
     return f' With all comparisons of the table counted it is not ({p_text(adjusted)} by Holm).'
   return ''

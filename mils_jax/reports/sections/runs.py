@@ -6,6 +6,7 @@ import shlex
 from mils_jax.reports.document import Block, Command, Points, Section, Table, Text
 from mils_jax.reports.groups import Group, config_differences
 from mils_jax.reports.runs import NotReported, Run
+from mils_jax.reports.wording import unbroken
 
 
 def runs_section(groups: list[Group], others: list[NotReported]) -> Section:
@@ -13,7 +14,7 @@ def runs_section(groups: list[Group], others: list[NotReported]) -> Section:
   blocks: list[Block] = [_table(runs)]
   if others:
     blocks.append(Table('Not in any figure above: unfinished, damaged, or no run of its own.', ['folder', 'why'],
-                        [[other.name, other.reason] for other in others]))
+                        [[other.name, other.reason] for other in others], ('why',)))
   blocks.append(_machines(runs))
   blocks += [Command(f'{run.name} again:', command_of(run)) for run in runs]
   return Section('Runs', blocks)
@@ -29,7 +30,7 @@ def _table(runs: list[Run]) -> Table:
                  'x'.join(map(str, run.results['image_shape'])), run.results['data_fingerprint'], duration(run)])
   return Table('Every run: how its configuration differs from the first one\'s, its best epoch by validation, its '
                'pictures (height, width, channels), the fingerprint of its data, and how long its epochs took.',
-               ['run', 'differs in', 'best epoch', 'pictures', 'data', 'time'], rows)
+               ['run', 'differs in', 'best epoch', 'pictures', 'data', 'time'], rows, ('differs in',))
 
 
 def _machines(runs: list[Run]) -> Block:
@@ -59,7 +60,7 @@ def duration(run: Run) -> str:
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}
-  except (OSError, ValueError, KeyError):
+  except (OSError, ValueError, KeyError, TypeError):
     return 'not recorded'
   seconds = sum(by_epoch.values())
-  return f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.1f} min'
+  return unbroken(f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.1f} min')
