@@ -3,8 +3,8 @@
 The driver starts one for each rival, with a JSON object of `Task`'s fields as its only argument, and gives turns by
 lines on standard input. Rivals in one process would share the C library's memory settings and each other's threads.
 
-    ready -> {"compile_seconds": ...}
-    run SECONDS -> {"seconds": [...]}, of steps that were timed one by one
+    ready -> {"compile_seconds": ..., "device": ...}, and of jax "macs", the useful multiply-adds of one picture
+    run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together
     memory -> {"bytes": ...}, the highest so far: resident on a CPU, allocated on a GPU
 """
 
@@ -30,6 +30,7 @@ class Task:
     work: train, infer, or product (a matrix product of float32).
     network, image_size, batch: of the work; empty and 0 for a product.
     precision: float32 or bfloat16.
+    steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
   """
 
   side: str
@@ -39,6 +40,7 @@ class Task:
   image_size: int = 0
   batch: int = 0
   precision: str = 'float32'
+  steps: int = 1
 
 
 def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
@@ -143,6 +145,26 @@ def numpy_step(task: Task) -> tuple[Callable[[], object], Callable[[object], Non
 SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'numpy': numpy_step}
 
 
+def describe(task: Task) -> dict:
+  """The device, and what a picture takes at the least: every convolution once, and the mixing of kernels."""
+  if task.side != 'jax':
+    return {}
+  import jax
+  import jax.numpy as jnp
+
+  from mils_jax.evaluation.cost import as_defined, count_multiply_adds
+  from mils_jax.models import MODELS
+
+  found = {'device': jax.devices()[0].device_kind}
+  if task.network:
+    fields = {'formulation': 'mixed'} if task.network == 'dynamic_resnet12' else {}
+    model = as_defined(MODELS[task.network](CLASSES, **fields))
+    picture = jnp.zeros((1, task.image_size, task.image_size, 3))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), picture, train=False))
+    found['macs'] = sum(count_multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, picture).values())
+  return found
+
+
 def peak_bytes(task: Task) -> int:
   """The most memory so far: of the device where it is a GPU, else what was resident."""
   if task.side == 'jax':
@@ -164,7 +186,7 @@ def main() -> None:
   started = time.perf_counter()
   step, wait = SIDES[task.side](task)
   wait(step())
-  say({'compile_seconds': time.perf_counter() - started})
+  say({'compile_seconds': time.perf_counter() - started, **describe(task)})
   for line in sys.stdin:
     word, *rest = line.split()
     if word == 'memory':
@@ -173,8 +195,10 @@ def main() -> None:
     times, end = [], time.perf_counter() + float(rest[0])
     while not times or time.perf_counter() < end:
       before = time.perf_counter()
+      for _ in range(task.steps - 1):
+        step()
       wait(step())
-      times.append(time.perf_counter() - before)
+      times.append((time.perf_counter() - before) / task.steps)
     say({'seconds': times})
 
 

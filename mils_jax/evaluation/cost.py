@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from clu import parameter_overview
 from flax import linen as nn
 from jax.extend import core
 
@@ -102,6 +101,8 @@ def _convolution_multiply_adds(equation: core.JaxprEqn) -> int:
 
 def count_parameters(parameters: Any) -> dict[str, int]:
   """Number of trained values by the network's own children; their sum is the whole."""
+  from clu import parameter_overview  # here: multiply-adds are counted where it may be missing, too
+
   return {name: int(parameter_overview.count_parameters(child)) for name, child in parameters.items()}
 
 
