@@ -2,13 +2,14 @@
 
     python -m benchmarks.layers --image_size 84 --batch 32
 
-Forms take turns, so that a machine that slows down slows all of them; figures are medians in milliseconds. The floor is
-the multiply-adds of one plain convolution over the rate of a 2048 x 2048 matrix product, measured in the same run.
+Forms take turns, so that a machine that slows down slows all of them. Figures are the shortest times in milliseconds,
+which bear other work on the machine better than medians do. The floor is the multiply-adds of one plain convolution, as
+its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's form takes
+fewer multiply-adds, and can lie below it.
 """
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +17,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mils_jax.models.convolution import convolution_form, convolve, output_size
-from mils_jax.models.dynamic_conv import faster_formulation, mixed_kernels, parallel_convolutions
+from mils_jax.models.convolution import convolve, faster_form
+from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form, mixed_kernels, parallel_convolutions
+from mils_jax.models.products import output_size
 
 KERNELS = 4
 DYNAMIC = {  # (map's share of the picture's side, input channels, output channels, kernel size, stride)
@@ -41,18 +43,24 @@ def main() -> None:
   rate = matrix_product_rate(options.rounds)
   print(f'{os.cpu_count()} cores, jax {jax.__version__} on {backend}, {options.image_size}x{options.image_size}, batch '
         f'{options.batch}, {options.rounds} rounds; matrix product {rate / 1e9:.0f} G multiply-adds/s')
-  print(f'{"dynamic, K = 4":20} {"map":>5}  floor  parallel: forward, gradients  mixed: forward, gradients  chosen')
-  for name, shape in DYNAMIC.items():
-    side = output_side(options.image_size, shape)
-    chosen = faster_formulation(backend, side * side)
-    forms = {'parallel': parallel_convolutions, 'mixed': mixed_kernels}
-    measure(name, shape, options, rate, forms, chosen, dynamic=True)
-  print(f'{"plain":20} {"map":>5}  floor       lax: forward, gradients  patches: forward, gradients  chosen')
-  for name, shape in PLAIN.items():
-    side, (_, channels, _, kernel_size, _) = output_side(options.image_size, shape), shape
-    chosen = convolution_form(backend, side * side * kernel_size**2 * channels)
-    forms = {form: partial(convolve, form=form) for form in ('lax', 'patches')}
-    measure(name, shape, options, rate, forms, chosen, dynamic=False)
+  for name, shape in {**DYNAMIC, **PLAIN}.items():
+    measure(name, shape, options, rate, dynamic=name in DYNAMIC)
+
+
+def forms_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> tuple[dict[str, Callable], str]:
+  """Every way to compute one convolution, by its name, and the name of the chosen one."""
+  _, channels, features, kernel_size, stride = shape
+  kernel, backend = (kernel_size, channels, features), jax.default_backend()
+  forms = ['lax', 'patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
+  form = faster_form(backend, size, kernel, stride)
+  if not dynamic:
+    return {name: partial(convolve, form=name) for name in forms}, form
+  formulation = faster_formulation(backend, batch, size[0] * size[1])
+  if formulation == 'mixed':
+    form = faster_mixed_form(backend, batch, size, kernel, stride)
+  ways = {f'parallel {name}': partial(parallel_convolutions, form=name) for name in forms}
+  ways |= {f'mixed {name}': partial(mixed_kernels, form=name) for name in forms if name != 'lax'}
+  return ways, f'{formulation} {form}'
 
 
 def input_side(image_size: int, shape: tuple) -> int:
@@ -66,33 +74,35 @@ def output_side(image_size: int, shape: tuple) -> int:
   return output_size(input_side(image_size, shape), shape[3], shape[4])
 
 
-def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, forms: dict[str, Callable], chosen: str,
-            dynamic: bool) -> None:
-  """Prints one convolution's row."""
+def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, dynamic: bool) -> None:
+  """Prints one convolution's lines."""
   _, channels, features, kernel_size, stride = shape
   side, out = input_side(options.image_size, shape), output_side(options.image_size, shape)
+  ways, chosen = forms_of(shape, options.batch, (out, out), dynamic)
   keys = jax.random.split(jax.random.key(0), 3)
   x = jax.random.normal(keys[0], (options.batch, side, side, channels))
   kernel = jax.random.normal(keys[1], (*(KERNELS,) * dynamic, kernel_size, kernel_size, channels, features))
   attention = (jax.nn.softmax(jax.random.normal(keys[2], (options.batch, KERNELS))),) * dynamic
   programs = {}
-  for form, function in forms.items():
+  for way, function in ways.items():
     def forward(x, kernel, *attention, function=function):
-      return function(x, kernel, *attention, stride)
+      return function(x, kernel, *attention, stride=stride)
     def gradients(x, kernel, *attention, forward=forward):
       return jax.grad(lambda *arguments: jnp.square(forward(*arguments)).sum(), argnums=(0, 1))(x, kernel, *attention)
-    programs[form] = (jax.jit(forward), jax.jit(gradients))
-  times = {(form, kind): [] for form in forms for kind in (0, 1)}
+    programs[way] = (jax.jit(forward), jax.jit(gradients))
+  times = {(way, kind): [] for way in ways for kind in (0, 1)}
   for turn in range(options.rounds + 1):
-    for (form, kind), taken in times.items():
+    for (way, kind), taken in times.items():
       started = time.perf_counter()
-      jax.block_until_ready(programs[form][kind](x, kernel, *attention))
+      jax.block_until_ready(programs[way][kind](x, kernel, *attention))
       if turn:  # the first one compiles
         taken.append(1000 * (time.perf_counter() - started))
   floor = 1000 * options.batch * out * out * kernel_size**2 * channels * features / rate
-  figures = '  '.join(f'{statistics.median(times[form, 0]):18.1f} {statistics.median(times[form, 1]):10.1f}'
-                      for form in forms)
-  print(f'{name:20} {f"{out}x{out}":>5}  {floor:5.1f}  {figures}  {chosen}', flush=True)
+  print(f'{name}: {side}x{side}x{channels} to {out}x{out}x{features}, kernel {kernel_size}, stride {stride}; floor '
+        f'{floor:.1f} ms, with gradients {3 * floor:.1f}')
+  for way in ways:
+    print(f'  {way:18}{min(times[way, 0]):8.1f} forward{min(times[way, 1]):8.1f} with gradients'
+          f'{"  <- chosen" if way == chosen else ""}', flush=True)
 
 
 def matrix_product_rate(rounds: int) -> float:
