@@ -76,7 +76,7 @@ def test_samples_with_different_subsets_get_the_logits_that_they_get_alone(case)
   together = apply(images, present)
   for sample in range(len(images)):
     alone = apply(images[sample:sample + 1], present[sample:sample + 1])
-    np.testing.assert_allclose(alone[0], together[sample], atol=1e-5)
+    np.testing.assert_allclose(alone[0], together[sample], rtol=1e-6, atol=1e-5)  # logits reach 50
 
 
 @many
