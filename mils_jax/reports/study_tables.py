@@ -2,7 +2,7 @@
 
 import math
 
-from scipy import stats
+from scipy import special
 
 from mils_jax.evaluation.statistics import Accuracy, SeedSpread
 from mils_jax.reports.published import judge_share
@@ -85,7 +85,7 @@ def _larger(row: AblationRow, first: AblationRow) -> str:
 def _seed_noise(reference: SeedSpread, runs: int) -> float:
   """How far the mean of so many runs may lie from the reference's by the choice of seeds alone (95 %)."""
   seeds = len(reference.values)
-  return float(stats.t.isf(0.025, seeds - 1)) * reference.deviation * math.sqrt(1 / seeds + 1 / runs)
+  return float(-special.stdtrit(seeds - 1, 0.025)) * reference.deviation * math.sqrt(1 / seeds + 1 / runs)
 
 
 def _judged(p_value: float) -> str:

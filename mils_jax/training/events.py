@@ -5,13 +5,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
-
 
 class Events:
-  """One event file, appended to at once.
+  """One event file, made with its first numbers and appended to at once.
+
+  tensorboardX loads PyTorch where it is installed, which takes seconds; so it is loaded when there is something to
+  write, not at a run's start.
 
   Args:
     folder: where it is made; TensorBoard reads all event files there in order of their names.
@@ -19,17 +18,25 @@ class Events:
   """
 
   def __init__(self, folder: Path, step: int):
-    self._path = folder / f'events.out.tfevents.{time.time_ns()}'
-    self._append(Event(wall_time=time.time(), file_version='brain.Event:2'))
-    self._append(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
+    self._folder, self._step = folder, step
+    self._path: Path | None = None
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Appends one number for each name."""
-    numbers = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-    self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=numbers)))
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
 
-  def _append(self, event: Event) -> None:
-    data = event.SerializeToString()
+    if self._path is None:
+      self._path = self._folder / f'events.out.tfevents.{time.time_ns()}'
+      self._append(Event(wall_time=time.time(), file_version='brain.Event:2').SerializeToString())
+      taken_back = Event(wall_time=time.time(), step=self._step, session_log=SessionLog(status=SessionLog.START))
+      self._append(taken_back.SerializeToString())
+    numbers = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+    self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=numbers)).SerializeToString())
+
+  def _append(self, data: bytes) -> None:
+    from tensorboardX.record_writer import masked_crc32c
+
     length = struct.pack('<Q', len(data))
     record = (length + struct.pack('<I', masked_crc32c(length)) + data + struct.pack('<I', masked_crc32c(data)))
     with self._path.open('ab', buffering=0) as file:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Accuracy:
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
     """Lower and upper end, in [0, 1]."""
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(-special.ndtri((1 - confidence) / 2))
     shrunk = 1 + z * z / self.count
     centre = (self.rate + z * z / (2 * self.count)) / shrunk
     half = z / shrunk * math.sqrt(self.rate * (1 - self.rate) / self.count + z * z / (4 * self.count ** 2))

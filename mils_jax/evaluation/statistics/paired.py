@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from mils_jax.evaluation.statistics.accuracy import Accuracy
 
@@ -144,19 +144,19 @@ class MeanDifference:
     For one comparison it is theirs.
     """
     centre, error = self._centre_and_error
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(-special.ndtri((1 - confidence) / 2))
     return max(centre - z * error, -1.0), min(centre + z * error, 1.0)
 
   @property
   def p_value(self) -> float:
     """Two-sided, of the hypothesis that the mean is 0; below 0.05 where the 95 % interval excludes 0."""
     centre, error = self._centre_and_error
-    return float(2 * stats.norm.sf(abs(centre) / error))
+    return float(2 * special.ndtr(-abs(centre) / error))
 
   @property
   def smallest_detectable(self) -> float:
     """The smallest difference that would have been significant with examples that differ as much as these."""
-    return float(stats.norm.isf(LEVEL / 2)) * self._centre_and_error[1]
+    return float(-special.ndtri(LEVEL / 2)) * self._centre_and_error[1]
 
   @property
   def distinguishable(self) -> bool:
@@ -202,7 +202,7 @@ class RelativeAccuracy:
     """On the scale of logarithms; of single runs, the Wald interval for the ratio of paired proportions."""
     if math.isinf(self.error):
       return 0.0, math.inf
-    factor = math.exp(float(stats.norm.isf((1 - confidence) / 2)) * self.error)
+    factor = math.exp(float(-special.ndtri((1 - confidence) / 2)) * self.error)
     return self.ratio / factor, self.ratio * factor
 
   def __str__(self) -> str:
@@ -230,4 +230,6 @@ def p_text(p_value: float) -> str:
 
 
 def _exact_p(one_sided: int, disagree: int) -> float:
+  from scipy import stats  # here, since it takes a second to load, and training has no use for it
+
   return float(stats.binomtest(one_sided, disagree).pvalue) if disagree else 1.0

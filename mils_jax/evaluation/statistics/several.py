@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,8 @@ class SeedSpread:
     """Student's t interval of the mean over all seeds, on the same test examples; nan for one run."""
     if len(self.values) < 2:
       return math.nan, math.nan
-    half = float(stats.t.isf((1 - confidence) / 2, len(self.values) - 1)) * self.deviation / math.sqrt(len(self.values))
+    count = len(self.values)
+    half = float(-special.stdtrit(count - 1, (1 - confidence) / 2)) * self.deviation / math.sqrt(count)
     return self.mean - half, self.mean + half
 
   def to_json(self) -> dict:
