@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mils_jax.huge_pages import start_with_huge_pages
+
 CLASSES = 100
 RATE_SIZE = 2048  # side of the matrices whose product is the limit
 
@@ -183,6 +185,8 @@ def peak_bytes(task: Task) -> int:
 
 def main() -> None:
   task = Task(**json.loads(sys.argv[1]))
+  if task.side == 'jax':
+    start_with_huge_pages()  # as main.py does
   started = time.perf_counter()
   step, wait = SIDES[task.side](task)
   wait(step())

@@ -8,7 +8,7 @@ import mils_jax
 ROOT = Path(mils_jax.__file__).parent
 LAYERS = [
     {'errors', 'files', 'progress', 'devices', 'channels', 'random_streams', 'processes', 'membership',
-     'last_words'},
+     'last_words', 'huge_pages'},
     {'data'},
     {'models'},
     {'evaluation'},
