@@ -1,6 +1,7 @@
 """Max pooling as a maximum of shifted slices, whose gradient needs no select-and-scatter (slow on CPU)."""
 
-from functools import reduce
+from collections.abc import Iterator
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,43 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Ar
   Returns:
     (B, H', W', C), H' = (H + 2 * padding - window) // stride + 1.
   """
-  height, width = ((size + 2 * padding - window) // stride + 1 for size in x.shape[1:3])
+  if window == stride and not padding:
+    return _max_of_blocks(x, window)
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=-jnp.inf)
-  return reduce(jnp.maximum, (
-      x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
-      for row in range(window)
-      for column in range(window)))
+  return reduce(jnp.maximum, _slices(x, window, stride))
+
+
+def _slices(x: jax.Array, window: int, stride: int) -> Iterator[jax.Array]:
+  """For each place in a window, row by row, the values that all windows have there: (B, H', W', C)."""
+  height, width = ((size - window) // stride + 1 for size in x.shape[1:3])
+  for row in range(window):
+    for column in range(window):
+      yield x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_of_blocks(x: jax.Array, side: int) -> jax.Array:
+  """Windows that neither overlap nor leave gaps: every value has the gradient of one window, or none."""
+  return reduce(jnp.maximum, _slices(x, side, side))
+
+
+def _max_of_blocks_forward(x: jax.Array, side: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  largest = _max_of_blocks(x, side)
+  return largest, (x, largest)
+
+
+def _max_of_blocks_backward(side: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array]:
+  """Each window's gradient goes to the first of its largest values."""
+  x, largest = kept
+  batch, height, width, channels = largest.shape
+  chosen = jnp.full(largest.shape, side * side - 1, jnp.int32)
+  for place, values in reversed(list(enumerate(_slices(x, side, side)))):
+    chosen = jnp.where(values == largest, place, chosen)
+  places = jnp.arange(side * side).reshape(1, 1, side, 1, side, 1)
+  spread = jnp.where(chosen[:, :, None, :, None] == places, gradient[:, :, None, :, None], 0)
+  spread = spread.reshape(batch, side * height, side * width, channels)
+  left_over = [(0, whole - used) for whole, used in zip(x.shape, spread.shape, strict=True)]
+  return (jnp.pad(spread, left_over),)
+
+
+_max_of_blocks.defvjp(_max_of_blocks_forward, _max_of_blocks_backward)
