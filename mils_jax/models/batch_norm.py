@@ -5,6 +5,8 @@ the devices with different numbers of examples. Here the sums are taken over all
 several devices has exactly the statistics of the short batch on one.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,23 +41,45 @@ class BatchNorm(nn.Module):
     scale = self.param('scale', nn.initializers.ones, (channels,))
     bias = self.param('bias', nn.initializers.zeros, (channels,))
     if train:
-      mean, variance = self._batch_statistics(x, weight)
+      weight = jnp.ones(x.shape[0]) if weight is None else weight
+      axis_name = None if self.is_initializing() else self.axis_name
+      mean, variance = batch_statistics(x, weight, axis_name)
       if not self.is_initializing():
         running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
         running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
     else:
       mean, variance = running_mean.value, running_variance.value
-    factor = scale * lax.rsqrt(variance + self.epsilon)
-    return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+    return normalise(x, mean, variance, scale, bias, self.epsilon)
 
-  def _batch_statistics(self, x: jax.Array, weight: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Mean and (biased) variance of each channel, in float32."""
-    values = x.astype(jnp.float32)
-    weight = jnp.ones(x.shape[0]) if weight is None else weight
-    sums = (weight[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first: small sums stay exact
-    squares = (weight[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
-    totals = (sums, squares, weight.sum())
-    if self.axis_name is not None and not self.is_initializing():
-      totals = lax.psum(totals, self.axis_name)
-    mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
-    return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
+
+# Compiled functions of the module, so that a network's equal layers are traced once.
+
+
+@partial(jax.jit, static_argnames='axis_name')
+def batch_statistics(x: jax.Array, weight: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+  """Mean and (biased) variance of each channel, in float32.
+
+  Args:
+    x: (B, H, W, C).
+    weight: (B,) 0 for padding, else 1.
+    axis_name: as in BatchNorm.
+
+  Returns:
+    two arrays (C,).
+  """
+  values = x.astype(jnp.float32)
+  sums = (weight[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first: small sums stay exact
+  squares = (weight[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
+  totals = (sums, squares, weight.sum())
+  if axis_name is not None:
+    totals = lax.psum(totals, axis_name)
+  mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
+  return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
+
+
+@jax.jit
+def normalise(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array,
+              epsilon: float) -> jax.Array:
+  """(B, H, W, C), each channel's mean and variance (C,) made to be `bias` and the square of `scale` (C,)."""
+  factor = scale * lax.rsqrt(variance + epsilon)
+  return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)

@@ -5,13 +5,16 @@ product (`patches`), and Winograd's sixteen smaller products (`winograd`). On GP
 CPU it depends on the shape (docs/performance.md).
 """
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from mils_jax.models.products import Patches, Winograd, output_size
-from mils_jax.models.recomputation import recomputed
+from mils_jax.models.by_samples import Chunks, by_samples
+from mils_jax.models.products import Patches, Winograd, convolution_of, output_size
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LARGEST_PATCHES = 2**21  # per picture: 8 MiB in float32
@@ -69,14 +72,39 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto
   if form == 'lax':
     padding = [(kernel_size // 2, kernel_size // 2)] * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
-  products = products_of(form, kernel_size, stride)
+  multiply = SharedKernel(products_of(form, kernel_size, stride))
+  return by_samples(x, kernel, multiply=multiply, chunks=chunks_of(form, x, size, kernel, own_kernels=0),
+                    turn=stride == 1)
 
-  @recomputed  # making the picture's matrices again costs little; kept, they are several times the picture
-  def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return products.outputs([shared_product(values, matrix) for values, matrix in
-                             zip(products.inputs(x), products.kernels(kernel), strict=True)], *size)
 
-  return multiply(x, kernel)
+@dataclasses.dataclass(frozen=True)
+class SharedKernel:
+  """The convolution of pictures (B, H, W, C) with one kernel (k, k, C, features), as products."""
+
+  products: Patches | Winograd
+
+  def __call__(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return convolution_of(self.products, shared_product, x, kernel)
+
+
+def chunks_of(form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array, own_kernels: int) -> Chunks:
+  """How many samples are computed at once: as many as the cache holds where that is faster, else all.
+
+  It is faster with patches, on CPU, where they and the samples' own kernels are larger than the result, which chunks
+  make a second trip through memory.
+
+  Args:
+    form: of the convolution.
+    x: (B, H, W, C).
+    size: height and width of the result.
+    kernels: (..., k, k, C, features).
+    own_kernels: how many kernels are made for each sample, 0 where all share one.
+  """
+  places, rows, features = math.prod(size), math.prod(kernels.shape[-4:-1]), kernels.shape[-1]
+  sample = places * rows + own_kernels * rows * features
+  if form != 'patches' or jax.default_backend() != 'cpu' or sample <= places * features:
+    return Chunks(len(x), len(x))
+  return Chunks.of(len(x), sample * x.dtype.itemsize, kernels.nbytes)
 
 
 def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:

@@ -4,14 +4,16 @@ The module is the report's DynamicConv2d, which follows "Dynamic Convolution: At
 et al., CVPR 2020).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.models.convolution import convolve, faster_form, products_of, shared_product
+from mils_jax.models.by_samples import by_samples
+from mils_jax.models.convolution import chunks_of, convolve, faster_form, products_of, shared_product
 from mils_jax.models.input_slots import fill_slots
-from mils_jax.models.products import output_size
-from mils_jax.models.recomputation import recomputed
+from mils_jax.models.products import Patches, Winograd, convolution_of, output_size
 
 FORMULATIONS = ('auto', 'parallel', 'mixed')
 
@@ -65,19 +67,24 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
     outputs = convolve(x, side_by_side, stride, form)
     outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
     return (outputs * attention[:, None, None, :, None]).sum(axis=3)
-  products = products_of(form, kernel_size, stride)
+  multiply = WeightedInputs(products_of(form, kernel_size, stride))
+  return by_samples(x, kernels, attention, multiply=multiply, turn=stride == 1,
+                    chunks=chunks_of(form, x, size, kernels, own_kernels=0))
 
-  @recomputed
-  def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
-    """K times the input channels, weighted beforehand: the products add the kernels' outputs up."""
+
+@dataclasses.dataclass(frozen=True)
+class WeightedInputs:
+  """K times the input channels, weighted for each kernel: the products then add the kernels' outputs up."""
+
+  products: Patches | Winograd
+
+  def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
+    """Arguments and result as in `parallel_convolutions`."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       weighted = values[:, :, None] * attention[:, None, :, None]  # (B, places, K, values)
-      return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, features))
+      return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, matrices.shape[-1]))
 
-    return products.outputs([product(values, matrices) for values, matrices in
-                             zip(products.inputs(x), products.kernels(kernels), strict=True)], *size)
-
-  return multiply(x, kernels, attention)
+    return convolution_of(self.products, product, x, kernels)
 
 
 def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
@@ -87,22 +94,28 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
   Arguments and result as there; form 'lax', which has no kernels of a sample's own, is 'patches' here.
   """
-  number, kernel_size = kernels.shape[:2]
+  kernel_size = kernels.shape[1]
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
   if form == 'auto':
     form = faster_mixed_form(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
-  products = products_of(form, kernel_size, stride)
+  multiply = MixedKernels(products_of(form, kernel_size, stride))
+  return by_samples(x, kernels, attention, multiply=multiply, turn=stride == 1,
+                    chunks=chunks_of(form, x, size, kernels, own_kernels=1))
 
-  @recomputed
-  def multiply(x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
+
+@dataclasses.dataclass(frozen=True)
+class MixedKernels:
+  """Each sample's own kernel, mixed first, times its picture's matrices."""
+
+  products: Patches | Winograd
+
+  def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
+    """Arguments and result as in `mixed_kernels`."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
-      mixed = (attention @ matrices.reshape(number, -1)).reshape(-1, *matrices.shape[1:])  # (B, values, features)
-      return values @ mixed
+      mixed = attention @ matrices.reshape(len(kernels), -1)
+      return values @ mixed.reshape(-1, *matrices.shape[1:])  # by (B, values, features)
 
-    return products.outputs([product(values, matrices) for values, matrices in
-                             zip(products.inputs(x), products.kernels(kernels), strict=True)], *size)
-
-  return multiply(x, kernels, attention)
+    return convolution_of(self.products, product, x, kernels)
 
 
 class KernelAttention(nn.Module):

@@ -1,0 +1,129 @@
+"""A convolution a few samples at a time, whose gradient keeps its arguments alone.
+
+The matrices that a convolution is computed from are several times as large as its picture, and larger still where each
+sample has a kernel of its own. So they are made for as many samples at once as the cache holds, and made again for the
+gradient instead of being kept.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+CACHE = 2**23  # bytes of the matrices at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+  """How many of the samples are computed at once.
+
+  Attributes:
+    forward: for the result, and for the gradient of the pictures.
+    backward: for the gradients of the kernels, which are added up from chunk to chunk.
+  """
+
+  forward: int
+  backward: int
+
+  @classmethod
+  def of(cls, batch: int, sample_bytes: int, kernel_bytes: int) -> 'Chunks':
+    """As many as the cache holds.
+
+    Args:
+      batch: number of samples.
+      sample_bytes: of the matrices of one sample.
+      kernel_bytes: of all kernels. Adding them up takes time for every chunk, so the larger they are, the fewer chunks.
+    """
+    return cls(*(_whole_chunk(batch, size // sample_bytes) for size in (CACHE, max(CACHE, 3 * kernel_bytes))))
+
+
+def _whole_chunk(batch: int, most: int) -> int:
+  """The largest divisor of `batch` up to `most`, or `batch` where that leaves less than half of what could be."""
+  largest = next(size for size in range(max(min(most, batch), 1), 0, -1) if batch % size == 0)
+  return largest if 2 * largest >= most else batch
+
+
+@partial(jax.jit, static_argnames=('multiply', 'chunks', 'turn'))  # so that a network's equal layers are traced once
+def by_samples(pictures: jax.Array, kernels: jax.Array, *own: jax.Array, multiply: Callable[..., jax.Array],
+               chunks: Chunks, turn: bool) -> jax.Array:
+  """`multiply`, computed in chunks of samples, of which only the arguments are kept for its gradient.
+
+  Args:
+    pictures: (B, H, W, C).
+    kernels: (..., k, k, C, features), shared by all samples.
+    *own: (B, ...), what else each sample has.
+    multiply: (pictures, kernels, *own) -> (B, H', W', features), a convolution of each picture, linear in the pictures
+      and in the kernels. It is known by its value: a function of a module, or a frozen dataclass.
+    chunks: of how many samples.
+    turn: whether the gradient of the pictures is computed as the convolution of the result's gradient with the kernels
+      turned round, which a convolution of stride 1 allows; else it is multiply's own.
+  """
+
+  @jax.custom_vjp
+  def run(pictures: jax.Array, kernels: jax.Array, *own: jax.Array) -> jax.Array:
+    return _in_chunks(lambda pictures, *own: multiply(pictures, kernels, *own), chunks.forward, pictures, *own)
+
+  def forward(*arguments: jax.Array) -> tuple[jax.Array, tuple]:
+    return run(*arguments), arguments
+
+  def backward(arguments: tuple, gradient: jax.Array) -> tuple[Any, ...]:
+    pictures, kernels, *own = arguments
+
+    def gradients(pictures: jax.Array, gradient: jax.Array, *own: jax.Array) -> tuple:
+      if turn:
+        return None, *jax.vjp(partial(multiply, pictures), kernels, *own)[1](gradient)
+      return jax.vjp(multiply, pictures, kernels, *own)[1](gradient)
+
+    if chunks.backward < len(pictures):
+      found = _summed_over_chunks(gradients, kernels, chunks.backward, pictures, gradient, *own)
+    else:
+      found = _apart(gradients, pictures, gradient, *own)
+    if turn:
+      turned = jnp.flip(kernels, (-4, -3)).swapaxes(-2, -1)
+      return run(gradient, turned, *own), *found[1:]
+    return found
+
+  run.defvjp(forward, backward)
+  return run(pictures, kernels, *own)
+
+
+def _in_chunks(function: Callable[..., jax.Array], size: int, *samples: jax.Array) -> jax.Array:
+  if size >= len(samples[0]):
+    return function(*samples)
+  return _joined(lax.map(lambda chunk: function(*chunk), _split(samples, size)))
+
+
+def _summed_over_chunks(gradients: Callable[..., tuple], kernels: jax.Array, size: int, *samples: jax.Array) -> tuple:
+  """`gradients` of chunks of samples: the second part, that of `kernels`, added up, the others side by side."""
+  def add(total: jax.Array, chunk: tuple) -> tuple:
+    pictures, of_kernels, *own = gradients(*chunk)
+    return total + of_kernels, (pictures, *own)
+
+  total, (pictures, *own) = lax.scan(add, jnp.zeros_like(kernels), _split(samples, size))
+  return _joined(pictures), total, *_joined(own)
+
+
+def _split(arrays: Any, size: int) -> Any:
+  return jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), arrays)
+
+
+def _joined(arrays: Any) -> Any:
+  return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
+
+
+def _apart(gradients: Callable[..., tuple], pictures: jax.Array, gradient: jax.Array, *own: jax.Array) -> tuple:
+  """`gradients` where XLA cannot see that it repeats what was computed before.
+
+  On CPU it drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
+  everything. It does not look into the branches of a condition.
+  """
+  def no_numbers(*arguments: jax.Array) -> tuple:
+    return jax.tree.map(lambda found: jnp.full(found.shape, jnp.nan, found.dtype),
+                        jax.eval_shape(gradients, *arguments))
+
+  first = gradient.reshape(-1)[0]
+  return lax.cond(jnp.isnan(first), no_numbers, gradients, pictures, gradient, *own)  # a NaN there leaves none anyway

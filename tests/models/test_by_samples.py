@@ -1,0 +1,80 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from mils_jax.models.by_samples import CACHE, Chunks, by_samples
+
+DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def scaled_convolution(pictures, kernels, scale):
+  """A convolution of stride 1 whose result each sample scales for itself."""
+  result = lax.conv_general_dilated(pictures, kernels, (1, 1), 'SAME', dimension_numbers=DIMENSIONS)
+  return result * scale[:, None, None, None]
+
+
+def arguments(batch):
+  return tuple(jax.random.normal(jax.random.key(place), shape) for place, shape in enumerate(
+      [(batch, 6, 5, 3), (3, 3, 3, 4), (batch,)]))
+
+
+@pytest.mark.parametrize('turn', [True, False])
+@pytest.mark.parametrize('chunks', [Chunks(6, 6), Chunks(2, 6), Chunks(6, 3), Chunks(2, 3), Chunks(1, 1)])
+def test_result_and_gradients_are_the_functions_own(chunks, turn):
+  def gradients(function):
+    return jax.jit(jax.value_and_grad(lambda *given: jnp.sin(function(*given)).sum(), argnums=(0, 1, 2)))(*arguments(6))
+
+  in_chunks = partial(by_samples, multiply=scaled_convolution, chunks=chunks, turn=turn)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradients(in_chunks),
+               gradients(scaled_convolution))
+
+
+@pytest.mark.parametrize('turn', [True, False])
+@pytest.mark.parametrize('chunks', [Chunks(4, 4), Chunks(2, 2)])
+def test_a_gradient_that_is_no_number_stays_one(chunks, turn):
+  result, pull = jax.vjp(partial(by_samples, multiply=scaled_convolution, chunks=chunks, turn=turn), *arguments(4))
+  assert all(np.isnan(part).all() for part in pull(jnp.full_like(result, jnp.nan)))
+
+
+@pytest.mark.parametrize('chunks', [Chunks(64, 64), Chunks(8, 8)])
+def test_intermediate_results_are_not_kept(chunks):
+  """On CPU too, where XLA merges what jax.checkpoint computes twice."""
+  def wasteful(pictures, kernels):
+    """Four times as many intermediate values as there are pictures' values, each needed for the kernels' gradient."""
+    repeated = jnp.concatenate([jnp.roll(pictures, shift, axis=1) for shift in range(4)], axis=-1)
+    return jnp.einsum('bhwc,cf->bhwf', repeated, kernels.reshape(-1, kernels.shape[-1]))
+
+  pictures, kernels = jax.ShapeDtypeStruct((64, 16, 16, 32), jnp.float32), jax.ShapeDtypeStruct((2, 2, 32, 32),
+                                                                                                jnp.float32)
+
+  def temporaries(function):
+    def loss(pictures, kernels):
+      for _ in range(12):
+        pictures = function(pictures, kernels)
+      return pictures.sum()
+
+    return jax.jit(jax.grad(loss, argnums=1)).lower(pictures, kernels).compile().memory_analysis().temp_size_in_bytes
+
+  assert temporaries(partial(by_samples, multiply=wasteful, chunks=chunks, turn=False)) < 0.7 * temporaries(wasteful)
+
+
+@settings(deadline=None)
+@given(batch=st.integers(1, 300), sample_bytes=st.integers(1, 2 * CACHE), kernel_bytes=st.integers(1, 2 * CACHE))
+def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, sample_bytes, kernel_bytes):
+  chunks = Chunks.of(batch, sample_bytes, kernel_bytes)
+  assert batch % chunks.forward == batch % chunks.backward == 0
+  for size, limit in ((chunks.forward, CACHE), (chunks.backward, max(CACHE, 3 * kernel_bytes))):
+    assert size == batch or size * sample_bytes <= max(limit, sample_bytes)
+    assert size == batch or 2 * (size + 1) * sample_bytes > limit, 'chunks of less than half of what the cache holds'
+
+
+def test_a_batch_that_has_no_fitting_divisor_is_computed_at_once():
+  assert Chunks.of(31, CACHE // 8, 1) == Chunks(31, 31)
+  assert Chunks.of(32, CACHE // 9, 1) == Chunks(8, 8)
+  assert Chunks.of(32, CACHE // 4, CACHE) == Chunks(4, 8)
