@@ -84,7 +84,8 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
 
 
 def _all_finite(tree: Any) -> jax.Array:
-  return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+  """Whether all numbers are; infinity and NaN times 0 are NaN, and sums are the fastest reduction there is."""
+  return jnp.stack([(0 * leaf).sum() == 0 for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _unless(wrong: jax.Array, after: TrainState, before: TrainState, first_of_epoch: jax.Array) -> TrainState:
