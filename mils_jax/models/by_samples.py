@@ -98,13 +98,13 @@ def _in_chunks(function: Callable[..., jax.Array], size: int, *samples: jax.Arra
 
 
 def _summed_over_chunks(gradients: Callable[..., tuple], kernels: jax.Array, size: int, *samples: jax.Array) -> tuple:
-  """`gradients` of chunks of samples: the second part, that of `kernels`, added up, the others side by side."""
+  """`gradients` of chunks of samples: the second part, that of `kernels`, added up in float32, the others in a row."""
   def add(total: jax.Array, chunk: tuple) -> tuple:
     pictures, of_kernels, *own = gradients(*chunk)
     return total + of_kernels, (pictures, *own)
 
-  total, (pictures, *own) = lax.scan(add, jnp.zeros_like(kernels), _split(samples, size))
-  return _joined(pictures), total, *_joined(own)
+  total, (pictures, *own) = lax.scan(add, jnp.zeros(kernels.shape), _split(samples, size))
+  return _joined(pictures), total.astype(kernels.dtype), *_joined(own)
 
 
 def _split(arrays: Any, size: int) -> Any:
