@@ -31,6 +31,8 @@ class Task:
       used. Networks without dynamic convolutions have one form, auto.
     work: train, infer, or product (a matrix product of float32).
     network, image_size, batch: of the work; empty and 0 for a product.
+    channels: of the pictures.
+    kernels: K of the dynamic convolutions.
     precision: float32 or bfloat16.
     steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
   """
@@ -41,6 +43,8 @@ class Task:
   network: str = ''
   image_size: int = 0
   batch: int = 0
+  channels: int = 3
+  kernels: int = 4
   precision: str = 'float32'
   steps: int = 1
 
@@ -64,17 +68,18 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
     with jax.default_matmul_precision('float32'):
       product = jax.jit(jnp.dot).lower(matrix, matrix).compile()
     return lambda: product(matrix, matrix), jax.block_until_ready
-  fields = {'formulation': task.form} if task.network == 'dynamic_resnet12' else {}
-  model = MODELS[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields)
+  model = MODELS[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields_of(task, task.form))
   devices = Devices(1)
-  contract = ChannelContract(('R', 'G', 'B'), ('',) * 3, (124.0, 116.0, 104.0), (58.0, 57.0, 57.0))
-  placement = contract.place(('R', 'G', 'B'))
+  names = tuple(f'band {number}' for number in range(task.channels))
+  contract = ChannelContract(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
+  placement = contract.place(names)
+  shape = (task.image_size, task.image_size, task.channels)
   random = np.random.default_rng(0)
-  images = random.integers(0, 256, (task.batch, task.image_size, task.image_size, 3), np.uint8)
+  images = random.integers(0, 256, (task.batch, *shape), np.uint8)
   batch = devices.share({'image': images, 'label': random.integers(0, CLASSES, task.batch, np.int32),
                          'weight': np.ones(task.batch, np.float32)})
   optimizer = create_optimizer('sgd', lambda step: 0.01, 0.9, 5e-4, decay_all=True)
-  state = devices.replicate(create_state(model, optimizer, (task.image_size, task.image_size, 3), 0))
+  state = devices.replicate(create_state(model, optimizer, shape, 0))
   if task.work == 'infer':
     def logits(variables: dict, batch: dict) -> jax.Array:
       pictures, present = placement.apply(batch['image'])
@@ -92,6 +97,13 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
     return signals
 
   return train, jax.block_until_ready
+
+
+def fields_of(task: Task, formulation: str) -> dict:
+  """What its network is built with, beside what all networks have."""
+  if task.network != 'dynamic_resnet12':
+    return {}
+  return {'formulation': formulation, 'kernels': task.kernels, 'max_channels': task.channels}
 
 
 def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
@@ -159,9 +171,8 @@ def describe(task: Task) -> dict:
 
   found = {'device': jax.devices()[0].device_kind}
   if task.network:
-    fields = {'formulation': 'mixed'} if task.network == 'dynamic_resnet12' else {}
-    model = as_defined(MODELS[task.network](CLASSES, **fields))
-    picture = jnp.zeros((1, task.image_size, task.image_size, 3))
+    model = as_defined(MODELS[task.network](CLASSES, **fields_of(task, 'mixed')))
+    picture = jnp.zeros((1, task.image_size, task.image_size, task.channels))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), picture, train=False))
     found['macs'] = sum(count_multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, picture).values())
   return found

@@ -1,0 +1,60 @@
+"""How the time of DynamicResNet12 grows with the batch, the picture's size, K and the input channels.
+
+    python -m benchmarks.growth
+
+One of them changes at a time, the others stay as in `BASE`. Every value is a process of its own, and they take turns;
+times are medians. The slope is that of the line through the logarithms: with slope 1 twice as much takes twice as long.
+The expected one is that of the useful multiply-adds, each convolution once and the mixing of kernels.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.rival import Task
+from benchmarks.turns import Rival
+
+BASE = {'network': 'dynamic_resnet12', 'image_size': 32, 'batch': 32, 'kernels': 4, 'channels': 3}
+VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'kernels': (1, 2, 4, 8),
+          'channels': (1, 3, 6, 12)}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--works', default='infer,train')
+  parser.add_argument('--rounds', type=int, default=5, help='turns of each value')
+  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, at least one step')
+  options = parser.parse_args()
+  for work in options.works.split(','):
+    for name, values in VALUES.items():
+      print('\n'.join(measure(work, name, values, options)), flush=True)
+
+
+def measure(work: str, name: str, values: Sequence[int], options: argparse.Namespace) -> list[str]:
+  """One dimension's lines."""
+  rivals: dict[int, Rival] = {}
+  try:
+    for value in values:
+      rivals[value] = Rival(Task('jax', work, **BASE | {name: value}))
+    for _ in range(options.rounds):
+      for rival in rivals.values():
+        rival.take_turn(options.seconds)
+    times = [1000 * statistics.median(rival.turns) for rival in rivals.values()]
+    macs = [rival.ready['macs'] * rival.task.batch / 1e9 for rival in rivals.values()]
+    lines = [f'{work}, {name}: slope {slope(values, times):.2f}, expected {slope(values, macs):.2f}']
+    lines += [f'  {value:4} {time:9.1f} ms {amount:8.2f} G multiply-adds forward'
+              for value, time, amount in zip(values, times, macs, strict=True)]
+    return lines
+  finally:
+    for rival in rivals.values():
+      rival.close()
+
+
+def slope(values: Sequence[int], results: Sequence[float]) -> float:
+  return float(np.polyfit(np.log(values), np.log(results), 1)[0])
+
+
+if __name__ == '__main__':
+  main()
