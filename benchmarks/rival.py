@@ -31,10 +31,10 @@ class Task:
       used. Networks without dynamic convolutions have one form, auto.
     work: train, infer, or product (a matrix product of float32).
     network, image_size, batch: of the work; empty and 0 for a product.
-    channels: of the pictures.
-    kernels: K of the dynamic convolutions.
     precision: float32 or bfloat16.
     steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
+    channels: of the pictures.
+    kernels: K of the dynamic convolutions.
   """
 
   side: str
@@ -43,10 +43,10 @@ class Task:
   network: str = ''
   image_size: int = 0
   batch: int = 0
-  channels: int = 3
-  kernels: int = 4
   precision: str = 'float32'
   steps: int = 1
+  channels: int = 3
+  kernels: int = 4
 
 
 def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
