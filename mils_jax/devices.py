@@ -6,7 +6,9 @@ a batch; a pmapped function, and every psum in it, goes over the devices of all 
 returns must be identical on every device (a psum or a pmean made it so).
 """
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from mils_jax import processes
 from mils_jax.errors import UserError
 
 AXIS = 'batch'  # the name of the mapped axis, for psum, pmean and synchronised batch statistics
+LITTLE_MEMORY = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}  # an option of XLA's compiler
 
 
 def use_deterministic_kernels() -> None:
@@ -87,5 +90,43 @@ class Devices:
       local: for this process's devices only; it need not be called by the others.
     """
     in_axes = (None,) * replicated + (0,) * shared
-    return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=0 if gather else None, donate_argnums=donate,
-                    devices=self.local if local else self.everywhere)
+    mapped = jax.pmap(function, AXIS, in_axes=in_axes, out_axes=0 if gather else None, donate_argnums=donate,
+                      devices=self.local if local else self.everywhere)
+    # With several processes, jax.pmap does more around the compiled function than calling it.
+    return _InLittleMemory(mapped) if jax.default_backend() == 'cpu' and processes.count() == 1 else mapped
+
+
+class _InLittleMemory:
+  """A pmapped function, compiled for a CPU so that little memory is taken.
+
+  XLA orders operations so that many can run at once, and holds what they need; a CPU's few cores are busy without it.
+  What the compiler itself took is given back, which the C library would keep for the step.
+  """
+
+  def __init__(self, mapped: Callable):
+    self._mapped = mapped
+    self._compiled: dict[Any, Callable] = {}
+
+  def __call__(self, *arguments: Any) -> Any:
+    leaves, structure = jax.tree.flatten(arguments)
+    kind = (structure, *map(jax.typeof, leaves))
+    if kind not in self._compiled:
+      self._compiled[kind] = self._compile(arguments)
+      _give_back_freed_memory()
+    return self._compiled[kind](*arguments)
+
+  def _compile(self, arguments: tuple) -> Callable:
+    lowered = self._mapped.lower(*arguments)
+    try:
+      return lowered.compile(compiler_options=LITTLE_MEMORY)
+    except jax.errors.JaxRuntimeError as error:
+      if 'No such compile option' not in str(error):
+        raise
+      return lowered.compile()  # XLA's options come and go
+
+
+def _give_back_freed_memory() -> None:
+  if sys.platform == 'linux':
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # of the GNU C library
+    if trim:
+      trim(0)

@@ -5,6 +5,7 @@ the devices with different numbers of examples. Here the sums are taken over all
 several devices has exactly the statistics of the short batch on one.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -27,13 +28,16 @@ class BatchNorm(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
+  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None,
+               pool: Callable[[jax.Array], jax.Array] | None = None) -> jax.Array:
     """Normalises by the batch (train) or by the running statistics.
 
     Args:
       x: (B, H, W, C).
       train: whether to use and record the batch's own statistics.
       weight: (B,) 0 for padding, else 1; None: every example counts. Used in training only.
+      pool: a max pooling that follows. The largest of the normalised values are the normalised largest, or smallest
+        where the scale is negative, so only these are normalised, in the forward pass and in the gradient.
     """
     channels = x.shape[-1]
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
@@ -49,6 +53,9 @@ class BatchNorm(nn.Module):
         running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
     else:
       mean, variance = running_mean.value, running_variance.value
+    if pool is not None:
+      direction = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+      x = direction * pool(direction * x)
     return normalise(x, mean, variance, scale, bias, self.epsilon)
 
 

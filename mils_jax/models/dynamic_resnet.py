@@ -100,8 +100,8 @@ class DynamicResNet12(nn.Module):
     x, present = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     x = DynamicConv(self.stem_width, self.max_channels, name='stem_conv', **dynamic)(
         x, present if self.attend_presence else None, temperature)
-    x = BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight)
-    x = nn.relu(max_pool(x, window=2, stride=2))  # as max_pool(relu(x)), on a quarter of the values
+    x = BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight, partial(max_pool, window=2, stride=2))
+    x = nn.relu(x)  # as before the pooling, on a quarter of the values
     for stage, width in enumerate(self.widths, start=1):
       for block in range(1, self.blocks + 1):
         stride = 2 if block == 1 else 1

@@ -74,8 +74,9 @@ class ResNet34(nn.Module):
     """Classifies pictures: arguments and result as in DynamicResNet12."""
     x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
     x = Conv(self.widths[0], kernel_size=7, stride=2, form=self.form, dtype=self.dtype, name='stem_conv')(x)
-    x = BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight)
-    x = nn.relu(max_pool(x, window=3, stride=2, padding=1))  # as max_pool(relu(x)), on a quarter of the values
+    pool = partial(max_pool, window=3, stride=2, padding=1)
+    x = BatchNorm(axis_name=self.axis_name, name='stem_norm')(x, train, weight, pool)
+    x = nn.relu(x)  # as before the pooling, on a quarter of the values
     for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True), start=1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1

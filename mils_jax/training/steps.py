@@ -16,6 +16,7 @@ from mils_jax.random_streams import stream_key
 from mils_jax.training.state import EpochSums, NotFinite, TrainState, scheduled_values
 
 ALL_CHANNELS = ChannelSampling()
+SMALL = 2**16  # numbers of an array that is checked together with others
 
 
 def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, placement: Placement,
@@ -84,8 +85,15 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
 
 
 def _all_finite(tree: Any) -> jax.Array:
-  """Whether all numbers are; infinity and NaN times 0 are NaN, and sums are the fastest reduction there is."""
-  return jnp.stack([(0 * leaf).sum() == 0 for leaf in jax.tree.leaves(tree)]).all()
+  """Whether all numbers are; infinity and NaN times 0 are NaN, and sums are the fastest reduction there is.
+
+  The many small arrays are taken as one, because each sum is a program of its own to compile and to load.
+  """
+  leaves = [leaf.ravel() for leaf in jax.tree.leaves(tree)]
+  small = [leaf for leaf in leaves if leaf.size < SMALL]
+  large = [leaf for leaf in leaves if leaf.size >= SMALL]
+  together = [jnp.concatenate(small)] if small else []
+  return jnp.stack([(0 * leaf).sum() == 0 for leaf in (*together, *large)]).all()
 
 
 def _unless(wrong: jax.Array, after: TrainState, before: TrainState, first_of_epoch: jax.Array) -> TrainState:
