@@ -91,7 +91,8 @@ def figures(rival: Rival, batch: int, floor: float, against: Rival | None) -> di
   times = ratios(against, rival) if against else [1.0]
   return {'pictures_per_second': batch / seconds, 'share_of_limit': floor / seconds,
           'times': statistics.median(times), 'times_lowest': times[0], 'times_highest': times[-1],
-          'peak_bytes': rival.peak_bytes(), 'compile_seconds': rival.ready['compile_seconds'], 'turns': rival.turns}
+          'peak_bytes': rival.peak_bytes(), 'turns': rival.turns,
+          **{name: rival.ready[name] for name in ('compile_seconds', 'compile_bytes')}}
 
 
 def case_lines(case: dict) -> list[str]:
@@ -101,8 +102,8 @@ def case_lines(case: dict) -> list[str]:
   for name, found in case['rivals'].items():
     spread = f'({found["times_lowest"]:.2f} to {found["times_highest"]:.2f})'
     lines.append(f'  {name:26}{found["pictures_per_second"]:10.1f} pictures/s {found["share_of_limit"]:6.1%} of the '
-                 f'limit {found["times"]:6.2f} times {spread:15} {found["peak_bytes"] / 1e9:6.2f} GB '
-                 f'{found["compile_seconds"]:5.1f} s to compile')
+                 f'limit {found["times"]:6.2f} times {spread:15} {found["peak_bytes"] / 1e9:6.2f} GB; '
+                 f'compiling {found["compile_seconds"]:5.1f} s {found["compile_bytes"] / 1e9:6.2f} GB')
   return lines
 
 

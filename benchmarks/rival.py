@@ -3,9 +3,10 @@
 The driver starts one for each rival, with a JSON object of `Task`'s fields as its only argument, and gives turns by
 lines on standard input. Rivals in one process would share the C library's memory settings and each other's threads.
 
-    ready -> {"compile_seconds": ..., "device": ...}, and of jax "macs", the useful multiply-adds of one picture
+    ready -> {"compile_seconds": ..., "compile_bytes": ..., "device": ...}, and of jax "macs", the useful multiply-adds
+        of one picture; the bytes are the most memory until the end of the first step, compiling included
     run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together
-    memory -> {"bytes": ...}, the highest so far: resident on a CPU, allocated on a GPU
+    memory -> {"bytes": ...}, the most since the first step: resident on a CPU, allocated on a GPU
 """
 
 import dataclasses
@@ -179,7 +180,7 @@ def describe(task: Task) -> dict:
 
 
 def peak_bytes(task: Task) -> int:
-  """The most memory so far: of the device where it is a GPU, else what was resident."""
+  """The most memory since `forget_peak`: of the device where it is a GPU, else what was resident."""
   if task.side == 'jax':
     import jax
 
@@ -194,6 +195,16 @@ def peak_bytes(task: Task) -> int:
   return 1024 * int(status.split('VmHWM:')[1].split()[0])
 
 
+def forget_peak(task: Task) -> None:
+  """Only what is resident, or allocated on a GPU, from here on counts; JAX cannot forget a GPU's peak."""
+  Path('/proc/self/clear_refs').write_text('5')
+  if task.side == 'pytorch':
+    import torch
+
+    if torch.cuda.is_available():
+      torch.cuda.reset_peak_memory_stats()
+
+
 def main() -> None:
   task = Task(**json.loads(sys.argv[1]))
   if task.side == 'jax':
@@ -201,7 +212,8 @@ def main() -> None:
   started = time.perf_counter()
   step, wait = SIDES[task.side](task)
   wait(step())
-  say({'compile_seconds': time.perf_counter() - started, **describe(task)})
+  say({'compile_seconds': time.perf_counter() - started, 'compile_bytes': peak_bytes(task), **describe(task)})
+  forget_peak(task)
   for line in sys.stdin:
     word, *rest = line.split()
     if word == 'memory':

@@ -2,6 +2,9 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mils_jax import devices
@@ -21,3 +24,26 @@ def test_this_xla_knows_the_flag(flag, known):
   done = subprocess.run([sys.executable, '-c', body], env={**os.environ, 'XLA_FLAGS': flag, 'JAX_PLATFORMS': 'cpu'},
                         capture_output=True, check=False)
   assert (done.returncode == 0) == known
+
+
+@pytest.mark.parametrize('option', ['xla_cpu_scheduler_type', 'xla_cpu_no_such_option'])
+def test_other_shapes_are_compiled_anew_whether_or_not_xla_knows_the_option(monkeypatch, option):
+  monkeypatch.setattr(devices, 'LITTLE_MEMORY', {option: 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'})
+  traced = []
+
+  def total(x, batch):
+    traced.append(batch.shape)
+    return x + jax.lax.psum(batch.sum(), devices.AXIS)
+
+  two = devices.Devices(2)
+  function = two.parallel(total, replicated=1, shared=1)
+  for rows in (4, 6, 4):
+    assert function(jnp.float32(1), two.share(np.ones((rows, 3), np.float32))) == 1 + 3 * rows
+  assert traced == [(2, 3), (3, 3)]
+
+
+def test_the_option_makes_xla_hold_less_at_once():
+  lowered = jax.jit(lambda x: sum((x @ (x + number)) @ x for number in range(8))).lower(jnp.zeros((300, 300)))
+  default, little = (lowered.compile(options).memory_analysis().temp_size_in_bytes
+                     for options in ({}, devices.LITTLE_MEMORY))
+  assert little < default
