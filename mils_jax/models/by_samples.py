@@ -73,18 +73,19 @@ def by_samples(pictures: jax.Array, kernels: jax.Array, *own: jax.Array, multipl
   def backward(arguments: tuple, gradient: jax.Array) -> tuple[Any, ...]:
     pictures, kernels, *own = arguments
 
-    def gradients(pictures: jax.Array, gradient: jax.Array, *own: jax.Array) -> tuple:
+    def gradients(gradient: jax.Array, pictures: jax.Array, *own: jax.Array) -> tuple:
       if turn:
         return None, *jax.vjp(partial(multiply, pictures), kernels, *own)[1](gradient)
       return jax.vjp(multiply, pictures, kernels, *own)[1](gradient)
 
     if chunks.backward < len(pictures):
-      found = _summed_over_chunks(gradients, kernels, chunks.backward, pictures, gradient, *own)
+      found = _summed_over_chunks(gradients, kernels, chunks.backward, gradient, pictures, *own)
     else:
-      found = _apart(gradients, pictures, gradient, *own)
+      found = _apart(gradients, gradient, pictures, *own)
     if turn:
       turned = jnp.flip(kernels, (-4, -3)).swapaxes(-2, -1)
-      return run(gradient, turned, *own), *found[1:]
+      convolution = run if chunks.forward < len(pictures) else partial(_apart, run)  # a loop is apart by itself
+      return convolution(gradient, turned, *own), *found[1:]
     return found
 
   run.defvjp(forward, backward)
@@ -115,15 +116,16 @@ def _joined(arrays: Any) -> Any:
   return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
 
 
-def _apart(gradients: Callable[..., tuple], pictures: jax.Array, gradient: jax.Array, *own: jax.Array) -> tuple:
-  """`gradients` where XLA cannot see that it repeats what was computed before.
+def _apart(function: Callable, gradient: jax.Array, *others: jax.Array) -> Any:
+  """`function` of the arguments where XLA cannot see what it does, and cannot merge it with what is around it.
 
   On CPU it drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
-  everything. It does not look into the branches of a condition.
+  everything; of turned kernels it makes no array, but reads the others across for each of Winograd's sixteen sums. It
+  does not look into the branches of a condition.
   """
-  def no_numbers(*arguments: jax.Array) -> tuple:
+  def no_numbers(*arguments: jax.Array) -> Any:
     return jax.tree.map(lambda found: jnp.full(found.shape, jnp.nan, found.dtype),
-                        jax.eval_shape(gradients, *arguments))
+                        jax.eval_shape(function, *arguments))
 
   first = gradient.reshape(-1)[0]
-  return lax.cond(jnp.isnan(first), no_numbers, gradients, pictures, gradient, *own)  # a NaN there leaves none anyway
+  return lax.cond(jnp.isnan(first), no_numbers, function, gradient, *others)  # a NaN there leaves none anyway
