@@ -205,5 +205,6 @@ class Membership:
   def _exit(self, code: int, line: str) -> None:
     """At once: an orderly end would wait for processes that may not be there any more."""
     sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # JAX's threads may print yet: the line is the last
     self._words.say(line)
     os._exit(code)
