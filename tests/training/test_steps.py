@@ -12,6 +12,7 @@ from mils_jax.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
 from mils_jax.random_streams import stream_key
+from mils_jax.training import steps
 from mils_jax.training.state import NotFinite, create_state
 from mils_jax.training.steps import make_train_step
 
@@ -147,6 +148,15 @@ def test_what_was_not_finite_is_named_and_skipped(kind):
   last, (sums, not_finite) = run(step, state, Devices(1), [batch(8, seed=1), wrong, batch(8, seed=2)])
   assert (sums.count, not_finite.count) == (16, 1)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('sizes', [(3,), (70_000,), (3, 2, 70_000, 65_536)])
+def test_a_single_number_that_is_not_finite_is_found_in_any_array(sizes, wrong):
+  tree = {str(number): jnp.full(size, 3e38) for number, size in enumerate(sizes)}
+  assert steps._all_finite(tree)
+  for name, leaf in tree.items():
+    assert not steps._all_finite(tree | {name: leaf.at[-1].set(wrong)})
 
 
 @pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])
