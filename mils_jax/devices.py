@@ -2,8 +2,8 @@
 
 The state lives on every device as one replicated array, so it is saved, restored and printed like any other; a batch
 has a leading axis of devices. With several processes each one holds the state on its own devices and its own part of
-a batch; a pmapped function, and every psum in it, goes over the devices of all of them. Everything a parallel function
-returns must be identical on every device (a psum or a pmean made it so).
+a batch; a pmapped function, and every sum over devices in it, goes over those of all of them. Everything a parallel
+function returns must be identical on every device (such a sum made it so).
 """
 
 import ctypes
@@ -14,12 +14,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mils_jax import processes
 from mils_jax.errors import UserError
 
-AXIS = 'batch'  # the name of the mapped axis, for psum, pmean and synchronised batch statistics
+AXIS = 'batch'  # the name of the mapped axis, for sums and synchronised batch statistics
 LITTLE_MEMORY = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}  # an option of XLA's compiler
 
 
@@ -32,6 +33,14 @@ def use_deterministic_kernels() -> None:
   given = os.environ.get('XLA_FLAGS', '')
   if flag not in given:
     os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()
+
+
+def sum_over_devices(values: Any, axis: str) -> Any:
+  """The sum over all devices of a mapped axis, for each array of a tree.
+
+  On one device that is the array itself, of which psum would make a copy, only after all arrays are there.
+  """
+  return values if lax.axis_size(axis) == 1 else lax.psum(values, axis)
 
 
 class Devices:

@@ -42,6 +42,21 @@ def test_other_shapes_are_compiled_anew_whether_or_not_xla_knows_the_option(monk
   assert traced == [(2, 3), (3, 3)]
 
 
+@pytest.mark.parametrize('count', [1, 2])
+def test_one_device_adds_nothing_up(count):
+  some = devices.Devices(count)
+
+  def gradients(x):
+    return devices.sum_over_devices({'a': x.sum(0), 'b': 2 * x[0]}, devices.AXIS)
+
+  batch = some.share(np.arange(12, dtype=np.float32).reshape(4, 3))
+  found = some.parallel(gradients, replicated=0, shared=1)(batch)
+  np.testing.assert_array_equal(found['a'], [18, 22, 26])
+  np.testing.assert_array_equal(found['b'], [0, 2, 4] if count == 1 else [12, 16, 20])
+  compiled = jax.pmap(gradients, devices.AXIS, devices=some.local).lower(batch).compile().as_text()
+  assert ('all-reduce' in compiled) == (count == 2)
+
+
 def test_the_option_makes_xla_hold_less_at_once():
   lowered = jax.jit(lambda x: sum((x @ (x + number)) @ x for number in range(8))).lower(jnp.zeros((300, 300)))
   default, little = (lowered.compile(options).memory_analysis().temp_size_in_bytes

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from mils_jax.devices import sum_over_devices
+
 
 class BatchNorm(nn.Module):
   """Normalises each channel to the batch's mean 0 and variance 1, then scales and shifts it (Ioffe & Szegedy, 2015).
@@ -79,7 +81,7 @@ def batch_statistics(x: jax.Array, weight: jax.Array, axis_name: str | None = No
   squares = (weight[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
   totals = (sums, squares, weight.sum())
   if axis_name is not None:
-    totals = lax.psum(totals, axis_name)
+    totals = sum_over_devices(totals, axis_name)
   mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
   return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
 

@@ -12,6 +12,7 @@ from jax import lax
 
 from mils_jax.channels import ChannelSampling, Placement
 from mils_jax.data.augment import Augmentation
+from mils_jax.devices import sum_over_devices
 from mils_jax.random_streams import stream_key
 from mils_jax.training.state import EpochSums, NotFinite, TrainState, scheduled_values
 
@@ -55,7 +56,7 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
     present = sampling(stream_key(seed, 'channels', state.step), present, positions)
     scheduled = scheduled_values(schedules, state.step)
     targets = optax.smooth_labels(targets, label_smoothing)
-    count = lax.psum(batch['weight'].sum(), axis)
+    count = sum_over_devices(batch['weight'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
 
     def mean_loss(params: dict) -> tuple[jax.Array, tuple]:
@@ -66,9 +67,9 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, p
       return losses.sum() / count, (logits, updates['batch_stats'])
 
     (loss, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-    loss, gradients = lax.psum((loss, gradients), axis)
+    loss, gradients = sum_over_devices((loss, gradients), axis)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
-    correct = lax.psum(((logits.argmax(-1) == batch['label']) * batch['weight']).sum(), axis)
+    correct = sum_over_devices(((logits.argmax(-1) == batch['label']) * batch['weight']).sum(), axis)
     first_of_epoch = state.step % steps_per_epoch == 0
     sums = jax.tree.map(lambda total, new: jnp.where(first_of_epoch, 0.0, total) + new, state.sums,
                         EpochSums(loss * count, correct, count))
