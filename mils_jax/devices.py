@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -105,6 +106,20 @@ class Devices:
     return _InLittleMemory(mapped) if jax.default_backend() == 'cpu' and processes.count() == 1 else mapped
 
 
+def compile_ahead(function: Callable, *arguments: Any) -> None:
+  """Begins to compile a parallel function for arguments of these shapes, while this thread does something else.
+
+  Its first call with such arguments waits until that is done. On a GPU or a TPU, and with several processes, that call
+  compiles.
+
+  Args:
+    function: made by `Devices.parallel`.
+    *arguments: arrays, or their shapes and number types.
+  """
+  if isinstance(function, _InLittleMemory):
+    function.compile_ahead(*arguments)
+
+
 class _InLittleMemory:
   """A pmapped function, compiled for a CPU so that little memory is taken.
 
@@ -115,23 +130,37 @@ class _InLittleMemory:
   def __init__(self, mapped: Callable):
     self._mapped = mapped
     self._compiled: dict[Any, Callable] = {}
+    self._under_way: dict[Any, Future] = {}
 
   def __call__(self, *arguments: Any) -> Any:
-    leaves, structure = jax.tree.flatten(arguments)
-    kind = (structure, *map(jax.typeof, leaves))
-    if kind not in self._compiled:
+    kind = _kind(arguments)
+    if kind in self._under_way:
+      self._compiled[kind] = self._under_way.pop(kind).result()
+    elif kind not in self._compiled:
       self._compiled[kind] = self._compile(arguments)
-      _give_back_freed_memory()
     return self._compiled[kind](*arguments)
+
+  def compile_ahead(self, *arguments: Any) -> None:
+    compiler = ThreadPoolExecutor(1)
+    self._under_way[_kind(arguments)] = compiler.submit(self._compile, arguments)
+    compiler.shutdown(wait=False)
 
   def _compile(self, arguments: tuple) -> Callable:
     lowered = self._mapped.lower(*arguments)
     try:
-      return lowered.compile(compiler_options=LITTLE_MEMORY)
+      compiled = lowered.compile(compiler_options=LITTLE_MEMORY)
     except jax.errors.JaxRuntimeError as error:
       if 'No such compile option' not in str(error):
         raise
-      return lowered.compile()  # XLA's options come and go
+      compiled = lowered.compile()  # XLA's options come and go
+    _give_back_freed_memory()
+    return compiled
+
+
+def _kind(arguments: tuple) -> Any:
+  """What a compiled function is for: the structure of its arguments, their shapes and number types."""
+  leaves, structure = jax.tree.flatten(arguments)
+  return structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def _give_back_freed_memory() -> None:

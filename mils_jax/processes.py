@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax._src import distributed  # the store, and the index before any device is opened, have no public name
 from jax.experimental import multihost_utils
 
@@ -61,11 +62,11 @@ def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
   Args:
     name: of this value; each is used once.
     make: called on the first process only.
-    like: a tree of arrays of the same shapes.
+    like: a tree of arrays, or of their shapes and number types, like these.
   """
   if count() == 1:
     return make()
-  arrays = make() if is_first() else like
+  arrays = make() if is_first() else jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), like)
   value_of_first(name, lambda: True)  # a collective must not wait for long
   return multihost_utils.broadcast_one_to_all(arrays)
 

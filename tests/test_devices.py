@@ -57,6 +57,36 @@ def test_one_device_adds_nothing_up(count):
   assert ('all-reduce' in compiled) == (count == 2)
 
 
+@pytest.mark.parametrize('count', [1, 2])
+def test_what_was_compiled_ahead_is_not_compiled_again(count):
+  traced = []
+
+  def add(x, batch):
+    traced.append(batch.shape)
+    return jax.tree.map(lambda value: value + devices.sum_over_devices(batch.sum(), devices.AXIS), x)
+
+  some = devices.Devices(count)
+  function = some.parallel(add, replicated=1, shared=1, donate=(0,))
+  state = {'a': np.float32(1), 'b': np.ones(3, np.float32)}
+  batch = some.share(np.ones((4, 3), np.float32))
+  devices.compile_ahead(function, jax.eval_shape(lambda: state), batch)
+  found = function(function(some.replicate(state), batch), batch)
+  np.testing.assert_array_equal(found['b'], [25, 25, 25])
+  assert traced == [(4 // count, 3)]
+
+
+def test_what_fails_while_it_is_compiled_ahead_fails_in_the_call():
+  def fail(batch):
+    raise ValueError('this shape does not fit')
+
+  one = devices.Devices(1)
+  function, batch = one.parallel(fail, replicated=0, shared=1), one.share(np.ones((4, 3), np.float32))
+  devices.compile_ahead(function, batch)
+  for _ in range(2):
+    with pytest.raises(ValueError, match='does not fit'):
+      function(batch)
+
+
 def test_the_option_makes_xla_hold_less_at_once():
   lowered = jax.jit(lambda x: sum((x @ (x + number)) @ x for number in range(8))).lower(jnp.zeros((300, 300)))
   default, little = (lowered.compile(options).memory_analysis().temp_size_in_bytes

@@ -10,7 +10,7 @@ from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.progress import say
 from mils_jax.studies.study import Member, Study, build_plan, check_folders
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.loop import TrainingPlan, first_state, parallel_step
+from mils_jax.training.loop import TrainingPlan, first_state_creator, parallel_step
 
 STEPS = 5  # that are measured
 
@@ -94,7 +94,8 @@ def measure_step(plan: TrainingPlan) -> StepTime:
   """Times a run's own step on its own first batches, from its first state."""
   training = plan.data.splits['train']
   order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
-  step, state, seconds = parallel_step(plan, order.steps_per_epoch), plan.devices.replicate(first_state(plan)), []
+  step, seconds = parallel_step(plan, order.steps_per_epoch), []
+  state = plan.devices.replicate(first_state_creator(plan)())
   for batch in gather(training, plan.devices, plan.gather_mode).batches(order, 0, 1 + STEPS):
     jax.block_until_ready(batch)
     started = time.perf_counter()

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from mils_jax.channels import ChannelSampling, Placement
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.batches import TrainingOrder, gather
 from mils_jax.data.packing import PackedSet
-from mils_jax.devices import AXIS, Devices
+from mils_jax.devices import AXIS, Devices, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.evaluation.predictions import Evaluator, Predictions
 from mils_jax.progress import bar, say
@@ -25,7 +24,7 @@ from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import Contract
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.shared_checkpoints import SharedCheckpoints
-from mils_jax.training.state import NotFinite, TrainState, create_state
+from mils_jax.training.state import NotFinite, TrainState, state_creator
 from mils_jax.training.steps import make_train_step
 from mils_jax.training.stopping import StopSignals
 from mils_jax.training.warm_start import warm_start
@@ -101,12 +100,23 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
     UserError: the data changed since the last checkpoint.
     Stopped: a signal came; during training the step in hand was finished and saved.
   """
-  training = plan.data.splits['train']
-  order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
-  state = first_state(plan)
+  order = TrainingOrder(plan.seed, len(plan.data.splits['train'].labels), plan.batch_size)
+  create = first_state_creator(plan)
+  like = jax.eval_shape(create)
   with SharedCheckpoints(plan.folder.checkpoints) as checkpoints:
-    state = checkpoints.first_state(partial(_go_on, plan, order, state), like=state)
-    state = Trainer(plan, order, checkpoints, stop).train(plan.devices.replicate(state))
+    trainer = Trainer(plan, order, checkpoints, stop)
+
+    def choose(own: Checkpoints) -> TrainState:
+      """What the run goes on from: its last checkpoint, another run's best weights, or freshly drawn ones."""
+      restored = _restore(plan, order, own, like)
+      if restored is not None:
+        return restored
+      if plan.init_from:
+        return warm_start(create(), plan.model, plan.contract, plan.init_from)
+      trainer.compile_ahead(like)
+      return create()
+
+    state = trainer.train(plan.devices.replicate(checkpoints.first_state(choose, like)))
     best_step, best = checkpoints.restore_best(like=state.variables)
     variables = plan.devices.replicate(best)
   del state
@@ -118,10 +128,10 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
   return Outcome(best_step // order.steps_per_epoch, *predictions)
 
 
-def first_state(plan: TrainingPlan) -> TrainState:
-  """The state before the first step."""
+def first_state_creator(plan: TrainingPlan) -> Callable[[], TrainState]:
+  """The compiled function that makes the state before the first step."""
   image_shape = (*plan.data.image_shape[:2], len(plan.placement.source))
-  return create_state(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
+  return state_creator(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
 
 
 def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
@@ -133,13 +143,13 @@ def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainSt
   return plan.devices.parallel(step, replicated=1, shared=1, donate=(0,))
 
 
-def _go_on(plan: TrainingPlan, order: TrainingOrder, fresh: TrainState, checkpoints: Checkpoints) -> TrainState:
-  """What the run goes on from: its last checkpoint, another run's best weights, or the fresh state."""
-  restored, skipped = checkpoints.restore_latest(like=fresh)
+def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState) -> TrainState | None:
+  """The state of the last checkpoint, None where there is no checkpoint."""
+  restored, skipped = checkpoints.restore_latest(like)
   for line in skipped:
     say(line)
   if restored is None:
-    return warm_start(fresh, plan.model, plan.contract, plan.init_from) if plan.init_from else fresh
+    return None
   if checkpoints.contract_of_latest(int(restored.step)) != plan.contract:
     raise UserError(f'{plan.folder.path} was trained on other data than there is now (its pictures, classes or '
                     'channels changed). Restore the data, or give another --workdir to train anew')
@@ -163,6 +173,11 @@ class Trainer:
     self._validation_batches = gather(plan.data.splits['val'], plan.devices, plan.gather_mode)
     self._evaluator = Evaluator(plan.model, plan.placement, plan.devices, plan.batch_size)
     self._saved = time.perf_counter()
+
+  def compile_ahead(self, like: TrainState) -> None:
+    """Begins to compile the step for a state of these shapes, while this thread does something else."""
+    (any_batch,) = self._batches.batches(self._order, 0, 1)
+    compile_ahead(self._step, like, any_batch)
 
   def train(self, state: TrainState) -> TrainState:
     """All epochs that are not finished and validated."""

@@ -1,6 +1,6 @@
 """What training changes: everything that a checkpoint must hold for a run to go on as if never stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -91,7 +91,14 @@ def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | 
 
 def create_state(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int],
                  seed: int, schedules: Mapping[str, optax.Schedule] = MappingProxyType({})) -> TrainState:
-  """The state before the first step.
+  """The state before the first step; arguments as in `state_creator`."""
+  return state_creator(model, optimizer, image_shape, seed, schedules)()
+
+
+def state_creator(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int],
+                  seed: int, schedules: Mapping[str, optax.Schedule] = MappingProxyType({})
+                  ) -> Callable[[], TrainState]:
+  """The compiled function that makes the state before the first step.
 
   Args:
     model: called with (images, train).
@@ -106,4 +113,4 @@ def create_state(model: nn.Module, optimizer: optax.GradientTransformation, imag
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
                       scheduled_values(schedules, 0), optimizer.init(params), EpochSums.zero(), NotFinite.none())
 
-  return jax.jit(create)()
+  return jax.jit(create)
