@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.channels import split_names
 from mils_jax.data.augment import Augmentation
-from mils_jax.devices import AXIS
+from mils_jax.devices import AXIS, Devices
 from mils_jax.evaluation.cost import (
     CONVENTIONS,
     CompiledCost,
@@ -97,7 +98,7 @@ def _formulation_cost(config: ConfigDict, name: str, model: nn.Module, shape: tu
 
 
 def _training_cost(config: ConfigDict, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
-  """The step as it is trained, for one picture on one device (vmap stands for the axis of devices)."""
+  """The step as it is trained, for one picture on one device."""
   options = config.optimizer
   schedule = cosine_schedule(options.learning_rate, config.train.epochs, options.warmup_epochs, 1,
                              options.stepped_per_epoch)
@@ -107,6 +108,8 @@ def _training_cost(config: ConfigDict, model: nn.Module, shape: tuple[int, int, 
   step = make_train_step(model, optimizer, placement, Augmentation(**config.augment), axis=AXIS,
                          label_smoothing=config.train.label_smoothing, seed=config.train.seed, steps_per_epoch=1)
   state = jax.eval_shape(lambda: create_state(model, optimizer, shape, seed=0))
-  batch = {'image': jax.ShapeDtypeStruct((1, 1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1, 1), jnp.int32),
-           'weight': jax.ShapeDtypeStruct((1, 1), jnp.float32)}
-  return compiled_cost(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS), state, batch)
+  batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),
+           'weight': jax.ShapeDtypeStruct((1,), jnp.float32)}
+  mapped = jax.shard_map(step, mesh=Devices(1).mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+                         out_specs=PartitionSpec(), check_vma=False)
+  return compiled_cost(mapped, state, batch)
