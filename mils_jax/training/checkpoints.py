@@ -186,7 +186,8 @@ class Checkpoints:
       target = target.with_name(f'{step}-{number}')
       number += 1
     (self._folder / 'latest' / str(step)).rename(target)
-    self._latest.reload()
+    self._latest.close()
+    self._latest = _manager(self._folder / 'latest', LATEST_KEPT, read_only=False)
     return target
 
   def wait(self) -> None:
@@ -221,9 +222,11 @@ def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManage
   # Where folders are made in the background and one cannot be, Orbax's threads wait twenty minutes for it.
   at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
   with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
+    # What a killed process left half deleted has no time of its own; Orbax then asks for its owner's name, which a
+    # user of a container may lack. The latest steps are kept, so nothing reads times.
     options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
                                            read_only=read_only, multiprocessing_options=alone,
-                                           async_options=at_once)
+                                           async_options=at_once, lightweight_initialize=True)
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
@@ -252,6 +255,7 @@ def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Rec
   time.sleep(ABANDONED_READS)
   gc.collect()
   raise DamagedError(reason)
+
 
 def _reason(error: Exception) -> str:
   text = ' '.join(str(error).split())

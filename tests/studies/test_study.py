@@ -195,7 +195,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
 
   process = subprocess.Popen(command('stopped'), **options)
   metrics = tmp_path / 'stopped' / 'three-seed1' / 'metrics.jsonl'
-  while not metrics.exists() and process.poll() is None:
+  while not (metrics.exists() and metrics.read_text()) and process.poll() is None:  # first it is empty
     time.sleep(0.02)
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate()

@@ -82,6 +82,21 @@ def test_so_are_checkpoints_that_may_not_be_written(cache, tmp_path):
   assert latest_steps(tmp_path / 'run') == kept
 
 
+def test_a_checkpoint_half_deleted_by_a_killed_run_is_not_in_the_way_of_a_user_without_a_name(whole, cache, tmp_path):
+  """As in a container that runs under any number: Orbax asks for the owner's name where a checkpoint has no record."""
+  folder = shutil.copytree(whole, tmp_path / 'run')
+  (folder / 'results.json').unlink()
+  latest = folder / 'checkpoints' / 'latest'
+  (latest / '8' / '_CHECKPOINT_METADATA').unlink()
+  (latest / '24').mkdir()  # damaged: setting it aside looks at the others again
+  with as_another_user(folder):
+    done = run(folder, cache)
+  assert done.returncode == 0, (done.stdout, done.stderr)
+  assert 'the checkpoint of step 24 is damaged' in done.stdout
+  assert 'going on from step 16: 2 epochs and 0 steps' in done.stdout
+  assert_same(folder, whole)
+
+
 def test_a_finished_run_of_another_user_can_be_read(whole, cache, tmp_path):
   folder = shutil.copytree(whole, tmp_path / 'run')
   with as_another_user(folder) as prefix:
