@@ -12,11 +12,13 @@ import pytest
 
 from tests.runs import assert_same, latest_steps, mount, run, start, stop_at_step, unmount, wait_for
 
+pytestmark = pytest.mark.slow
+
 OFTEN = ('--config.checkpoint.every_steps=2',)
 SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40')  # long enough to be stopped in its middle
 
 
-@pytest.mark.parametrize('step', [13, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('step', [13, 3])
 def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache, tmp_path):
   stop_at_step(tmp_path / 'run', cache, step)
   done = run(tmp_path / 'run', cache)
@@ -27,7 +29,7 @@ def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache,
   assert_same(tmp_path / 'run', whole)
 
 
-@pytest.mark.parametrize('damaged', [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('damaged', [True, False])
 def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
   """With the best checkpoint and the metrics of a later step already there."""
   folder = shutil.copytree(whole, tmp_path / 'run')
@@ -43,14 +45,12 @@ def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
   assert_same(folder, whole)
 
 
-@pytest.mark.slow
 def test_checkpoints_by_the_clock_change_nothing_else(whole, cache, tmp_path):
   assert run(tmp_path / 'run', cache, '--config.checkpoint.every_minutes=1e-6').returncode == 0
   assert latest_steps(tmp_path / 'run') == [15, 16]
   assert_same(tmp_path / 'run', whole)
 
 
-@pytest.mark.slow
 def test_so_does_one_on_four_devices(cache, tmp_path):
   assert run(tmp_path / 'whole', cache, devices=4).returncode == 0
   stop_at_step(tmp_path / 'run', cache, 11, devices=4)
@@ -59,7 +59,6 @@ def test_so_does_one_on_four_devices(cache, tmp_path):
   assert_same(tmp_path / 'run', tmp_path / 'whole')
 
 
-@pytest.mark.slow
 def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tmp_path):
   stop_at_step(tmp_path / 'run', cache, 3)
   done = run(tmp_path / 'run', cache, devices=2)
@@ -70,7 +69,7 @@ def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tm
 
 
 @pytest.mark.parametrize(('number', 'code'),
-                         [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
+                         [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, code, cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY, '--config.checkpoint.every_steps=1')
   wait_for(lambda: latest_steps(tmp_path / 'run'), process)
@@ -87,7 +86,6 @@ def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, cod
   assert 'python main.py --config=' in last
 
 
-@pytest.mark.slow
 def test_a_second_signal_stops_at_once(cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY)
   wait_for(lambda: (tmp_path / 'run' / 'config.json').exists(), process)
@@ -98,7 +96,6 @@ def test_a_second_signal_stops_at_once(cache, tmp_path):
   assert 'Traceback' not in error
 
 
-@pytest.mark.slow
 def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(whole, cache, tmp_path):
   first = start(tmp_path / 'run', cache, *SLOWLY)
   lock = tmp_path / 'run' / 'lock'
@@ -116,7 +113,6 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(whol
   third.communicate()
 
 
-@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_one_line(cache, tmp_path):
   mount(tmp_path, 'ro')
   try:
@@ -128,7 +124,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(cache, tmp_path):
   assert 'cannot be written: Read-only file system' in done.stderr
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_path):
   mount(tmp_path, 'rw')
   try:
@@ -153,7 +148,7 @@ def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_pat
   assert nowhere.stderr == (f'error: --output {tmp_path}/disk/other cannot be written: Read-only file system\n')
 
 
-@pytest.mark.parametrize('size', ['400k', pytest.param('100k', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('size', ['400k', '100k'])
 def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whole, cache, tmp_path):
   """On a file system of its own, which runs full at different moments and then gets larger."""
   mount(tmp_path, f'size={size}')
@@ -185,7 +180,6 @@ def usual_seconds(whole, cache, tmp_path_factory):
   return seconds
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('moment', range(20))
 def test_a_kill_at_any_moment_costs_nothing(moment, usual_seconds, whole, cache, tmp_path):
   """Spread over the whole life: starting, packing, compiling, training, saving, validating and the final test."""
@@ -215,7 +209,6 @@ PHASES = {  # what shows, in the run folder or the cache, that a run has come so
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('phase', PHASES)
 def test_nor_does_one_in_any_phase(phase, whole, cache, tmp_path):
   """The moments above are drawn from the clock, and may miss what is short."""
@@ -229,7 +222,6 @@ def test_nor_does_one_in_any_phase(phase, whole, cache, tmp_path):
   assert_same(tmp_path / 'run', whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('choice', ['stop', 'skip'])
 def test_a_run_that_diverges_names_what_and_keeps_the_last_good_checkpoint(choice, cache, tmp_path):
   done = run(tmp_path / 'run', cache, '--config.optimizer.learning_rate=1e25', '--config.checkpoint.every_steps=1',
@@ -241,7 +233,6 @@ def test_a_run_that_diverges_names_what_and_keeps_the_last_good_checkpoint(choic
   assert latest_steps(tmp_path / 'run')
 
 
-@pytest.mark.slow
 def test_a_run_starts_from_another_ones_weights(whole, cache, tmp_path):
   done = run(tmp_path / 'run', cache, f'--config.train.init_from={whole}')
   assert done.returncode == 0, done.stderr
