@@ -30,15 +30,17 @@ class Chunks:
   backward: int
 
   @classmethod
-  def of(cls, batch: int, sample_bytes: int, kernel_bytes: int) -> 'Chunks':
+  def of(cls, batch: int, forward_bytes: int, backward_bytes: int, kernel_bytes: int) -> 'Chunks':
     """As many as the cache holds.
 
     Args:
       batch: number of samples.
-      sample_bytes: of the matrices of one sample.
+      forward_bytes: of the matrices of one sample for the result.
+      backward_bytes: likewise for the gradients of the kernels.
       kernel_bytes: of all kernels. Adding them up takes time for every chunk, so the larger they are, the fewer chunks.
     """
-    return cls(*(_whole_chunk(batch, size // sample_bytes) for size in (CACHE, max(CACHE, 3 * kernel_bytes))))
+    return cls(_whole_chunk(batch, CACHE // forward_bytes),
+               _whole_chunk(batch, max(CACHE, 3 * kernel_bytes) // backward_bytes))
 
 
 def _whole_chunk(batch: int, most: int) -> int:
@@ -47,9 +49,10 @@ def _whole_chunk(batch: int, most: int) -> int:
   return largest if 2 * largest >= most else batch
 
 
-@partial(jax.jit, static_argnames=('multiply', 'chunks', 'turn'))  # so that a network's equal layers are traced once
+# Compiled, so that a network's equal layers are traced once.
+@partial(jax.jit, static_argnames=('multiply', 'chunks', 'turn', 'for_kernels'))
 def by_samples(pictures: jax.Array, kernels: jax.Array, *own: jax.Array, multiply: Callable[..., jax.Array],
-               chunks: Chunks, turn: bool) -> jax.Array:
+               chunks: Chunks, turn: bool, for_kernels: Callable[..., jax.Array] | None = None) -> jax.Array:
   """`multiply`, computed in chunks of samples, of which only the arguments are kept for its gradient.
 
   Args:
@@ -61,6 +64,8 @@ def by_samples(pictures: jax.Array, kernels: jax.Array, *own: jax.Array, multipl
     chunks: of how many samples.
     turn: whether the gradient of the pictures is computed as the convolution of the result's gradient with the kernels
       turned round, which a convolution of stride 1 allows; else it is multiply's own.
+    for_kernels: the same function as `multiply`, in the form whose gradient of the kernels is computed where `turn`;
+      None: multiply itself.
   """
 
   @jax.custom_vjp
@@ -75,7 +80,7 @@ def by_samples(pictures: jax.Array, kernels: jax.Array, *own: jax.Array, multipl
 
     def gradients(gradient: jax.Array, pictures: jax.Array, *own: jax.Array) -> tuple:
       if turn:
-        return None, *jax.vjp(partial(multiply, pictures), kernels, *own)[1](gradient)
+        return None, *jax.vjp(partial(for_kernels or multiply, pictures), kernels, *own)[1](gradient)
       return jax.vjp(multiply, pictures, kernels, *own)[1](gradient)
 
     if chunks.backward < len(pictures):

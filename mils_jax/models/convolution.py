@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax import lax
 
 from mils_jax.models.by_samples import Chunks, by_samples
-from mils_jax.models.products import Patches, Winograd, convolution_of, output_size
+from mils_jax.models.products import Patches, Products, Winograd, convolution_of, output_size
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LARGEST_PATCHES = 2**21  # per picture: 8 MiB in float32
@@ -44,7 +44,7 @@ def faster_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int
   return 'patches' if height * width * kernel_size**2 * channels <= LARGEST_PATCHES else 'lax'
 
 
-def products_of(form: str, kernel_size: int, stride: int) -> Patches | Winograd:
+def products_of(form: str, kernel_size: int, stride: int) -> Products:
   """The matrix products of a form that has any; raises ValueError where it cannot serve the kernel."""
   if form != 'winograd':
     return Patches(kernel_size, stride)
@@ -81,13 +81,14 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto
 class SharedKernel:
   """The convolution of pictures (B, H, W, C) with one kernel (k, k, C, features), as products."""
 
-  products: Patches | Winograd
+  products: Products
 
   def __call__(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return convolution_of(self.products, shared_product, x, kernel)
 
 
-def chunks_of(form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array, own_kernels: int) -> Chunks:
+def chunks_of(form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array, own_kernels: int,
+              by_taps: bool = False) -> Chunks:
   """How many samples are computed at once: as many as the cache holds where that is faster, else all.
 
   It is faster with patches, on CPU, where they and the samples' own kernels are larger than the result, which chunks
@@ -99,12 +100,14 @@ def chunks_of(form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array
     size: height and width of the result.
     kernels: (..., k, k, C, features).
     own_kernels: how many kernels are made for each sample, 0 where all share one.
+    by_taps: whether the gradients of the kernels are computed with `Taps`, for one of k * k places of a kernel at once.
   """
   places, rows, features = math.prod(size), math.prod(kernels.shape[-4:-1]), kernels.shape[-1]
   sample = places * rows + own_kernels * rows * features
   if form != 'patches' or jax.default_backend() != 'cpu' or sample <= places * features:
     return Chunks(len(x), len(x))
-  return Chunks.of(len(x), sample * x.dtype.itemsize, kernels.nbytes)
+  at_once = math.prod(kernels.shape[-4:-2]) if by_taps else 1
+  return Chunks.of(len(x), sample * x.dtype.itemsize, sample // at_once * x.dtype.itemsize, kernels.nbytes)
 
 
 def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ et al., CVPR 2020).
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from flax import linen as nn
 from mils_jax.models.by_samples import by_samples
 from mils_jax.models.convolution import chunks_of, convolve, faster_form, products_of, shared_product
 from mils_jax.models.input_slots import fill_slots
-from mils_jax.models.products import Patches, Winograd, convolution_of, output_size
+from mils_jax.models.products import Products, Taps, convolution_of, output_size
 
 FORMULATIONS = ('auto', 'parallel', 'mixed')
 
@@ -42,6 +43,19 @@ def faster_mixed_form(backend: str, batch: int, size: tuple[int, int], kernel: t
   _, channels, features = kernel
   small = batch > 4 and channels * features <= 64 * 64
   return 'winograd' if small and faster_form(backend, size, kernel, stride) == 'winograd' else 'patches'
+
+
+def gradient_by_taps(backend: str, size: tuple[int, int], kernel: tuple[int, int, int], stride: int) -> bool:
+  """Whether the gradient of kernels that each sample has for itself is computed for one place of the kernel at a time.
+
+  The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
+  than the sample's patches, it is best used up, a tap after the other, while the cache has it.
+
+  Args:
+    backend, size, kernel, stride: as in `faster_form`.
+  """
+  kernel_size, _, features = kernel
+  return backend == 'cpu' and kernel_size > 1 and stride == 1 and math.prod(size) <= features
 
 
 def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
@@ -76,7 +90,7 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
 class WeightedInputs:
   """K times the input channels, weighted for each kernel: the products then add the kernels' outputs up."""
 
-  products: Patches | Winograd
+  products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
     """Arguments and result as in `parallel_convolutions`."""
@@ -98,16 +112,18 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
   if form == 'auto':
     form = faster_mixed_form(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
+  by_taps = form == 'patches' and gradient_by_taps(jax.default_backend(), size, kernels.shape[2:], stride)
   multiply = MixedKernels(products_of(form, kernel_size, stride))
   return by_samples(x, kernels, attention, multiply=multiply, turn=stride == 1,
-                    chunks=chunks_of(form, x, size, kernels, own_kernels=1))
+                    for_kernels=MixedKernels(Taps(kernel_size)) if by_taps else None,
+                    chunks=chunks_of(form, x, size, kernels, own_kernels=1, by_taps=by_taps))
 
 
 @dataclasses.dataclass(frozen=True)
 class MixedKernels:
   """Each sample's own kernel, mixed first, times its picture's matrices."""
 
-  products: Patches | Winograd
+  products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
     """Arguments and result as in `mixed_kernels`."""

@@ -1,7 +1,7 @@
 """A convolution as matrix products: what to multiply, and how the products become its result.
 
 A convolution with zero padding k // 2 is, for each of T terms, a matrix of the picture (places by values) times a
-matrix of the kernel (values by features); the products are then put together. Both classes here have the same
+matrix of the kernel (values by features); the products are then put together. The classes here have the same
 methods, the first three linear in their first argument:
 
     inputs(x (B, H, W, C))                    -> T arrays (B, places, values)
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def convolution_of(products: 'Patches | Winograd', product: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array,
+def convolution_of(products: 'Products', product: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array,
                    kernels: jax.Array) -> jax.Array:
   """The convolution whose terms `product` multiplies.
 
@@ -56,16 +56,8 @@ class Patches:
 
   def inputs(self, x: jax.Array) -> tuple[jax.Array]:
     """(B, H' * W', k * k * C), in the order of a kernel whose first three axes are flattened."""
-    size, stride = self.kernel_size, self.stride
     height, width = self.size(*x.shape[1:3])
-    if size > 1:
-      padding = size // 2
-      x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    shifted = [
-        x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
-        for row in range(size)
-        for column in range(size)
-    ]
+    shifted = _shifted(x, self.kernel_size, self.stride, (height, width))
     return (jnp.concatenate(shifted, axis=-1).reshape(x.shape[0], height * width, -1),)
 
   def kernels(self, kernel: jax.Array) -> tuple[jax.Array]:
@@ -76,6 +68,31 @@ class Patches:
 
   def size(self, height: int, width: int) -> tuple[int, int]:
     return tuple(output_size(side, self.kernel_size, self.stride) for side in (height, width))
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps:
+  """k x k terms of a convolution of stride 1: for each place of the kernel, all the values that it meets.
+
+  Attributes:
+    kernel_size: k, odd.
+  """
+
+  kernel_size: int
+
+  def inputs(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    """k * k arrays (B, H * W, C)."""
+    return tuple(values.reshape(x.shape[0], -1, x.shape[-1])
+                 for values in _shifted(x, self.kernel_size, 1, self.size(*x.shape[1:3])))
+
+  def kernels(self, kernel: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(tap for row in _split(kernel, kernel.ndim - 4) for tap in _split(row, row.ndim - 3))
+
+  def outputs(self, products: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
+    return reduce(operator.add, products).reshape(products[0].shape[0], *size, -1)
+
+  def size(self, height: int, width: int) -> tuple[int, int]:
+    return height, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +132,8 @@ class Winograd:
     return height, width
 
 
+Products = Patches | Taps | Winograd
+
 # What becomes of a line of inputs, of kernel values, and of products (the paper's B^T, G and A^T).
 INPUT_TRANSFORM = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 KERNEL_TRANSFORM = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
@@ -133,4 +152,15 @@ def _combine(transform: Sequence[Sequence[float]], parts: Sequence[jax.Array]) -
 
 
 def _split(x: jax.Array, axis: int) -> list[jax.Array]:
-  return [lax.index_in_dim(x, place, axis, keepdims=False) for place in range(x.shape[axis])]
+  """The arrays that `x` is along an axis; the gradient puts theirs in a row, where that of slices would add them up."""
+  return [part.squeeze(axis) for part in lax.split(x, (1,) * x.shape[axis], axis)]
+
+
+def _shifted(x: jax.Array, kernel_size: int, stride: int, size: tuple[int, int]) -> list[jax.Array]:
+  """For each place of the kernel, row by row, the values that it meets: (B, *size, C)."""
+  height, width = size
+  padding = kernel_size // 2
+  if padding:
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  return [x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
+          for row in range(kernel_size) for column in range(kernel_size)]

@@ -35,6 +35,21 @@ def test_result_and_gradients_are_the_functions_own(chunks, turn):
                gradients(scaled_convolution))
 
 
+@pytest.mark.parametrize('chunks', [Chunks(6, 6), Chunks(2, 3)])
+def test_kernels_and_what_each_sample_has_get_their_gradients_by_a_form_of_their_own(chunks):
+  """Seen by a form that is wrong."""
+  def twice(*given):
+    return 2 * scaled_convolution(*given)
+
+  def gradients(**options):
+    _, pull = jax.vjp(partial(by_samples, multiply=scaled_convolution, chunks=chunks, turn=True, **options),
+                      *arguments(6))
+    return pull(jnp.ones((6, 6, 5, 4)))
+
+  pictures, kernels, scale = gradients()
+  jax.tree.map(np.testing.assert_array_equal, gradients(for_kernels=twice), (pictures, 2 * kernels, 2 * scale))
+
+
 @pytest.mark.parametrize('turn', [True, False])
 @pytest.mark.parametrize('chunks', [Chunks(4, 4), Chunks(2, 2)])
 def test_a_gradient_that_is_no_number_stays_one(chunks, turn):
@@ -65,16 +80,18 @@ def test_intermediate_results_are_not_kept(chunks):
 
 
 @settings(deadline=None)
-@given(batch=st.integers(1, 300), sample_bytes=st.integers(1, 2 * CACHE), kernel_bytes=st.integers(1, 2 * CACHE))
-def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, sample_bytes, kernel_bytes):
-  chunks = Chunks.of(batch, sample_bytes, kernel_bytes)
+@given(batch=st.integers(1, 300), forward=st.integers(1, 2 * CACHE), backward=st.integers(1, 2 * CACHE),
+       kernel_bytes=st.integers(1, 2 * CACHE))
+def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, forward, backward, kernel_bytes):
+  chunks = Chunks.of(batch, forward, backward, kernel_bytes)
   assert batch % chunks.forward == batch % chunks.backward == 0
-  for size, limit in ((chunks.forward, CACHE), (chunks.backward, max(CACHE, 3 * kernel_bytes))):
+  for size, sample_bytes, limit in ((chunks.forward, forward, CACHE),
+                                    (chunks.backward, backward, max(CACHE, 3 * kernel_bytes))):
     assert size == batch or size * sample_bytes <= max(limit, sample_bytes)
     assert size == batch or 2 * (size + 1) * sample_bytes > limit, 'chunks of less than half of what the cache holds'
 
 
 def test_a_batch_that_has_no_fitting_divisor_is_computed_at_once():
-  assert Chunks.of(31, CACHE // 8, 1) == Chunks(31, 31)
-  assert Chunks.of(32, CACHE // 9, 1) == Chunks(8, 8)
-  assert Chunks.of(32, CACHE // 4, CACHE) == Chunks(4, 8)
+  assert Chunks.of(31, CACHE // 8, CACHE // 8, 1) == Chunks(31, 31)
+  assert Chunks.of(32, CACHE // 9, CACHE // 5, 1) == Chunks(8, 4)
+  assert Chunks.of(32, CACHE // 4, CACHE // 4, CACHE) == Chunks(4, 8)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.models import DynamicConv
-from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form
+from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form, gradient_by_taps
 from tests.models import reference
 
 
@@ -42,10 +42,10 @@ def test_winograds_form_equals_it_too(formulation, height, width, channels):
 
 @pytest.mark.parametrize(('form', 'kernel_size', 'stride'), [
     *(('auto', kernel_size, stride) for kernel_size in (1, 3) for stride in (1, 2)), ('winograd', 3, 1)])
-@pytest.mark.parametrize('size', [(6, 6), (7, 5)])
+@pytest.mark.parametrize('size', [(6, 6), (7, 5), (2, 3)])  # on the last, kernels get their gradient tap by tap
 @pytest.mark.parametrize('channels', [1, 2, 3, 4])
 def test_both_formulations_have_the_same_gradients(form, kernel_size, stride, size, channels):
-  x = jax.random.normal(jax.random.key(2), (3, *size, channels))
+  x = jax.random.normal(jax.random.key(5), (3, *size, channels))
 
   def gradients(formulation, form):
     layer, variables = make(formulation, kernel_size, stride, form=form)
@@ -101,6 +101,14 @@ def test_mixed_kernels_take_winograds_form_while_they_are_small():
   assert faster_mixed_form('cpu', 32, (11, 11), (3, 128, 128), 1) == 'patches'
   assert {faster_mixed_form(backend, 32, (21, 21), (3, 64, 64), stride)
           for backend, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
+
+
+def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
+  assert gradient_by_taps('cpu', (11, 11), (3, 128, 128), 1)
+  assert gradient_by_taps('cpu', (6, 6), (3, 256, 256), 1)
+  assert not gradient_by_taps('cpu', (84, 84), (3, 3, 64), 1)
+  for backend, kernel_size, stride in (('gpu', 3, 1), ('cpu', 1, 1), ('cpu', 3, 2)):
+    assert not gradient_by_taps(backend, (6, 6), (kernel_size, 256, 256), stride)
 
 
 @pytest.mark.parametrize('formulation', ['parallel', 'mixed', 'auto'])
