@@ -29,21 +29,8 @@ class Chunks:
   forward: int
   backward: int
 
-  @classmethod
-  def of(cls, batch: int, forward_bytes: int, backward_bytes: int, kernel_bytes: int) -> 'Chunks':
-    """As many as the cache holds.
 
-    Args:
-      batch: number of samples.
-      forward_bytes: of the matrices of one sample for the result.
-      backward_bytes: likewise for the gradients of the kernels.
-      kernel_bytes: of all kernels. Adding them up takes time for every chunk, so the larger they are, the fewer chunks.
-    """
-    return cls(_whole_chunk(batch, CACHE // forward_bytes),
-               _whole_chunk(batch, max(CACHE, 3 * kernel_bytes) // backward_bytes))
-
-
-def _whole_chunk(batch: int, most: int) -> int:
+def whole_chunk(batch: int, most: int) -> int:
   """The largest divisor of `batch` up to `most`, or `batch` where that leaves less than half of what could be."""
   largest = next(size for size in range(max(min(most, batch), 1), 0, -1) if batch % size == 0)
   return largest if 2 * largest >= most else batch

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from mils_jax.models.by_samples import Chunks, by_samples
-from mils_jax.models.products import Patches, Products, Winograd, convolution_of, output_size
+from mils_jax.models.by_samples import CACHE, Chunks, by_samples, whole_chunk
+from mils_jax.models.products import Patches, Products, Taps, Winograd, convolution_of, output_size
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 LARGEST_PATCHES = 2**21  # per picture: 8 MiB in float32
@@ -46,6 +46,8 @@ def faster_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int
 
 def products_of(form: str, kernel_size: int, stride: int) -> Products:
   """The matrix products of a form that has any; raises ValueError where it cannot serve the kernel."""
+  if form == 'taps':
+    return Taps(kernel_size)
   if form != 'winograd':
     return Patches(kernel_size, stride)
   if (kernel_size, stride) != (3, 1):
@@ -73,7 +75,7 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto
     padding = [(kernel_size // 2, kernel_size // 2)] * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
   multiply = SharedKernel(products_of(form, kernel_size, stride))
-  return by_samples(x, kernel, multiply=multiply, chunks=chunks_of(form, x, size, kernel, own_kernels=0),
+  return by_samples(x, kernel, multiply=multiply, chunks=chunks_of(form, form, x, size, kernel, own_kernels=0),
                     turn=stride == 1)
 
 
@@ -87,27 +89,32 @@ class SharedKernel:
     return convolution_of(self.products, shared_product, x, kernel)
 
 
-def chunks_of(form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array, own_kernels: int,
-              by_taps: bool = False) -> Chunks:
+def chunks_of(form: str, gradient_form: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array,
+              own_kernels: int) -> Chunks:
   """How many samples are computed at once: as many as the cache holds where that is faster, else all.
 
-  It is faster with patches, on CPU, where they and the samples' own kernels are larger than the result, which chunks
-  make a second trip through memory.
+  It is faster with patches and taps, on CPU, where they and the samples' own kernels are larger than the result, which
+  chunks make a second trip through memory.
 
   Args:
     form: of the convolution.
+    gradient_form: of the gradients of the kernels. Adding them up takes time for every chunk, so the larger the
+      kernels are, the fewer chunks.
     x: (B, H, W, C).
     size: height and width of the result.
     kernels: (..., k, k, C, features).
     own_kernels: how many kernels are made for each sample, 0 where all share one.
-    by_taps: whether the gradients of the kernels are computed with `Taps`, for one of k * k places of a kernel at once.
   """
   places, rows, features = math.prod(size), math.prod(kernels.shape[-4:-1]), kernels.shape[-1]
-  sample = places * rows + own_kernels * rows * features
-  if form != 'patches' or jax.default_backend() != 'cpu' or sample <= places * features:
-    return Chunks(len(x), len(x))
-  at_once = math.prod(kernels.shape[-4:-2]) if by_taps else 1
-  return Chunks.of(len(x), sample * x.dtype.itemsize, sample // at_once * x.dtype.itemsize, kernels.nbytes)
+  numbers = places * rows + own_kernels * rows * features
+  at_once = {'patches': numbers, 'taps': numbers // math.prod(kernels.shape[-4:-2])}
+
+  def chunk(form: str, cache: int) -> int:
+    if form not in at_once or jax.default_backend() != 'cpu' or numbers <= places * features:
+      return len(x)
+    return whole_chunk(len(x), cache // (at_once[form] * x.dtype.itemsize))
+
+  return Chunks(chunk(form, CACHE), chunk(gradient_form, max(CACHE, 3 * kernels.nbytes)))
 
 
 def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:

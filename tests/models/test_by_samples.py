@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from mils_jax.models.by_samples import CACHE, Chunks, by_samples
+from mils_jax.models.by_samples import Chunks, by_samples, whole_chunk
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
@@ -80,18 +80,13 @@ def test_intermediate_results_are_not_kept(chunks):
 
 
 @settings(deadline=None)
-@given(batch=st.integers(1, 300), forward=st.integers(1, 2 * CACHE), backward=st.integers(1, 2 * CACHE),
-       kernel_bytes=st.integers(1, 2 * CACHE))
-def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, forward, backward, kernel_bytes):
-  chunks = Chunks.of(batch, forward, backward, kernel_bytes)
-  assert batch % chunks.forward == batch % chunks.backward == 0
-  for size, sample_bytes, limit in ((chunks.forward, forward, CACHE),
-                                    (chunks.backward, backward, max(CACHE, 3 * kernel_bytes))):
-    assert size == batch or size * sample_bytes <= max(limit, sample_bytes)
-    assert size == batch or 2 * (size + 1) * sample_bytes > limit, 'chunks of less than half of what the cache holds'
+@given(batch=st.integers(1, 300), most=st.integers(0, 400))
+def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, most):
+  size = whole_chunk(batch, most)
+  assert batch % size == 0
+  assert size == batch or size <= max(most, 1)
+  assert size == batch or 2 * size >= most, 'chunks of less than half of what the cache holds'
 
 
 def test_a_batch_that_has_no_fitting_divisor_is_computed_at_once():
-  assert Chunks.of(31, CACHE // 8, CACHE // 8, 1) == Chunks(31, 31)
-  assert Chunks.of(32, CACHE // 9, CACHE // 5, 1) == Chunks(8, 4)
-  assert Chunks.of(32, CACHE // 4, CACHE // 4, CACHE) == Chunks(4, 8)
+  assert [whole_chunk(31, 8), whole_chunk(32, 9), whole_chunk(32, 0), whole_chunk(32, 40)] == [31, 8, 1, 32]

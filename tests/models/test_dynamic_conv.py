@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.models import DynamicConv
-from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form, gradient_by_taps
+from mils_jax.models.dynamic_conv import faster_formulation, faster_gradient_form, faster_mixed_form
 from tests.models import reference
 
 
@@ -104,11 +104,11 @@ def test_mixed_kernels_take_winograds_form_while_they_are_small():
 
 
 def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
-  assert gradient_by_taps('cpu', (11, 11), (3, 128, 128), 1)
-  assert gradient_by_taps('cpu', (6, 6), (3, 256, 256), 1)
-  assert not gradient_by_taps('cpu', (84, 84), (3, 3, 64), 1)
-  for backend, kernel_size, stride in (('gpu', 3, 1), ('cpu', 1, 1), ('cpu', 3, 2)):
-    assert not gradient_by_taps(backend, (6, 6), (kernel_size, 256, 256), stride)
+  assert {faster_gradient_form('cpu', size, kernel, 1)
+          for size, kernel in (((11, 11), (3, 128, 128)), ((6, 6), (3, 256, 256)))} == {'taps'}
+  assert faster_gradient_form('cpu', (21, 21), (3, 64, 64), 1) == 'patches'
+  assert {faster_gradient_form(backend, (6, 6), (kernel_size, 256, 256), stride)
+          for backend, kernel_size, stride in (('gpu', 3, 1), ('cpu', 1, 1), ('cpu', 3, 2))} == {'patches'}
 
 
 @pytest.mark.parametrize('formulation', ['parallel', 'mixed', 'auto'])
