@@ -5,7 +5,7 @@ matrix of the kernel (values by features); the products are then put together. T
 methods, the first three linear in their first argument:
 
     inputs(x (B, H, W, C))                    -> T arrays (B, places, values)
-    kernels(kernel (..., k, k, C, features))  -> T arrays (..., values, features)
+    kernels(kernel (..., k, k, C, features), height and width of x) -> T arrays (..., values, features)
     outputs(T arrays (B, places, features), size) -> (B, *size, features)
     size(height, width of x)                  -> height and width of the result
 """
@@ -33,7 +33,7 @@ def convolution_of(products: 'Products', product: Callable[[jax.Array, jax.Array
   Returns:
     (B, H', W', features).
   """
-  terms = zip(products.inputs(x), products.kernels(kernels), strict=True)
+  terms = zip(products.inputs(x), products.kernels(kernels, x.shape[1:3]), strict=True)
   return products.outputs([product(values, matrices) for values, matrices in terms], products.size(*x.shape[1:3]))
 
 
@@ -42,9 +42,16 @@ def output_size(size: int, kernel_size: int, stride: int) -> int:
   return (size + 2 * (kernel_size // 2) - kernel_size) // stride + 1
 
 
+def places_in_use(size: int, kernel_size: int, stride: int) -> range:
+  """The rows (columns) of a kernel that meet any row (column) of a map of this height (width), not padding alone."""
+  padding = kernel_size // 2
+  last = stride * (output_size(size, kernel_size, stride) - 1)
+  return range(max(padding - last, 0), min(padding + size, kernel_size))
+
+
 @dataclasses.dataclass(frozen=True)
 class Patches:
-  """One term: the k x k neighbourhood of every output position times the kernel.
+  """One term: the k x k neighbourhood of every output position times the kernel, without places that meet only padding.
 
   Attributes:
     kernel_size: k, odd.
@@ -55,12 +62,13 @@ class Patches:
   stride: int
 
   def inputs(self, x: jax.Array) -> tuple[jax.Array]:
-    """(B, H' * W', k * k * C), in the order of a kernel whose first three axes are flattened."""
+    """(B, H' * W', values), in the order of a kernel whose first three axes are flattened."""
     height, width = self.size(*x.shape[1:3])
     shifted = _shifted(x, self.kernel_size, self.stride, (height, width))
     return (jnp.concatenate(shifted, axis=-1).reshape(x.shape[0], height * width, -1),)
 
-  def kernels(self, kernel: jax.Array) -> tuple[jax.Array]:
+  def kernels(self, kernel: jax.Array, size: tuple[int, int]) -> tuple[jax.Array]:
+    kernel = _in_use(kernel, size, self.stride)
     return (kernel.reshape(*kernel.shape[:-4], -1, kernel.shape[-1]),)
 
   def outputs(self, products: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
@@ -72,7 +80,7 @@ class Patches:
 
 @dataclasses.dataclass(frozen=True)
 class Taps:
-  """k x k terms of a convolution of stride 1: for each place of the kernel, all the values that it meets.
+  """Up to k x k terms of a convolution of stride 1: for each place of the kernel, all the values that it meets.
 
   Attributes:
     kernel_size: k, odd.
@@ -81,11 +89,12 @@ class Taps:
   kernel_size: int
 
   def inputs(self, x: jax.Array) -> tuple[jax.Array, ...]:
-    """k * k arrays (B, H * W, C)."""
+    """An array (B, H * W, C) for each place that meets more than padding."""
     return tuple(values.reshape(x.shape[0], -1, x.shape[-1])
                  for values in _shifted(x, self.kernel_size, 1, self.size(*x.shape[1:3])))
 
-  def kernels(self, kernel: jax.Array) -> tuple[jax.Array, ...]:
+  def kernels(self, kernel: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, ...]:
+    kernel = _in_use(kernel, size, 1)
     return tuple(tap for row in _split(kernel, kernel.ndim - 4) for tap in _split(row, row.ndim - 3))
 
   def outputs(self, products: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
@@ -114,7 +123,7 @@ class Winograd:
         INPUT_TRANSFORM, [row[:, :, column : column + 2 * across - 1 : 2] for column in range(4)])]
     return tuple(term.reshape(batch, down * across, channels) for term in terms)
 
-  def kernels(self, kernel: jax.Array) -> tuple[jax.Array, ...]:
+  def kernels(self, kernel: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, ...]:
     rows = _combine(KERNEL_TRANSFORM, _split(kernel, kernel.ndim - 4))
     return tuple(term for row in rows for term in _combine(KERNEL_TRANSFORM, _split(row, row.ndim - 3)))
 
@@ -156,11 +165,18 @@ def _split(x: jax.Array, axis: int) -> list[jax.Array]:
   return [part.squeeze(axis) for part in lax.split(x, (1,) * x.shape[axis], axis)]
 
 
+def _in_use(kernel: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
+  """The part of a kernel (..., k, k, C, features) that meets more than the padding of a map of this size."""
+  rows, columns = (places_in_use(side, kernel.shape[-4], stride) for side in size)
+  return kernel[..., rows.start : rows.stop, columns.start : columns.stop, :, :]
+
+
 def _shifted(x: jax.Array, kernel_size: int, stride: int, size: tuple[int, int]) -> list[jax.Array]:
-  """For each place of the kernel, row by row, the values that it meets: (B, *size, C)."""
+  """For each place of the kernel that is in use, row by row, the values that it meets: (B, *size, C)."""
   height, width = size
+  rows, columns = (places_in_use(side, kernel_size, stride) for side in x.shape[1:3])
   padding = kernel_size // 2
   if padding:
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   return [x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
-          for row in range(kernel_size) for column in range(kernel_size)]
+          for row in rows for column in columns]

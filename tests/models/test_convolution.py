@@ -2,16 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mils_jax.models.convolution import Conv, convolve, faster_form
-from mils_jax.models.products import output_size
+from mils_jax.models.products import output_size, places_in_use
 from tests.models import reference
 
 
 @pytest.mark.parametrize('form', ['lax', 'patches', 'auto'])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('kernel_size', [1, 3, 7])
-@pytest.mark.parametrize('size', [(8, 8), (9, 6), (1, 2)])
+@pytest.mark.parametrize('size', [(8, 8), (9, 6), (1, 2), (1, 1), (3, 2)])
 def test_every_form_is_the_convolution_of_its_definition(form, stride, kernel_size, size):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, *size, 5)).astype(np.float32)
@@ -40,10 +42,11 @@ def test_winograds_form_refuses_other_kernels_and_strides():
 
 @pytest.mark.parametrize(('form', 'kernel_size', 'stride'), [
     *(('patches', kernel_size, stride) for kernel_size in (1, 3, 7) for stride in (1, 2)), ('winograd', 3, 1)])
-def test_every_form_has_the_same_gradients(form, kernel_size, stride):
+@pytest.mark.parametrize('size', [(9, 8), (1, 3)])
+def test_every_form_has_the_same_gradients(form, kernel_size, stride, size):
+  result = tuple(output_size(side, kernel_size, stride) for side in size)
   x, kernel, weights = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
-      [(2, 9, 8, 3), (kernel_size, kernel_size, 3, 4), (2, output_size(9, kernel_size, stride),
-                                                        output_size(8, kernel_size, stride), 4)]))
+      [(2, *size, 3), (kernel_size, kernel_size, 3, 4), (2, *result, 4)]))
 
   def gradients(form):
     return jax.jit(jax.grad(lambda x, kernel: (convolve(x, kernel, stride, form) * weights).sum(), argnums=(0, 1)))(
@@ -51,6 +54,21 @@ def test_every_form_has_the_same_gradients(form, kernel_size, stride):
 
   for own, lax in zip(gradients(form), gradients('lax'), strict=True):
     np.testing.assert_allclose(own, lax, atol=1e-4)
+
+
+@given(size=st.integers(1, 12), kernel_size=st.sampled_from([1, 3, 5, 7]), stride=st.integers(1, 3))
+def test_the_places_in_use_are_those_that_meet_the_map(size, kernel_size, stride):
+  positions = np.arange(kernel_size)[:, None] + stride * np.arange(output_size(size, kernel_size, stride))
+  met = positions - kernel_size // 2
+  assert list(places_in_use(size, kernel_size, stride)) == [
+      place for place in range(kernel_size) if ((met[place] >= 0) & (met[place] < size)).any()]
+
+
+def test_places_that_meet_only_padding_cost_nothing():
+  """On a map of one pixel a 3x3 kernel is its centre."""
+  x, kernel = jnp.ones((32, 1, 1, 64)), jnp.ones((3, 3, 64, 64))
+  compiled = jax.jit(lambda x, kernel: convolve(x, kernel, 1, 'patches')).lower(x, kernel).compile()
+  assert compiled.cost_analysis()['flops'] == 2 * 32 * 64 * 64
 
 
 def test_the_form_follows_backend_and_shape():
