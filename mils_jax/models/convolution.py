@@ -1,8 +1,9 @@
 """Convolution with zero padding k // 2, in the form that suits the machine and the shape.
 
-Three forms of the same function: XLA's own convolution (`lax`), the picture's patches times the kernel as one matrix
-product (`patches`), and Winograd's sixteen smaller products (`winograd`). On GPU and TPU the first is the fast one; on
-CPU it depends on the shape (docs/performance.md).
+Forms of the same function: XLA's own convolution (`lax`), the picture's patches times the kernel as one matrix product
+(`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, a product for
+each place of the kernel (`taps`). On GPU and TPU the first is the fast one; on CPU it depends on the shape
+(docs/performance.md).
 """
 
 import dataclasses
@@ -46,13 +47,15 @@ def faster_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int
 
 def products_of(form: str, kernel_size: int, stride: int) -> Products:
   """The matrix products of a form that has any; raises ValueError where it cannot serve the kernel."""
+  if form == 'winograd':
+    if (kernel_size, stride) != (3, 1):
+      raise ValueError(f"form 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
+    return Winograd()
   if form == 'taps':
+    if stride != 1:
+      raise ValueError(f"form 'taps' is for stride 1, not {stride}")
     return Taps(kernel_size)
-  if form != 'winograd':
-    return Patches(kernel_size, stride)
-  if (kernel_size, stride) != (3, 1):
-    raise ValueError(f"form 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
-  return Winograd()
+  return Patches(kernel_size, stride)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto') -> jax.Array:

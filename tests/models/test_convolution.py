@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mils_jax.models.convolution import Conv, convolve, faster_form
+from mils_jax.models.by_samples import Chunks
+from mils_jax.models.convolution import Conv, chunks_of, convolve, faster_form
 from mils_jax.models.products import output_size, places_in_use
 from tests.models import reference
 
@@ -33,11 +34,13 @@ def test_winograds_form_is_as_exact_as_float32_allows(size):
   assert errors['winograd'] < 8 * errors['lax'] < 2e-5
 
 
-def test_winograds_form_refuses_other_kernels_and_strides():
+def test_forms_refuse_other_kernels_and_strides():
   x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
   for stride, size in ((2, 3), (1, 1)):
     with pytest.raises(ValueError, match='kernel size 3 and stride 1, not'):
       convolve(x, kernel[:size, :size], stride, 'winograd')
+  with pytest.raises(ValueError, match="'taps' is for stride 1"):
+    convolve(x, kernel, 2, 'taps')
 
 
 @pytest.mark.parametrize(('form', 'kernel_size', 'stride'), [
@@ -69,6 +72,19 @@ def test_places_that_meet_only_padding_cost_nothing():
   x, kernel = jnp.ones((32, 1, 1, 64)), jnp.ones((3, 3, 64, 64))
   compiled = jax.jit(lambda x, kernel: convolve(x, kernel, 1, 'patches')).lower(x, kernel).compile()
   assert compiled.cost_analysis()['flops'] == 2 * 32 * 64 * 64
+
+
+def test_the_matrices_of_a_chunk_fit_the_cache():
+  """8 MiB, or three times all kernels where their gradients are added up; as one where there are no matrices to fit."""
+  def chunks(form, gradient_form, batch, side, channels):
+    x, kernels = jnp.ones((batch, side, side, channels)), jnp.ones((4, 3, 3, channels, channels))
+    return chunks_of(form, gradient_form, x, (side, side), kernels, own_kernels=1)
+
+  assert chunks('patches', 'patches', 32, 6, 256) == Chunks(2, 8)  # 2.7 MB for a sample, 28 MB for the kernels thrice
+  assert chunks('patches', 'taps', 32, 6, 256) == Chunks(2, 32)  # a ninth of it
+  assert chunks('patches', 'taps', 128, 11, 128) == Chunks(4, 64)
+  assert chunks('winograd', 'patches', 32, 21, 64) == Chunks(32, 4)
+  assert chunks('winograd', 'winograd', 32, 21, 64) == Chunks(32, 32)
 
 
 def test_the_form_follows_backend_and_shape():
