@@ -42,8 +42,7 @@ def test_winograds_form_equals_it_too(formulation, height, width, channels):
 
 @pytest.mark.parametrize(('form', 'kernel_size', 'stride'), [
     *(('auto', kernel_size, stride) for kernel_size in (1, 3) for stride in (1, 2)), ('winograd', 3, 1)])
-@pytest.mark.parametrize('size', [(6, 6), (7, 5), (2, 3)])  # on the last, kernels get their gradient tap by tap
-@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+@pytest.mark.parametrize(('size', 'channels'), [((6, 6), 4), ((7, 5), 1), ((2, 3), 3)])  # the last one tap by tap
 def test_both_formulations_have_the_same_gradients(form, kernel_size, stride, size, channels):
   x = jax.random.normal(jax.random.key(5), (3, *size, channels))
 
