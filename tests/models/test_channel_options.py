@@ -55,7 +55,7 @@ def cases(draw):
   return lambda *given: compiled(number, slots, tuple(size))(*given), images, np.array(present)
 
 
-many = settings(max_examples=40, deadline=None)
+many = settings(max_examples=25, deadline=None)
 
 
 @many
