@@ -118,22 +118,22 @@ class Winograd:
     batch, height, width, channels = x.shape
     down, across = _tiles(height), _tiles(width)
     x = jnp.pad(x, ((0, 0), (1, 2 * down + 1 - height), (1, 2 * across + 1 - width), (0, 0)))
-    rows = _combine(INPUT_TRANSFORM, [x[:, row : row + 2 * down - 1 : 2] for row in range(4)])
-    terms = [term for row in rows for term in _combine(
-        INPUT_TRANSFORM, [row[:, :, column : column + 2 * across - 1 : 2] for column in range(4)])]
+    rows = _inputs_of_line(*(x[:, row : row + 2 * down - 1 : 2] for row in range(4)))
+    terms = [term for row in rows
+             for term in _inputs_of_line(*(row[:, :, column : column + 2 * across - 1 : 2] for column in range(4)))]
     return tuple(term.reshape(batch, down * across, channels) for term in terms)
 
   def kernels(self, kernel: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, ...]:
-    rows = _combine(KERNEL_TRANSFORM, _split(kernel, kernel.ndim - 4))
-    return tuple(term for row in rows for term in _combine(KERNEL_TRANSFORM, _split(row, row.ndim - 3)))
+    rows = _kernels_of_line(*_split(kernel, kernel.ndim - 4))
+    return tuple(term for row in rows for term in _kernels_of_line(*_split(row, row.ndim - 3)))
 
   def outputs(self, products: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
     height, width = size
     down, across = _tiles(height), _tiles(width)
     batch, _, features = products[0].shape
     products = [product.reshape(batch, down, across, features) for product in products]
-    rows = [_combine(OUTPUT_TRANSFORM, products[row::4]) for row in range(4)]  # [column of the tile][row of the result]
-    lines = [jnp.stack(_combine(OUTPUT_TRANSFORM, [column[row] for column in rows]), axis=3) for row in range(2)]
+    columns = [_outputs_of_line(*products[column::4]) for column in range(4)]  # [column of the tile][row of the result]
+    lines = [jnp.stack(_outputs_of_line(*(column[row] for column in columns)), axis=3) for row in range(2)]
     result = jnp.stack(lines, axis=2).reshape(batch, 2 * down, 2 * across, features)
     return result[:, :height, :width]
 
@@ -143,21 +143,23 @@ class Winograd:
 
 Products = Patches | Taps | Winograd
 
-# What becomes of a line of inputs, of kernel values, and of products (the paper's B^T, G and A^T).
-INPUT_TRANSFORM = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-KERNEL_TRANSFORM = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))
-OUTPUT_TRANSFORM = ((1, 1, 1, 0), (0, 1, -1, -1))
-
-
 def _tiles(size: int) -> int:
   return (size + 1) // 2
 
 
-def _combine(transform: Sequence[Sequence[float]], parts: Sequence[jax.Array]) -> list[jax.Array]:
-  """The matrix `transform` times the vector of arrays `parts`."""
-  return [reduce(operator.add, (part if factor == 1 else -part if factor == -1 else factor * part
-                                for factor, part in zip(row, parts, strict=True) if factor))
-          for row in transform]
+# The transforms of a line of a tile, the paper's B^T, G and A^T.
+
+
+def _inputs_of_line(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+  return a - c, b + c, c - b, b - d
+
+
+def _kernels_of_line(a: jax.Array, b: jax.Array, c: jax.Array) -> tuple[jax.Array, ...]:
+  return a, (a + b + c) / 2, (a - b + c) / 2, c
+
+
+def _outputs_of_line(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+  return a + b + c, b - c - d
 
 
 def _split(x: jax.Array, axis: int) -> list[jax.Array]:
