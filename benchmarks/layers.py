@@ -17,8 +17,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from mils_jax.huge_pages import start_with_huge_pages
 from mils_jax.models.convolution import convolve, faster_form
-from mils_jax.models.dynamic_conv import faster_formulation, faster_mixed_form, mixed_kernels, parallel_convolutions
+from mils_jax.models.dynamic_conv import (
+    faster_formulation,
+    faster_gradient_form,
+    faster_mixed_form,
+    mixed_kernels,
+    parallel_convolutions,
+)
 from mils_jax.models.products import output_size
 
 KERNELS = 4
@@ -51,16 +58,23 @@ def forms_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> 
   """Every way to compute one convolution, by its name, and the name of the chosen one."""
   _, channels, features, kernel_size, stride = shape
   kernel, backend = (kernel_size, channels, features), jax.default_backend()
-  forms = ['lax', 'patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
+  products = ['patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
+  forms = ['lax', *products]
   form = faster_form(backend, size, kernel, stride)
   if not dynamic:
     return {name: partial(convolve, form=name) for name in forms}, form
   formulation = faster_formulation(backend, batch, size[0] * size[1])
   if formulation == 'mixed':
     form = faster_mixed_form(backend, batch, size, kernel, stride)
+  chosen = f'{formulation} {form}'
   ways = {f'parallel {name}': partial(parallel_convolutions, form=name) for name in forms}
-  ways |= {f'mixed {name}': partial(mixed_kernels, form=name) for name in forms if name != 'lax'}
-  return ways, f'{formulation} {form}'
+  if stride > 1 or kernel_size == 1:
+    return ways | {f'mixed {name}': partial(mixed_kernels, form=name) for name in products}, chosen
+  for name in products:
+    for gradient in (*products, 'taps'):
+      ways[f'mixed {name}, gradient {gradient}'] = partial(mixed_kernels, form=name, gradient_form=gradient)
+  gradient = f', gradient {faster_gradient_form(backend, size, kernel)}' if formulation == 'mixed' else ''
+  return ways, chosen + gradient
 
 
 def input_side(image_size: int, shape: tuple) -> int:
@@ -87,8 +101,9 @@ def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, d
   for way, function in ways.items():
     def forward(x, kernel, *attention, function=function):
       return function(x, kernel, *attention, stride=stride)
-    def gradients(x, kernel, *attention, forward=forward):
-      return jax.grad(lambda *arguments: jnp.square(forward(*arguments)).sum(), argnums=(0, 1))(x, kernel, *attention)
+    def gradients(*arguments, forward=forward):
+      positions = tuple(range(len(arguments)))
+      return jax.grad(lambda *arguments: jnp.square(forward(*arguments)).sum(), positions)(*arguments)
     programs[way] = (jax.jit(forward), jax.jit(gradients))
   times = {(way, kind): [] for way in ways for kind in (0, 1)}
   for turn in range(options.rounds + 1):
@@ -101,7 +116,7 @@ def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, d
   print(f'{name}: {side}x{side}x{channels} to {out}x{out}x{features}, kernel {kernel_size}, stride {stride}; floor '
         f'{floor:.1f} ms, with gradients {3 * floor:.1f}')
   for way in ways:
-    print(f'  {way:18}{min(times[way, 0]):8.1f} forward{min(times[way, 1]):8.1f} with gradients'
+    print(f'  {way:34}{min(times[way, 0]):8.1f} forward{min(times[way, 1]):8.1f} with gradients'
           f'{"  <- chosen" if way == chosen else ""}', flush=True)
 
 
@@ -117,4 +132,5 @@ def matrix_product_rate(rounds: int) -> float:
 
 
 if __name__ == '__main__':
+  start_with_huge_pages()  # as main.py does
   main()

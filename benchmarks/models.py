@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.rival import RATE_SIZE, Task
-from benchmarks.turns import Rival, ratios
+from benchmarks.turns import Rival, RivalError, ratios
 
 NETWORKS = ('dynamic_resnet12', 'wide_cnn', 'resnet34')
 WORKS = ('train', 'infer')
@@ -62,12 +62,18 @@ def rivals_of(options: argparse.Namespace, network: str) -> Sequence[str]:
 
 
 def run_case(options: argparse.Namespace, network: str, size: int, batch: int, work: str) -> dict:
-  """All rivals at one network, size, batch and work."""
+  """All rivals at one network, size, batch and work; one that cannot do it is named, and the others run."""
   rivals: dict[str, Rival] = {}
+  absent = []
   try:
     for name in rivals_of(options, network):
       side, form = name.split(':')
-      rivals[name] = Rival(Task(side, work, form, network, size, batch, options.precision, options.steps))
+      try:
+        rivals[name] = Rival(Task(side, work, form, network, size, batch, options.precision, options.steps))
+      except RivalError:  # PyTorch normalises no batch of one value
+        if name == OURS:
+          raise
+        absent.append(name)
     products = [Rival(Task(side, 'product')) for side in ('numpy', 'jax', 'pytorch')]
     for _ in range(options.rounds):
       for rival in rivals.values():
@@ -80,7 +86,8 @@ def run_case(options: argparse.Namespace, network: str, size: int, batch: int, w
     return {
         'network': network, 'image_size': size, 'batch': batch, 'work': work, 'precision': options.precision,
         'device': rivals[OURS].ready['device'], 'limit_macs_per_second': limit, 'useful_macs': macs,
-        'rivals': {name: figures(rival, batch, macs / limit, against) for name, rival in rivals.items()}}
+        'rivals': {name: figures(rival, batch, macs / limit, against) for name, rival in rivals.items()},
+        'absent': absent}
   finally:
     for rival in (*rivals.values(), *locals().get('products', ())):
       rival.close()
@@ -104,7 +111,7 @@ def case_lines(case: dict) -> list[str]:
     lines.append(f'  {name:26}{found["pictures_per_second"]:10.1f} pictures/s {found["share_of_limit"]:6.1%} of the '
                  f'limit {found["times"]:6.2f} times {spread:15} {found["peak_bytes"] / 1e9:6.2f} GB; '
                  f'compiling {found["compile_seconds"]:5.1f} s {found["compile_bytes"] / 1e9:6.2f} GB')
-  return lines
+  return lines + [f'  {name:26} cannot run this, as it says above' for name in case['absent']]
 
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ lines on standard input. Rivals in one process would share the C library's memor
 
     ready -> {"compile_seconds": ..., "compile_bytes": ..., "device": ...}, and of jax "macs", the useful multiply-adds
         of one picture; the bytes are the most memory until the end of the first step, compiling included
-    run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together
+    run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together, after as many
+        seconds of steps that do not count: they find the caches and the free memory as the last rival left them
     memory -> {"bytes": ...}, the most since the first step: resident on a CPU, allocated on a GPU
 """
 
@@ -221,14 +222,20 @@ def main() -> None:
     if word == 'memory':
       say({'bytes': peak_bytes(task)})
       continue
-    times, end = [], time.perf_counter() + float(rest[0])
-    while not times or time.perf_counter() < end:
-      before = time.perf_counter()
-      for _ in range(task.steps - 1):
-        step()
-      wait(step())
-      times.append((time.perf_counter() - before) / task.steps)
-    say({'seconds': times})
+    repeat(step, wait, task.steps, float(rest[0]))
+    say({'seconds': repeat(step, wait, task.steps, float(rest[0]))})
+
+
+def repeat(step: Callable[[], object], wait: Callable[[object], None], steps: int, seconds: float) -> list[float]:
+  """Seconds of a step, each the mean of `steps` dispatched before they are waited for, at least once."""
+  times, end = [], time.perf_counter() + seconds
+  while not times or time.perf_counter() < end:
+    before = time.perf_counter()
+    for _ in range(steps - 1):
+      step()
+    wait(step())
+    times.append((time.perf_counter() - before) / steps)
+  return times
 
 
 def say(values: dict) -> None:

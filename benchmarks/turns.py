@@ -9,8 +9,12 @@ import sys
 from benchmarks.rival import Task
 
 
+class RivalError(Exception):
+  """A rival's process ended before its time; what it said on standard error tells why."""
+
+
 class Rival:
-  """A process that runs one task when it is its turn."""
+  """A process that runs one task when it is its turn; raises RivalError where it cannot."""
 
   def __init__(self, task: Task):
     self.task = task
@@ -39,7 +43,7 @@ class Rival:
     for line in self._process.stdout:
       if line.startswith('{'):  # libraries print too
         return json.loads(line)
-    raise SystemExit(f'the rival ended with code {self._process.wait()}: {self.task}')
+    raise RivalError(f'the rival ended with code {self._process.wait()}: {self.task}')
 
 
 def ratios(theirs: Rival, ours: Rival) -> list[float]:

@@ -46,7 +46,7 @@ def faster_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int
 
 
 def products_of(form: str, kernel_size: int, stride: int) -> Products:
-  """The matrix products of a form that has any; raises ValueError where it cannot serve the kernel."""
+  """The matrix products of a form that has any; raises ValueError for others and where it cannot serve the kernel."""
   if form == 'winograd':
     if (kernel_size, stride) != (3, 1):
       raise ValueError(f"form 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
@@ -55,7 +55,9 @@ def products_of(form: str, kernel_size: int, stride: int) -> Products:
     if stride != 1:
       raise ValueError(f"form 'taps' is for stride 1, not {stride}")
     return Taps(kernel_size)
-  return Patches(kernel_size, stride)
+  if form == 'patches':
+    return Patches(kernel_size, stride)
+  raise ValueError(f"form '{form}' is none of auto, lax, patches, taps, winograd")
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, form: str = 'auto') -> jax.Array:

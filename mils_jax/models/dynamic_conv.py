@@ -45,18 +45,18 @@ def faster_mixed_form(backend: str, batch: int, size: tuple[int, int], kernel: t
   return 'winograd' if small and faster_form(backend, size, kernel, stride) == 'winograd' else 'patches'
 
 
-def faster_gradient_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int], stride: int) -> str:
-  """The form for the gradients of kernels that each sample has for itself: 'patches' or 'taps'.
+def faster_gradient_form(backend: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
+  """The form for the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'.
 
   The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
   than the sample's patches, it is best used up, a place of the kernel after the other, while the cache has it.
   Winograd's, 16 / 9 times as large, are no faster for their fewer multiply-adds, and take more memory.
 
   Args:
-    backend, size, kernel, stride: as in `faster_form`.
+    backend, size, kernel: as in `faster_form`.
   """
   kernel_size, _, features = kernel
-  by_taps = backend == 'cpu' and kernel_size > 1 and stride == 1 and math.prod(size) <= features
+  by_taps = backend == 'cpu' and kernel_size > 1 and math.prod(size) <= features
   return 'taps' if by_taps else 'patches'
 
 
@@ -103,18 +103,31 @@ class WeightedInputs:
     return convolution_of(self.products, product, x, kernels)
 
 
-def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
-                  form: str = 'auto') -> jax.Array:
+def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, form: str = 'auto',
+                  gradient_form: str = 'auto') -> jax.Array:
   """Each sample's own mixture of the kernels, applied to its places; the same function by linearity.
 
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
-  Arguments and result as there; form 'lax', which has no kernels of a sample's own, is 'patches' here.
+
+  Args:
+    x, kernels, attention, stride: as there.
+    form: as there; 'lax', which has no kernels of a sample's own, is 'patches' here.
+    gradient_form: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3 only), or
+      'auto' for the fastest one. With other strides it is `form`.
+
+  Returns:
+    (B, H', W', features).
   """
   kernel_size = kernels.shape[1]
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
   if form == 'auto':
     form = faster_mixed_form(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
-  gradient_form = faster_gradient_form(jax.default_backend(), size, kernels.shape[2:], stride)
+  elif form == 'lax':
+    form = 'patches'
+  if stride != 1:
+    gradient_form = form
+  elif gradient_form == 'auto':
+    gradient_form = faster_gradient_form(jax.default_backend(), size, kernels.shape[2:])
   multiply, for_kernels = (MixedKernels(products_of(name, kernel_size, stride)) for name in (form, gradient_form))
   return by_samples(x, kernels, attention, multiply=multiply, for_kernels=for_kernels, turn=stride == 1,
                     chunks=chunks_of(form, gradient_form, x, size, kernels, own_kernels=1))

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.models import DynamicConv
-from mils_jax.models.dynamic_conv import faster_formulation, faster_gradient_form, faster_mixed_form
+from mils_jax.models.dynamic_conv import (
+    faster_formulation,
+    faster_gradient_form,
+    faster_mixed_form,
+    mixed_kernels,
+    parallel_convolutions,
+)
 from tests.models import reference
 
 
@@ -103,11 +109,32 @@ def test_mixed_kernels_take_winograds_form_while_they_are_small():
 
 
 def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
-  assert {faster_gradient_form('cpu', size, kernel, 1)
+  assert {faster_gradient_form('cpu', size, kernel)
           for size, kernel in (((11, 11), (3, 128, 128)), ((6, 6), (3, 256, 256)))} == {'taps'}
-  assert faster_gradient_form('cpu', (21, 21), (3, 64, 64), 1) == 'patches'
-  assert {faster_gradient_form(backend, (6, 6), (kernel_size, 256, 256), stride)
-          for backend, kernel_size, stride in (('gpu', 3, 1), ('cpu', 1, 1), ('cpu', 3, 2))} == {'patches'}
+  assert faster_gradient_form('cpu', (21, 21), (3, 64, 64)) == 'patches'
+  assert {faster_gradient_form(backend, (6, 6), (kernel_size, 256, 256))
+          for backend, kernel_size in (('gpu', 3), ('cpu', 1))} == {'patches'}
+
+
+@pytest.mark.parametrize('form', ['patches', 'winograd'])
+@pytest.mark.parametrize('gradient_form', ['patches', 'taps', 'winograd'])
+def test_every_form_of_the_gradient_is_the_same(form, gradient_form):
+  keys = jax.random.split(jax.random.key(7), 3)
+  arguments = (jax.random.normal(keys[0], (3, 5, 4, 2)), jax.random.normal(keys[1], (2, 3, 3, 2, 6)),
+               jax.nn.softmax(jax.random.normal(keys[2], (3, 2))))
+
+  def gradients(function, **forms):
+    return jax.grad(lambda *arguments: jnp.sin(function(*arguments, stride=1, **forms)).sum(), (0, 1, 2))(*arguments)
+
+  found = gradients(mixed_kernels, form=form, gradient_form=gradient_form)
+  expected = gradients(parallel_convolutions, form='lax')
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
+
+
+def test_an_unknown_form_is_refused():
+  for forms in ({'form': 'fast'}, {'gradient_form': 'fast'}):
+    with pytest.raises(ValueError, match="'fast' is none of auto, lax, patches, taps, winograd"):
+      mixed_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, **forms)
 
 
 @pytest.mark.parametrize('formulation', ['parallel', 'mixed', 'auto'])
