@@ -27,7 +27,7 @@ def faster_formulation(backend: str, batch: int, positions: int) -> str:
   the kernels is what takes the time, and the parallel form reads them too (docs/performance.md has the figures). GPU
   and TPU run the K convolutions as one.
   """
-  return 'mixed' if backend == 'cpu' and (positions >= 32 or batch <= 4) else 'parallel'
+  return 'mixed' if backend == 'cpu' and (positions >= 16 or batch <= 4) else 'parallel'
 
 
 def faster_mixed_form(backend: str, batch: int, size: tuple[int, int], kernel: tuple[int, int, int],
@@ -49,14 +49,15 @@ def faster_gradient_form(backend: str, size: tuple[int, int], kernel: tuple[int,
   """The form for the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'.
 
   The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
-  than the sample's patches, it is best used up, a place of the kernel after the other, while the cache has it.
-  Winograd's, 16 / 9 times as large, are no faster for their fewer multiply-adds, and take more memory.
+  than the sample's patches, it is best used up, a place of the kernel after the other, while the cache has it; but on
+  a map of few places the products for a single one are too small to be fast. Winograd's, 16 / 9 times as large, are no
+  faster for their fewer multiply-adds, and take more memory.
 
   Args:
     backend, size, kernel: as in `faster_form`.
   """
   kernel_size, _, features = kernel
-  by_taps = backend == 'cpu' and kernel_size > 1 and math.prod(size) <= features
+  by_taps = backend == 'cpu' and kernel_size > 1 and 32 <= math.prod(size) <= features
   return 'taps' if by_taps else 'patches'
 
 
