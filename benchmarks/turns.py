@@ -9,7 +9,7 @@ import sys
 from benchmarks.rival import Task
 
 
-class RivalError(Exception):
+class RivalError(SystemExit):
   """A rival's process ended before its time; what it said on standard error tells why."""
 
 
