@@ -20,18 +20,19 @@ python3 -c 'import jax; print("jax", jax.__version__, jax.devices())'
 case "$part" in
   checks)
     # What asks nothing of a CPU: layers and networks against their definitions, the step on one device, the counting.
-    # conftest.py asks for four CPU devices and no optimisation, which a GPU does not heed.
-    python3 -m pytest -p no:cacheprovider tests/models tests/training/test_optimizer.py tests/evaluation \
-      --override-ini=filterwarnings= 2>&1 | tee "$results/checks.txt"
+    # conftest.py asks for four CPU devices and no optimisation, which a GPU does not heed. Its products of float32 are
+    # TensorFloat-32 unless asked otherwise, too coarse for the tests' tolerances.
+    JAX_DEFAULT_MATMUL_PRECISION=float32 python3 -m pytest -p no:cacheprovider tests/models \
+      tests/training/test_optimizer.py tests/evaluation --override-ini=filterwarnings= 2>&1 | tee "$results/checks.txt"
     python3 -m benchmarks.gpu_checks 2>&1 | tee -a "$results/checks.txt"
     ;;
   models)
     for batch in 128 512 1024; do
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
-        --seconds 0.5 --rivals jax:auto,jax:mixed,pytorch:parallel --networks dynamic_resnet12 \
+        --seconds 0.25 --rivals jax:auto,jax:mixed,pytorch:parallel --networks dynamic_resnet12 \
         --output "$results/dynamic-$batch.json" $([ "$batch" = 128 ] && echo --compiled)
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
-        --seconds 0.5 --networks wide_cnn,resnet34 --output "$results/plain-$batch.json" \
+        --seconds 0.25 --networks wide_cnn,resnet34 --output "$results/plain-$batch.json" \
         $([ "$batch" = 128 ] && echo --compiled)
     done 2>&1 | tee "$results/models.txt"
     ;;

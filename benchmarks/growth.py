@@ -25,7 +25,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--works', default='infer,train')
   parser.add_argument('--rounds', type=int, default=5, help='turns of each value')
-  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, at least one step')
+  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, after as long that does not count')
   options = parser.parse_args()
   for work in options.works.split(','):
     for name, values in VALUES.items():

@@ -39,7 +39,7 @@ def main() -> None:
   parser.add_argument('--precision', default='float32', help='float32 or bfloat16')
   parser.add_argument('--rounds', type=int, default=5, help='turns of each rival')
   parser.add_argument('--steps', type=int, default=1, help='dispatched before they are waited for')
-  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, at least one step')
+  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, after as long that does not count')
   parser.add_argument('--output', default='', help='file for all figures, JSON')
   options = parser.parse_args()
   cases = []

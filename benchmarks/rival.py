@@ -222,7 +222,7 @@ def main() -> None:
     if word == 'memory':
       say({'bytes': peak_bytes(task)})
       continue
-    repeat(step, wait, task.steps, float(rest[0]))
+    repeat(step, wait, 1, float(rest[0]))
     say({'seconds': repeat(step, wait, task.steps, float(rest[0]))})
 
 
