@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from mils_jax.huge_pages import start_with_huge_pages
+from mils_jax.distributed.huge_pages import start_with_huge_pages
 
 if __name__ == '__main__':
   start_with_huge_pages()

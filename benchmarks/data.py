@@ -1,9 +1,9 @@
 """How fast the data path is: packing, both gathers, and what data costs a real training step.
 
-    python -m benchmarks.data --pictures mini-imagenet               # everything; needs torch
-    python -m benchmarks.data --pictures mini-imagenet --parts share
+    python -m benchmarks.data --images mini-imagenet               # everything; needs torch
+    python -m benchmarks.data --images mini-imagenet --parts share
 
-`--pictures` is a folder that the source `folder` reads, of JPEG pictures. Rivals take turns, so that a machine that
+`--images` is a folder that the source `folder` reads, of JPEG images. Rivals take turns, so that a machine that
 slows down slows all of them. Every line ends with the least ratio, or the highest share, that is expected.
 """
 
@@ -23,36 +23,36 @@ from PIL import Image, ImageOps
 
 from mils_jax import build
 from mils_jax.data.augment import Augmentation
-from mils_jax.data.batches import Resident, Streamed, TrainingOrder
-from mils_jax.data.packing import open_packed
+from mils_jax.data.cache.building import open_dataset
+from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder
 from mils_jax.data.sources import open_source
-from mils_jax.devices import AXIS, Devices
-from mils_jax.training.loop import TrainingPlan
+from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.state import create_state
-from mils_jax.training.steps import make_train_step
+from mils_jax.training.train_step import make_train_step
+from mils_jax.training.trainer import TrainingPlan
 
 PARTS = ('packing', 'gathers', 'share')
 SIZE, BATCH, PADDING = 84, 128, 4
-LARGE, LARGE_PICTURES = (500, 375), 4000  # the usual size of ImageNet's originals
-GATHERS = {'resident': Resident, 'streamed': Streamed}
+LARGE, LARGE_IMAGES = (500, 375), 4000  # the usual size of ImageNet's originals
+PLACEMENTS = {'device': OnDevice, 'host': OnHost}
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--pictures', required=True, help='folder with train.txt, or with train/<class>/')
+  parser.add_argument('--images', required=True, help='folder with train.txt, or with train/<class>/')
   parser.add_argument('--parts', default=','.join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
-  parser.add_argument('--rounds', type=int, default=3, help='turns of each rival')
+  parser.add_argument('--rounds', type=int, default=3, help='turns of each baseline')
   parser.add_argument('--steps', type=int, default=6, help='training steps in a turn')
   options = parser.parse_args()
   print(f'{os.cpu_count()} cores, jax {jax.__version__} on {jax.default_backend()}', flush=True)
   with tempfile.TemporaryDirectory() as scratch:
     if 'packing' in options.parts:
-      packing(options.pictures, Path(scratch, 'packed'), options.rounds)
-      write_enlarged(options.pictures, Path(scratch, 'large'))
+      packing(options.images, Path(scratch, 'packed'), options.rounds)
+      write_enlarged(options.images, Path(scratch, 'large'))
       packing(str(Path(scratch, 'large')), Path(scratch, 'packed'), options.rounds)
     if 'gathers' in options.parts:
-      gathers(options.pictures, Path(scratch), options.rounds)
+      gathers(options.images, Path(scratch), options.rounds)
     if 'share' in options.parts:
       share(Path(scratch), options.rounds, options.steps)
 
@@ -63,31 +63,31 @@ def seconds(work: Callable[[], object]) -> float:
   return time.perf_counter() - start
 
 
-def packing(pictures: str, scratch: Path, rounds: int) -> None:
-  """Packing, with starting its processes, statistics and writing, against decoding alone in one process."""
-  source = open_source('folder', path=pictures, image_size=SIZE)
-  files = [Path(pictures, source.identity(split, row)) for split in source.splits
+def packing(images: str, scratch: Path, rounds: int) -> None:
+  """Building the cache, with starting its processes, statistics and writing, against decoding alone in one process."""
+  source = open_source('folder', path=images, image_size=SIZE)
+  files = [Path(images, source.example_id(split, row)) for split in source.splits
            for row in range(source.length(split))]
-  with Image.open(files[0]) as picture:
-    width, height = picture.size
+  with Image.open(files[0]) as image:
+    width, height = image.size
   plain, packed = [], []
   for turn in range(rounds):
     plain.append(seconds(lambda: decode_plainly(files)))
-    packed.append(seconds(lambda turn=turn: open_packed(open_source('folder', path=pictures, image_size=SIZE),
+    packed.append(seconds(lambda turn=turn: open_dataset(open_source('folder', path=images, image_size=SIZE),
                                                         scratch / str(turn))))
   ours, theirs = (len(files) / statistics.median(times) for times in (packed, plain))
-  print(f'packing {len(files)} JPEG pictures of {width}x{height} at {SIZE}x{SIZE}: {ours:.0f} pictures/s; a plain '
+  print(f'packing {len(files)} JPEG images of {width}x{height} at {SIZE}x{SIZE}: {ours:.0f} images/s; a plain '
         f'Pillow loop {theirs:.0f}; {ours / theirs:.2f} times (1.7 expected)', flush=True)
 
 
-def write_enlarged(pictures: str, folder: Path) -> None:
-  """A folder of the first training pictures, enlarged, as JPEG files with lists."""
-  source = open_source('folder', path=pictures)
+def write_enlarged(images: str, folder: Path) -> None:
+  """A folder of the first training images, enlarged, as JPEG files with lists."""
+  source = open_source('folder', path=images)
   folder.mkdir()
   lines = []
-  for row in range(min(LARGE_PICTURES, source.length('train'))):
-    with Image.open(Path(pictures, source.identity('train', row))) as picture:
-      picture.convert('RGB').resize(LARGE, Image.Resampling.BICUBIC).save(folder / f'{row}.jpg')
+  for row in range(min(LARGE_IMAGES, source.length('train'))):
+    with Image.open(Path(images, source.example_id('train', row))) as image:
+      image.convert('RGB').resize(LARGE, Image.Resampling.BICUBIC).save(folder / f'{row}.jpg')
     lines.append(f'{row}.jpg {row % 2}\n')
   for split, part in (('train', lines[:-2]), ('val', lines[-2:-1]), ('test', lines[-1:])):
     (folder / f'{split}.txt').write_text(''.join(part))
@@ -96,39 +96,39 @@ def write_enlarged(pictures: str, folder: Path) -> None:
 def decode_plainly(files: list[Path]) -> np.ndarray:
   images = np.empty((len(files), SIZE, SIZE, 3), np.uint8)
   for row, file in enumerate(files):
-    with Image.open(file) as picture:
-      picture = picture.convert('RGB')
-      if picture.size != (SIZE, SIZE):
-        picture = ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BILINEAR)
-      images[row] = np.asarray(picture)
+    with Image.open(file) as image:
+      image = image.convert('RGB')
+      if image.size != (SIZE, SIZE):
+        image = ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.BILINEAR)
+      images[row] = np.asarray(image)
   return images
 
 
-def gathers(pictures: str, scratch: Path, rounds: int) -> None:
+def gathers(images: str, scratch: Path, rounds: int) -> None:
   """Batches with crop and flip, ready to train on, from both gathers and from a PyTorch DataLoader."""
-  packed = open_packed(open_source('folder', path=pictures, image_size=SIZE), scratch / 'gathers')
+  packed = open_dataset(open_source('folder', path=images, image_size=SIZE), scratch / 'gathers')
   split, devices = packed.splits['train'], Devices(1)
   augmentation = Augmentation(crop_padding=PADDING, horizontal_flip=True)
   positions = jnp.arange(BATCH)
 
-  def augmented(key: jax.Array, image: jax.Array, weight: jax.Array) -> jax.Array:
-    return augmentation(key, image, jnp.zeros((BATCH, 1)), weight, positions)[0]
+  def augmented(key: jax.Array, image: jax.Array, mask: jax.Array) -> jax.Array:
+    return augmentation(key, image, jnp.zeros((BATCH, 1)), mask, positions)[0]
 
   augment = devices.parallel(augmented, replicated=1, shared=2, gather=True)
   order = TrainingOrder(0, len(split), BATCH)
 
   def ours(name: str) -> Iterator[jax.Array]:
-    for step, batch in enumerate(GATHERS[name](split, devices).batches(order, 0, 10**6)):
-      yield jax.block_until_ready(augment(jax.random.key(step), batch['image'], batch['weight']))
+    for step, batch in enumerate(PLACEMENTS[name](split, devices).batches(order, 0, 10**6)):
+      yield jax.block_until_ready(augment(jax.random.key(step), batch['image'], batch['mask']))
 
-  files = [Path(pictures, str(name)) for name in split.identities]
-  rates: dict[str, list[float]] = {name: [] for name in (*GATHERS, 'DataLoader')}
+  files = [Path(images, str(name)) for name in split.example_ids]
+  rates: dict[str, list[float]] = {name: [] for name in (*PLACEMENTS, 'DataLoader')}
   for _ in range(rounds):
-    for name in GATHERS:
+    for name in PLACEMENTS:
       rates[name].append(batches_per_second(ours(name), 400))
     rates['DataLoader'].append(batches_per_second(torch_batches(files, split.labels), 30))
   medians = {name: statistics.median(found) for name, found in rates.items()}
-  for name in GATHERS:
+  for name in PLACEMENTS:
     print(f'{name} gather, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; DataLoader '
           f"with 2 workers {medians['DataLoader']:.2f}; {medians[name] / medians['DataLoader']:.0f} times "
           '(10 expected)', flush=True)
@@ -148,8 +148,8 @@ def take(batches: Iterator, count: int) -> None:
     next(batches)
 
 
-class PictureFiles:
-  """What a PyTorch DataLoader reads: pictures decoded, cropped with padding and flipped by Pillow."""
+class ImageFiles:
+  """What a PyTorch DataLoader reads: images decoded, cropped with padding and flipped by Pillow."""
 
   def __init__(self, files: list[Path], labels: np.ndarray):
     self.files, self.labels = files, labels
@@ -159,19 +159,19 @@ class PictureFiles:
 
   def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
     random = np.random.default_rng()
-    with Image.open(self.files[row]) as picture:
-      picture = ImageOps.fit(picture.convert('RGB'), (SIZE, SIZE), Image.Resampling.BILINEAR)
+    with Image.open(self.files[row]) as image:
+      image = ImageOps.fit(image.convert('RGB'), (SIZE, SIZE), Image.Resampling.BILINEAR)
     left, top = random.integers(0, 2 * PADDING + 1, 2).tolist()
-    picture = ImageOps.expand(picture, PADDING).crop((left, top, left + SIZE, top + SIZE))
+    image = ImageOps.expand(image, PADDING).crop((left, top, left + SIZE, top + SIZE))
     if random.integers(2):
-      picture = ImageOps.mirror(picture)
-    return np.asarray(picture).transpose(2, 0, 1).copy(), int(self.labels[row])
+      image = ImageOps.mirror(image)
+    return np.asarray(image).transpose(2, 0, 1).copy(), int(self.labels[row])
 
 
 def torch_batches(files: list[Path], labels: np.ndarray) -> Iterator:
   from torch.utils.data import DataLoader
 
-  loader = DataLoader(PictureFiles(files, labels), BATCH, shuffle=True, num_workers=2, multiprocessing_context='spawn')
+  loader = DataLoader(ImageFiles(files, labels), BATCH, shuffle=True, num_workers=2, multiprocessing_context='spawn')
   while True:
     yield from loader
 
@@ -193,13 +193,13 @@ def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, di
   split, devices = plan.data.splits['train'], plan.devices
   order = TrainingOrder(plan.seed, len(split), plan.batch_size)
   state = devices.replicate(create_state(plan.model, plan.optimizer,
-                                         (*plan.data.image_shape[:2], len(plan.placement.source)), plan.seed))
+                                         (*plan.data.image_shape[:2], len(plan.mapping.source)), plan.seed))
   step = devices.parallel(
-      make_train_step(plan.model, plan.optimizer, plan.placement, plan.augmentation, axis=AXIS,
+      make_train_step(plan.model, plan.optimizer, plan.mapping, plan.augmentation, axis=AXIS,
                       label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
       replicated=1, shared=1, donate=(0,))
-  sources = {name: gather(split, devices).batches(order, 0, 10**6) for name, gather in GATHERS.items()}
-  batch = next(sources['streamed'])
+  sources = {name: gather(split, devices).batches(order, 0, 10**6) for name, gather in PLACEMENTS.items()}
+  batch = next(sources['host'])
   sources['fixed'] = iter(lambda: batch, None)
   times: dict[str, list[float]] = {name: [] for name in sources}
   for turn in range(rounds + 1):
@@ -210,7 +210,7 @@ def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, di
         jax.block_until_ready(signals)
         if turn:  # the first turn compiles
           times[name].append(time.perf_counter() - start)
-  sources['streamed'].close()
+  sources['host'].close()
   medians = {name: statistics.median(found) for name, found in times.items()}
   return medians.pop('fixed'), medians
 

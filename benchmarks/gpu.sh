@@ -29,7 +29,7 @@ case "$part" in
   models)
     for batch in 128 512 1024; do
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
-        --seconds 0.25 --rivals jax:auto,jax:mixed,pytorch:parallel --networks dynamic_resnet12 \
+        --seconds 0.25 --baselines jax:auto,jax:mixed,pytorch:parallel --networks dynamic_resnet12 \
         --output "$results/dynamic-$batch.json" $([ "$batch" = 128 ] && echo --compiled)
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
         --seconds 0.25 --networks wide_cnn,resnet34 --output "$results/plain-$batch.json" \
@@ -37,10 +37,10 @@ case "$part" in
     done 2>&1 | tee "$results/models.txt"
     ;;
   train)
-    data="${2:?the folder of pictures}"
+    data="${2:?the folder of images}"
     for task in task_b resnet34; do
       python3 main.py --config "configs/$task.py:mini_imagenet" --config.data.path="$data" --config.train.epochs=3 \
-        --config.runtime.gather=resident --config.runtime.cache="$results/cache" --workdir "$results/runs/$task"
+        --config.runtime.data_placement=resident --config.runtime.cache="$results/cache" --workdir "$results/runs/$task"
       cat "$results/runs/$task/timings.jsonl"
     done 2>&1 | tee "$results/train.txt"
     ;;

@@ -1,4 +1,4 @@
-"""On the device at hand: formulations agree, bfloat16 stays near float32, and the pmapped step equals the plain one.
+"""On the device at hand: mixes agree, bfloat16 stays near float32, and the pmapped step equals the plain one.
 
     python -m benchmarks.gpu_checks
 
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mils_jax.devices import AXIS, Devices
+from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.models import MODELS
 
 IMAGES = jax.random.normal(jax.random.key(0), (16, 84, 84, 3))
 
 
 def main() -> None:
-  failures = [check for check in (*formulations(), *precisions(), *parallel()) if not report(*check)]
+  failures = [check for check in (*mixes(), *precisions(), *parallel()) if not report(*check)]
   raise SystemExit(1 if failures else 0)
 
 
@@ -32,7 +32,7 @@ def difference(found: jax.Array, expected: jax.Array) -> float:
 
 
 def logits_and_gradient(network: str, **fields) -> tuple[jax.Array, jax.Array]:
-  """Logits in evaluation, and the gradient of their squares to the pictures; exact products for float32."""
+  """Logits in evaluation, and the gradient of their squares to the images; exact products for float32."""
   model = MODELS[network](100, **fields)
   variables = MODELS[network](100).init(jax.random.key(1), IMAGES[:1], train=False)
 
@@ -43,9 +43,9 @@ def logits_and_gradient(network: str, **fields) -> tuple[jax.Array, jax.Array]:
     return jax.jit(logits)(IMAGES), jax.jit(jax.grad(lambda images: jnp.square(logits(images)).sum()))(IMAGES)
 
 
-def formulations():
-  expected = logits_and_gradient('dynamic_resnet12', formulation='parallel', form='lax')
-  for fields in ({'formulation': 'mixed'}, {'formulation': 'parallel', 'form': 'patches'}, {}):
+def mixes():
+  expected = logits_and_gradient('dynamic_resnet12', mix='outputs', implementation='lax')
+  for fields in ({'mix': 'mixed'}, {'mix': 'parallel', 'implementation': 'patches'}, {}):
     for what, found, right in zip(('logits', 'gradient'), logits_and_gradient('dynamic_resnet12', **fields), expected,
                                   strict=True):
       yield f'DynamicResNet12, {fields or "as chosen"} against parallel lax, {what}', difference(found, right), 1e-3

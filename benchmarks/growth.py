@@ -1,4 +1,4 @@
-"""How the time of DynamicResNet12 grows with the batch, the picture's size, K and the input channels.
+"""How the time of DynamicResNet12 grows with the batch, the image's size, K and the input channels.
 
     python -m benchmarks.growth
 
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.rival import Task
-from benchmarks.turns import Rival
+from benchmarks.baseline import Task
+from benchmarks.turns import Baseline
 
 BASE = {'network': 'dynamic_resnet12', 'image_size': 32, 'batch': 32, 'kernels': 4, 'channels': 3}
 VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'kernels': (1, 2, 4, 8),
@@ -34,22 +34,22 @@ def main() -> None:
 
 def measure(work: str, name: str, values: Sequence[int], options: argparse.Namespace) -> list[str]:
   """One dimension's lines."""
-  rivals: dict[int, Rival] = {}
+  baselines: dict[int, Baseline] = {}
   try:
     for value in values:
-      rivals[value] = Rival(Task('jax', work, **BASE | {name: value}))
+      baselines[value] = Baseline(Task('jax', work, **BASE | {name: value}))
     for _ in range(options.rounds):
-      for rival in rivals.values():
-        rival.take_turn(options.seconds)
-    times = [1000 * statistics.median(rival.turns) for rival in rivals.values()]
-    macs = [rival.ready['macs'] * rival.task.batch / 1e9 for rival in rivals.values()]
+      for baseline in baselines.values():
+        baseline.take_turn(options.seconds)
+    times = [1000 * statistics.median(baseline.turns) for baseline in baselines.values()]
+    macs = [baseline.ready['macs'] * baseline.task.batch / 1e9 for baseline in baselines.values()]
     lines = [f'{work}, {name}: slope {slope(values, times):.2f}, expected {slope(values, macs):.2f}']
     lines += [f'  {value:4} {time:9.1f} ms {amount:8.2f} G multiply-adds forward'
               for value, time, amount in zip(values, times, macs, strict=True)]
     return lines
   finally:
-    for rival in rivals.values():
-      rival.close()
+    for baseline in baselines.values():
+      baseline.close()
 
 
 def slope(values: Sequence[int], results: Sequence[float]) -> float:

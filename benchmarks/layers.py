@@ -1,10 +1,10 @@
-"""How fast each form of each distinct convolution is, forward and with gradients: what the choosers' rules rest on.
+"""How fast each implementation of each distinct convolution is, forward and with gradients: what the choosers' rules rest on.
 
     python -m benchmarks.layers --image_size 84 --batch 32
 
 Forms take turns, so that a machine that slows down slows all of them. Figures are the shortest times in milliseconds,
 which bear other work on the machine better than medians do. The floor is the multiply-adds of one plain convolution, as
-its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's form takes
+its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's implementation takes
 fewer multiply-adds, and can lie below it.
 """
 
@@ -17,19 +17,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mils_jax.huge_pages import start_with_huge_pages
-from mils_jax.models.convolution import convolve, faster_form
-from mils_jax.models.dynamic_conv import (
-    faster_formulation,
-    faster_gradient_form,
-    faster_mixed_form,
-    mixed_kernels,
-    parallel_convolutions,
+from mils_jax.distributed.huge_pages import start_with_huge_pages
+from mils_jax.nn.convolution import convolve, faster_implementation
+from mils_jax.nn.dynamic_conv import (
+  faster_gradient_implementation,
+  faster_mix,
+  faster_mixed_implementation,
+  mixed_kernels,
+  parallel_convolutions,
 )
-from mils_jax.models.products import output_size
+from mils_jax.nn.lowering.gemm import output_size
 
 KERNELS = 4
-DYNAMIC = {  # (map's share of the picture's side, input channels, output channels, kernel size, stride)
+DYNAMIC = {  # (map's share of the image's side, input channels, output channels, kernel size, stride)
     'stem': (1, 3, 64, 3, 1), 'stage 1, first': (2, 64, 64, 3, 2), 'stage 1': (4, 64, 64, 3, 1),
     'stage 2, first': (4, 64, 128, 3, 2), 'stage 2': (8, 128, 128, 3, 1), 'stage 2, shortcut': (4, 64, 128, 1, 2),
     'stage 3, first': (8, 128, 256, 3, 2), 'stage 3': (16, 256, 256, 3, 1)}
@@ -44,7 +44,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--image_size', type=int, default=32)
   parser.add_argument('--batch', type=int, default=128)
-  parser.add_argument('--rounds', type=int, default=7, help='turns of each form')
+  parser.add_argument('--rounds', type=int, default=7, help='turns of each implementation')
   options = parser.parse_args()
   backend = jax.default_backend()
   rate = matrix_product_rate(options.rounds)
@@ -59,21 +59,21 @@ def forms_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> 
   _, channels, features, kernel_size, stride = shape
   kernel, backend = (kernel_size, channels, features), jax.default_backend()
   products = ['patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
-  forms = ['lax', *products]
-  form = faster_form(backend, size, kernel, stride)
+  implementations = ['lax', *products]
+  implementation = faster_implementation(backend, size, kernel, stride)
   if not dynamic:
-    return {name: partial(convolve, form=name) for name in forms}, form
-  formulation = faster_formulation(backend, batch, size[0] * size[1])
-  if formulation == 'mixed':
-    form = faster_mixed_form(backend, batch, size, kernel, stride)
-  chosen = f'{formulation} {form}'
-  ways = {f'parallel {name}': partial(parallel_convolutions, form=name) for name in forms}
+    return {name: partial(convolve, implementation=name) for name in implementations}, implementation
+  mix = faster_mix(backend, batch, size[0] * size[1])
+  if mix == 'mixed':
+    implementation = faster_mixed_implementation(backend, batch, size, kernel, stride)
+  chosen = f'{mix} {implementation}'
+  ways = {f'parallel {name}': partial(parallel_convolutions, implementation=name) for name in implementations}
   if stride > 1 or kernel_size == 1:
-    return ways | {f'mixed {name}': partial(mixed_kernels, form=name) for name in products}, chosen
+    return ways | {f'mixed {name}': partial(mixed_kernels, implementation=name) for name in products}, chosen
   for name in products:
     for gradient in (*products, 'taps'):
-      ways[f'mixed {name}, gradient {gradient}'] = partial(mixed_kernels, form=name, gradient_form=gradient)
-  gradient = f', gradient {faster_gradient_form(backend, size, kernel)}' if formulation == 'mixed' else ''
+      ways[f'mixed {name}, gradient {gradient}'] = partial(mixed_kernels, implementation=name, gradient_implementation=gradient)
+  gradient = f', gradient {faster_gradient_implementation(backend, size, kernel)}' if mix == 'mixed' else ''
   return ways, chosen + gradient
 
 

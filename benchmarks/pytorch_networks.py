@@ -1,7 +1,7 @@
-"""The three networks in plain PyTorch, as the report's own program states them: the rivals of `benchmarks.models`.
+"""The three networks in plain PyTorch, as the report's own program states them: the baselines of `benchmarks.models`.
 
 Written from the report's description, layer by layer; nothing of the project uses them. DynamicConv2d comes in both of
-its usual forms: K convolutions in parallel, as the report has it, and one grouped convolution with each sample's own
+its usual implementations: K convolutions in parallel, as the report has it, and one grouped convolution with each sample's own
 mixture of the kernels, as public dynamic-convolution code has it.
 """
 
@@ -13,13 +13,13 @@ KERNELS, TEMPERATURE = 4, 30.0
 
 
 class DynamicConv2d(nn.Module):
-  """K kernels mixed by attention; `form` is 'parallel' or 'grouped'."""
+  """K kernels mixed by attention; `implementation` is 'parallel' or 'grouped'."""
 
-  def __init__(self, channels: int, features: int, kernel_size: int, stride: int, form: str):
+  def __init__(self, channels: int, features: int, kernel_size: int, stride: int, implementation: str):
     super().__init__()
-    self.stride, self.padding, self.form = stride, kernel_size // 2, form
-    self.kernels = nn.Parameter(torch.empty(KERNELS, features, channels, kernel_size, kernel_size))
-    for kernel in self.kernels:
+    self.stride, self.padding, self.implementation = stride, kernel_size // 2, implementation
+    self.num_kernels = nn.Parameter(torch.empty(KERNELS, features, channels, kernel_size, kernel_size))
+    for kernel in self.num_kernels:
       nn.init.kaiming_normal_(kernel)
     hidden = max(channels // 4, 1)
     self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
@@ -29,12 +29,12 @@ class DynamicConv2d(nn.Module):
     average = functional.adaptive_avg_pool2d(x, 1)
     logits = self.expand(functional.relu(self.squeeze(average)))
     attention = functional.softmax(logits.flatten(1) / TEMPERATURE, dim=1)  # (B, K)
-    if self.form == 'parallel':
-      outputs = [functional.conv2d(x, kernel, stride=self.stride, padding=self.padding) for kernel in self.kernels]
+    if self.implementation == 'parallel':
+      outputs = [functional.conv2d(x, kernel, stride=self.stride, padding=self.padding) for kernel in self.num_kernels]
       return sum(attention[:, k, None, None, None] * output for k, output in enumerate(outputs))
     batch, channels, height, width = x.shape
-    mixed = attention @ self.kernels.flatten(1)  # (B, features * channels * k * k)
-    mixed = mixed.view(-1, channels, *self.kernels.shape[3:])  # (B * features, channels, k, k)
+    mixed = attention @ self.num_kernels.flatten(1)  # (B, features * channels * k * k)
+    mixed = mixed.view(-1, channels, *self.num_kernels.shape[3:])  # (B * features, channels, k, k)
     output = functional.conv2d(x.reshape(1, batch * channels, height, width), mixed, stride=self.stride,
                                padding=self.padding, groups=batch)
     return output.view(batch, -1, *output.shape[2:])
@@ -43,13 +43,13 @@ class DynamicConv2d(nn.Module):
 class DynamicResBlock(nn.Module):
   """Two dynamic 3x3 convolutions and a shortcut."""
 
-  def __init__(self, channels: int, features: int, stride: int, form: str):
+  def __init__(self, channels: int, features: int, stride: int, implementation: str):
     super().__init__()
-    self.conv1, self.norm1 = DynamicConv2d(channels, features, 3, stride, form), nn.BatchNorm2d(features)
-    self.conv2, self.norm2 = DynamicConv2d(features, features, 3, 1, form), nn.BatchNorm2d(features)
+    self.conv1, self.norm1 = DynamicConv2d(channels, features, 3, stride, implementation), nn.BatchNorm2d(features)
+    self.conv2, self.norm2 = DynamicConv2d(features, features, 3, 1, implementation), nn.BatchNorm2d(features)
     self.shortcut = nn.Identity()
     if stride != 1 or channels != features:
-      self.shortcut = nn.Sequential(DynamicConv2d(channels, features, 1, stride, form), nn.BatchNorm2d(features))
+      self.shortcut = nn.Sequential(DynamicConv2d(channels, features, 1, stride, implementation), nn.BatchNorm2d(features))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     y = functional.relu(self.norm1(self.conv1(x)))
@@ -59,13 +59,13 @@ class DynamicResBlock(nn.Module):
 class DynamicResNet12(nn.Module):
   """A stem and three stages of three blocks."""
 
-  def __init__(self, classes: int, form: str):
+  def __init__(self, classes: int, implementation: str):
     super().__init__()
-    self.stem, self.norm = DynamicConv2d(3, 64, 3, 1, form), nn.BatchNorm2d(64)
+    self.stem, self.norm = DynamicConv2d(3, 64, 3, 1, implementation), nn.BatchNorm2d(64)
     blocks, channels = [], 64
     for features in (64, 128, 256):
       for stride in (2, 1, 1):
-        blocks.append(DynamicResBlock(channels, features, stride, form))
+        blocks.append(DynamicResBlock(channels, features, stride, implementation))
         channels = features
     self.blocks, self.classifier = nn.Sequential(*blocks), nn.Linear(channels, classes)
 
@@ -148,8 +148,8 @@ class ResNet34(nn.Module):
     return self.classifier(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
 
 
-def create(network: str, form: str, classes: int = 100) -> nn.Module:
-  """The network by our name for it; `form` counts for the dynamic one only."""
+def create(network: str, implementation: str, classes: int = 100) -> nn.Module:
+  """The network by our name for it; `implementation` counts for the dynamic one only."""
   if network == 'dynamic_resnet12':
-    return DynamicResNet12(classes, form)
+    return DynamicResNet12(classes, implementation)
   return {'wide_cnn': WideCNN4, 'resnet34': ResNet34}[network](classes)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.start
 
-The whole command is started on the built-in pictures, which are packed beforehand; the first step's checkpoint, written
+The whole command is started on the built-in images, which are packed beforehand; the first step's checkpoint, written
 right after it, says that the step is done. Cold: the compiled programs are deleted before each start.
 """
 

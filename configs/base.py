@@ -24,19 +24,19 @@ def base_config(name: str) -> ConfigDict:
 
 
 def _data() -> ConfigDict:
-  """Which pictures, and how they are read."""
+  """Which images, and how they are read."""
   data = ConfigDict()
   data.source = 'shapes'  # shapes, folder, arrays or tfds
   data.path = ''  # folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty
-  data.image_size = 32  # pixels; 0: the pictures' own size
+  data.image_size = 32  # pixels; 0: the images' own size
   data.normalization = 'data'  # data: mean and deviation of the training split; imagenet: ImageNet's (R, G, B)
   data.seed = 0  # of the cut of missing splits, and of the drawing of shapes
   data.channel_names = ''  # comma-separated; empty: what the data says
   data.channel_axis = ''  # first or last, where TIFF files and arrays do not say
-  data.allow_outside = False  # folder: let pictures lie outside of it, by a list's paths or by links
+  data.allow_outside = False  # folder: let images lie outside of it, by a list's paths or by links
   data.val_fraction = 0.1  # of the training split, where there is no validation split
   data.test_fraction = 0.1  # likewise for a missing test split
-  data.num_train = 5000  # shapes: pictures of each split
+  data.num_train = 5000  # shapes: images of each split
   data.num_val = 500
   data.num_test = 1000
   data.tfds_name = ''  # tfds: name of the set, such as cifar10 or eurosat/all
@@ -49,13 +49,13 @@ def _data() -> ConfigDict:
 
 
 def _channels() -> ConfigDict:
-  """The model's input slots, and which channels a run is given and keeps."""
+  """The model's input channels, and which channels a run is given and keeps."""
   channels = ConfigDict()
-  channels.slots = ''  # names of the model's input slots, comma-separated; empty: the data's
+  channels.names = ''  # names of the model's input channels, comma-separated; empty: the data's
   channels.use = ''  # which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all
-  channels.sampling = 'none'  # channels that a training sample keeps: none: all; independent or hierarchical
-  channels.drop_rate = 0.5  # independent: probability of dropping each
-  channels.sampling_per = 'sample'  # sample or batch: which draws for itself
+  channels.dropout = 'none'  # channels that a training sample keeps: none: all; independent or hierarchical
+  channels.dropout_rate = 0.5  # independent: probability of dropping each
+  channels.dropout_per = 'sample'  # sample or batch: which draws for itself
   return channels
 
 
@@ -64,23 +64,23 @@ def _model() -> ConfigDict:
   model = ConfigDict()
   model.name = ''  # dynamic_resnet12, wide_cnn or resnet34
   model.num_classes = 0  # logits; 0: the data's classes
-  model.fill = 'zero'  # of absent channels: zero, learned, or mlp (predicted from the present ones)
-  model.rescale = False  # multiply the present channels by slots / their number
+  model.imputation = 'zero'  # of missing channels: zero, learned, or mlp (predicted from the present ones)
+  model.rescale = False  # multiply the present channels by in_channels / their number
   return model
 
 
 def _augment() -> ConfigDict:
-  """What is done to training pictures."""
+  """What is done to training images."""
   augment = ConfigDict()
   augment.crop_padding = 4  # pixels of padding before a random crop; 0: no crop
   augment.horizontal_flip = True
-  augment.vertical_flip = False  # for pictures seen from above
-  augment.quarter_turns = False  # likewise; needs square pictures
+  augment.vertical_flip = False  # for images seen from above
+  augment.rot90 = False  # likewise; needs square images
   augment.resized_crop_min_area = 0.0  # least share of the area that a random resized crop keeps; 0: none
   augment.brightness = 0.0  # largest relative change of each channel's brightness
   augment.contrast = 0.0  # and contrast
   augment.mixup_alpha = 0.0  # of MixUp's Beta distribution; 0: no MixUp
-  augment.cutmix_alpha = 0.0  # of CutMix's; with both, each picture gets either
+  augment.cutmix_alpha = 0.0  # of CutMix's; with both, each image gets either
   return augment
 
 
@@ -105,7 +105,7 @@ def _train() -> ConfigDict:
   train.seed = 0
   train.label_smoothing = 0.1
   train.precision = 'auto'  # float32, bfloat16, or auto: bfloat16 on GPU and TPU
-  train.on_nonfinite = 'stop'  # when loss, gradient or a parameter is not finite; skip: leave that step out
+  train.on_nonfinite = 'stop'  # when loss, gradient or a parameter is non-finite; skip: leave that step out
   train.nonfinite_limit = 10  # steps that may be skipped before the run stops all the same
   train.deterministic = False  # on GPUs: the same bits in every run, by slower kernels
   train.init_from = ''  # run folder whose best weights to start from, as far as they fit
@@ -134,9 +134,9 @@ def _runtime() -> ConfigDict:
   runtime = ConfigDict()
   runtime.devices = 0  # how many of the local devices, of each process; 0: all
   runtime.join_timeout = 300  # seconds in which all processes of a run must have started
-  runtime.heartbeat_timeout = 100  # seconds after which a process that is not heard is taken for dead
-  runtime.gather = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size
-  runtime.cache = ''  # folder for packed sets and compiled programs; empty: the user's cache folder
+  runtime.heartbeat_timeout = 100  # seconds after which a process that is not heard is predicted as dead
+  runtime.data_placement = 'auto'  # resident: the set lies on the devices; streamed: it is read as needed; auto: by size
+  runtime.cache = ''  # folder for dataset caches and compiled programs; empty: the user's cache folder
   return runtime
 
 
@@ -148,7 +148,7 @@ def select_data(config: ConfigDict, variant: str) -> None:
     config.data.source = 'folder'
     config.data.image_size = 84
     config.data.normalization = 'imagenet'
-    config.channels.slots = 'R,G,B'
+    config.channels.names = 'R,G,B'
     config.model.num_classes = 100
     config.optimizer.update(name='sgd', learning_rate=0.1, momentum=0.9, decay_all=True, warmup_epochs=0.0,
                             stepped_per_epoch=True)
@@ -157,7 +157,7 @@ def select_data(config: ConfigDict, variant: str) -> None:
     config.data.source = 'tfds'
     config.data.tfds_name = 'cifar10'
     config.data.image_size = 32
-    config.channels.slots = 'R,G,B'
+    config.channels.names = 'R,G,B'
     config.model.num_classes = 10
     config.optimizer.learning_rate = 0.1
     config.train.epochs = 30

@@ -4,16 +4,16 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-  from mils_jax.studies.classifier import Classifier
+  from mils_jax.classifier import Classifier
 
 __all__ = ['load']
 
 
 def load(run: str | os.PathLike) -> 'Classifier':
-  """A trained run as a function from pictures to class probabilities.
+  """A trained run as a function from images to class probabilities.
 
       classifier = mils_jax.load('runs/task_a')
-      probabilities = classifier(pictures, channels=['R', 'G'])  # (N, H, W, 2) -> (N, classes)
+      probabilities = classifier(images, channels=['R', 'G'])  # (N, H, W, 2) -> (N, classes)
 
   Args:
     run: the run folder.
@@ -22,6 +22,6 @@ def load(run: str | os.PathLike) -> 'Classifier':
     UserError: it is no run folder, or has no checkpoint yet.
     RunError: its best checkpoint is damaged.
   """
-  from mils_jax.studies.classifier import load_classifier  # here, so that importing the package loads no library
+  from mils_jax.classifier import load_classifier  # here, so that importing the package loads no library
 
   return load_classifier(run)

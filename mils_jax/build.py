@@ -11,111 +11,112 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from mils_jax.channels import ChannelContract, ChannelSampling, Placement, choose, split_names
+from mils_jax.channels import ChannelDropout, ChannelMapping, ChannelSpec, choose, split_names
 from mils_jax.data.augment import Augmentation
-from mils_jax.data.batches import GATHERS, steps_per_epoch
-from mils_jax.data.packing import PackedSet, open_packed
+from mils_jax.data.cache.building import CachedDataset, open_dataset
+from mils_jax.data.loader import PLACEMENTS, steps_per_epoch
 from mils_jax.data.sources import open_source
 from mils_jax.data.sources.names import unnamed
-from mils_jax.devices import AXIS, Devices
+from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError, unknown
 from mils_jax.models import MODELS
-from mils_jax.progress import say
+from mils_jax.progress import log
 from mils_jax.training.cadence import Cadence
-from mils_jax.training.loop import TrainingPlan
-from mils_jax.training.optimizer import OPTIMIZERS, cosine_schedule, create_optimizer
-from mils_jax.training.record import Contract
+from mils_jax.training.optim import OPTIMIZERS, cosine_schedule, create_optimizer
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.trainer import TrainingPlan
 
-# Mean and deviation of ImageNet's training pictures, as in the report's recipe, for values from 0 to 255.
+# Mean and deviation of ImageNet's training images, as in the report's recipe, for values from 0 to 255.
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 NORMALIZATIONS = ('data', 'imagenet')
 ANNEALINGS = ('constant', 'linear', 'cosine')
 ON_NONFINITE = ('stop', 'skip')
-SET_BY_PROGRAM = ('max_channels', 'form', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
+SET_BY_PROGRAM = ('input_channels', 'implementation', 'dtype', 'axis_name', 'parent', 'name')  # fields that no configuration sets
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
 def cache_folder(config: ConfigDict) -> Path:
-  """Where packed sets and compiled programs lie between runs."""
+  """Where dataset caches and compiled programs lie between runs."""
   if config.runtime.cache:
     return Path(config.runtime.cache)
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mils_jax'
 
 
-def open_data(config: ConfigDict, allow_not_finite: bool = False) -> PackedSet:
-  """The configured set, packed now where it was not yet; refused if values are not finite, unless allowed."""
+def open_data(config: ConfigDict, allow_nonfinite: bool = False) -> CachedDataset:
+  """The configured set, packed now where it was not yet; refused if values are non-finite, unless allowed."""
   options = {key: value for key, value in config.data.items() if key not in ('source', 'normalization')}
-  data = open_packed(open_source(config.data.source, **options), cache_folder(config) / 'packed', allow_not_finite)
-  slots = split_names(config.channels.slots)
-  if slots and data.channels == unnamed(len(data.channels)):
-    if len(data.channels) > len(slots):
-      raise UserError(f'the data has {len(data.channels)} channels without names, the model only the slots '
-                      f'{", ".join(slots)}: name the channels by data.channel_names')
-    data = dataclasses.replace(data, channels=slots[:len(data.channels)])
-    say(f'the channels have no names and fill the first slots: {", ".join(data.channels)}')
+  data = open_dataset(open_source(config.data.source, **options), cache_folder(config) / 'packed', allow_nonfinite)
+  input_channels = split_names(config.channels.names)
+  if input_channels and data.channels == unnamed(len(data.channels)):
+    if len(data.channels) > len(input_channels):
+      raise UserError(f'the data has {len(data.channels)} channels without names, the model only the input channels '
+                      f'{", ".join(input_channels)}: name the channels by data.channel_names')
+    data = dataclasses.replace(data, channels=input_channels[:len(data.channels)])
+    log(f'the channels have no names and fill the first input channels: {", ".join(data.channels)}')
   return data
 
 
-def used_channels(config: ConfigDict, data: PackedSet) -> tuple[str, ...]:
-  """The channels that the run is given, in the data's order: those that it names, else all that have a slot.
+def used_channels(config: ConfigDict, data: CachedDataset) -> tuple[str, ...]:
+  """The channels that the run is given, in the data's order: those that it names, else all that the model has.
 
   Raises:
-    UserError: a name is unknown or twice there, or no channel has a slot.
+    UserError: a name is unknown or twice there, or the model has none of the channels.
   """
-  slots = slot_names(config, data.channels)
+  input_channels = input_channel_names(config, data.channels)
   if config.channels.use:
     names = choose(config.channels.use, data.channels)
-    without = [name for name in names if name not in slots]
+    without = [name for name in names if name not in input_channels]
     if without:
-      raise UserError(f"channels.use: '{without[0]}' is no slot of the model. Slots: {', '.join(slots)}")
+      raise UserError(f"channels.use: '{without[0]}' is no input channel of the model. Input channels: {', '.join(input_channels)}")
     return tuple(name for name in data.channels if name in names)
-  names = tuple(name for name in data.channels if name in slots)
+  names = tuple(name for name in data.channels if name in input_channels)
   if not names:
-    raise UserError(f'the data has channels {", ".join(data.channels)}, the model slots {", ".join(slots)}: none fits')
+    raise UserError(f'the data has channels {", ".join(data.channels)}, the model {", ".join(input_channels)}: '
+                    'none fits')
   return names
 
 
-def slot_names(config: ConfigDict, data_channels: tuple[str, ...]) -> tuple[str, ...]:
-  """The names of the model's input slots; the data's channels where the configuration names none."""
-  names = split_names(config.channels.slots) or data_channels
+def input_channel_names(config: ConfigDict, data_channels: tuple[str, ...]) -> tuple[str, ...]:
+  """The names of the model's input channels; the data's channels where the configuration names none."""
+  names = split_names(config.channels.names) or data_channels
   twice = [name for name in names if names.count(name) > 1]
   if twice or '' in names:
-    raise UserError(f"channels.slots='{config.channels.slots}': each slot needs a name of its own")
+    raise UserError(f"channels.names='{config.channels.names}': each channel needs a name of its own")
   return names
 
 
-def channel_contract(config: ConfigDict, data: PackedSet) -> ChannelContract:
-  """The slots with their units, means and deviations. A slot that the data lacks has mean 0 and deviation 1."""
-  slots = slot_names(config, data.channels)
+def channel_spec(config: ConfigDict, data: CachedDataset) -> ChannelSpec:
+  """The input channels with their units, means and deviations. A channel that the data lacks has mean 0 and deviation 1."""
+  input_channels = input_channel_names(config, data.channels)
   if config.data.normalization == 'imagenet':
-    if not set(slots) <= IMAGENET_MEAN.keys():
-      raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(slots)}. Valid: data, imagenet')
+    if not set(input_channels) <= IMAGENET_MEAN.keys():
+      raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(input_channels)}. Valid: data, imagenet')
     means, deviations = IMAGENET_MEAN, IMAGENET_STD
   else:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
     deviations = dict(zip(data.channels, map(float, data.std), strict=True))
   units = dict(zip(data.channels, data.units, strict=True))
-  return ChannelContract(slots, tuple(units.get(slot, '') for slot in slots),
-                         tuple(means.get(slot, 0.0) for slot in slots),
-                         tuple(deviations.get(slot, 1.0) for slot in slots))
+  return ChannelSpec(input_channels, tuple(units.get(channel, '') for channel in input_channels),
+                         tuple(means.get(channel, 0.0) for channel in input_channels),
+                         tuple(deviations.get(channel, 1.0) for channel in input_channels))
 
 
-def placement(config: ConfigDict, data: PackedSet, contract: ChannelContract) -> Placement:
-  """Where the used ones among the data's channels go; the others are absent."""
+def mapping(config: ConfigDict, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:
+  """Where the used ones among the data's channels go; the others are missing."""
   used = used_channels(config, data)
-  return contract.place([name if name in used else None for name in data.channels])
+  return spec.place([name if name in used else None for name in data.channels])
 
 
-def build_model(config: ConfigDict, slots: int, classes: int, image_size: tuple[int, int]) -> nn.Module:
+def build_model(config: ConfigDict, input_channels: int, classes: int, image_size: tuple[int, int]) -> nn.Module:
   """The configured network.
 
   Args:
     config: its `model` holds a name and that network's own fields.
-    slots: input channels.
+    input_channels: input channels.
     classes: of the data; taken where model.num_classes is 0.
-    image_size: height and width of the pictures.
+    image_size: height and width of the images.
 
   Raises:
     UserError: there is no such network, it has no such field, or a field's value is none that it can take.
@@ -132,9 +133,9 @@ def build_model(config: ConfigDict, slots: int, classes: int, image_size: tuple[
   if fields['num_classes'] < 0:
     raise UserError(f"model.num_classes={fields['num_classes']}: must be positive, or 0 for the data's")
   fields['num_classes'] = fields['num_classes'] or classes
-  model = MODELS[name](max_channels=slots, dtype=compute_dtype(config), axis_name=AXIS, **fields)
+  model = MODELS[name](in_channels=input_channels, dtype=compute_dtype(config), axis_name=AXIS, **fields)
   try:
-    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_size, slots)), train=False))
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_size, input_channels)), train=False))
   except (TypeError, ValueError, ZeroDivisionError) as error:
     raise UserError(f'the model cannot be built: {str(error).splitlines()[0]}') from error
   return model
@@ -150,7 +151,7 @@ def compute_dtype(config: ConfigDict) -> jnp.dtype:
   return PRECISIONS[precision]
 
 
-def check_labels(config: ConfigDict, data: PackedSet) -> None:
+def check_labels(config: ConfigDict, data: CachedDataset) -> None:
   """Raises UserError where the data has a label that the model has no logit for."""
   limit = config.model.num_classes
   highest = max(int(split.labels.max()) for split in data.splits.values())
@@ -159,7 +160,7 @@ def check_labels(config: ConfigDict, data: PackedSet) -> None:
                     "(0: the data's own number)")
 
 
-def check_classes(classes: tuple[str, ...], data: PackedSet) -> None:
+def check_classes(classes: tuple[str, ...], data: CachedDataset) -> None:
   """Raises UserError where the data's classes are not those that a model was trained on."""
   if classes != data.classes:
     different = ', '.join(sorted(set(classes) ^ set(data.classes))) or 'the same in another order'
@@ -186,13 +187,13 @@ def check_values(config: ConfigDict) -> None:
   if config.data.normalization not in NORMALIZATIONS:
     raise unknown('data.normalization', config.data.normalization, NORMALIZATIONS)
   compute_dtype(config)
-  not_finite_limit(config)
-  if config.runtime.gather not in GATHERS:
-    raise unknown('runtime.gather', config.runtime.gather, GATHERS)
+  nonfinite_limit(config)
+  if config.runtime.data_placement not in PLACEMENTS:
+    raise unknown('runtime.data_placement', config.runtime.data_placement, PLACEMENTS)
 
 
-def not_finite_limit(config: ConfigDict) -> int:
-  """How many steps that are not finite a run may skip."""
+def nonfinite_limit(config: ConfigDict) -> int:
+  """How many steps that are non-finite a run may skip."""
   choice, limit = config.train.on_nonfinite, config.train.nonfinite_limit
   if choice not in ON_NONFINITE:
     raise unknown('train.on_nonfinite', choice, ON_NONFINITE)
@@ -222,12 +223,12 @@ def model_schedules(config: ConfigDict, steps_per_epoch: int) -> dict[str, optax
   return {'temperature': lambda step: final + (options.start - final) * descent(step)}
 
 
-def channel_sampling(config: ConfigDict, used: tuple[str, ...]) -> ChannelSampling:
+def channel_dropout(config: ConfigDict, used: tuple[str, ...]) -> ChannelDropout:
   """What the configuration says of sampling channels; raises UserError where there is nothing to sample from."""
   options = config.channels
-  sampling = ChannelSampling(options.sampling, options.drop_rate, options.sampling_per)
+  sampling = ChannelDropout(options.sampling, options.dropout_rate, options.dropout_per)
   if sampling.sampling != 'none' and len(used) < 2:
-    raise UserError(f'channels.sampling={sampling.sampling}: the run is given one channel, {used[0]}; sampling needs '
+    raise UserError(f'channels.dropout={sampling.sampling}: the run is given one channel, {used[0]}; sampling needs '
                     'two. Valid here: none')
   return sampling
 
@@ -245,16 +246,16 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
   augmentation = Augmentation(**config.augment)
   if (augmentation.mixup_alpha or augmentation.cutmix_alpha) and config.train.batch_size // devices.count % 2:
     raise UserError(f'train.batch_size={config.train.batch_size}: each device needs an even share, because MixUp and '
-                    'CutMix mix pairs of pictures')
+                    'CutMix mix pairs of images')
   if config.train.init_from:
     RunFolder(Path(config.train.init_from)).read_config()
   data = open_data(config)
   height, width, _ = data.image_shape
-  if augmentation.quarter_turns and height != width:
-    raise UserError(f'augment.quarter_turns: pictures are {height} x {width}; expected squares')
+  if augmentation.rot90 and height != width:
+    raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')
   check_labels(config, data)
-  channels = channel_contract(config, data)
-  model = build_model(config, len(channels.slots), len(data.classes), data.image_shape[:2])
+  channels = channel_spec(config, data)
+  model = build_model(config, len(channels.names), len(data.classes), data.image_shape[:2])
   steps = steps_per_epoch(len(data.splits['train']), config.train.batch_size)
   optimizer = config.optimizer
   schedule = cosine_schedule(optimizer.learning_rate, config.train.epochs, optimizer.warmup_epochs, steps,
@@ -263,11 +264,11 @@ def build_plan(config: ConfigDict, folder: RunFolder) -> TrainingPlan:
       folder=folder, data=data, devices=devices, model=model,
       optimizer=create_optimizer(optimizer.name, schedule, optimizer.momentum, optimizer.weight_decay,
                                  optimizer.decay_all),
-      schedule=schedule, placement=placement(config, data, channels), augmentation=augmentation,
-      sampling=channel_sampling(config, used_channels(config, data)), model_schedules=model_schedules(config, steps),
-      contract=Contract(channels, data.classes, data.image_shape[:2], data.fingerprint,
+      schedule=schedule, mapping=mapping(config, data, channels), augmentation=augmentation,
+      sampling=channel_dropout(config, used_channels(config, data)), model_schedules=model_schedules(config, steps),
+      spec=ModelSpec(channels, data.classes, data.image_shape[:2], data.fingerprint,
                         used_channels(config, data)),
-      gather_mode=config.runtime.gather, epochs=config.train.epochs, batch_size=config.train.batch_size,
+      data_placement=config.runtime.data_placement, epochs=config.train.epochs, batch_size=config.train.batch_size,
       seed=config.train.seed,
       label_smoothing=config.train.label_smoothing, cadence=Cadence(**config.checkpoint),
-      not_finite_limit=not_finite_limit(config), init_from=config.train.init_from)
+      nonfinite_limit=nonfinite_limit(config), init_from=config.train.init_from)

@@ -1,7 +1,7 @@
-"""Names, subsets and presence of channels: which channel of the data goes to which input slot of a model.
+"""Names, subsets and presence of channels: which channel of the data goes to which input channel of a model.
 
-A model's input slots have names. A named channel goes to the slot of its name, whatever its position; unnamed channels
-fill the first slots (the report's rule). A slot without a channel is absent, which is not the same as zero.
+A model's input channels have names. A named channel goes to the input channel of its name, whatever its position; unnamed channels
+fill the first input channels (the report's rule). An input channel without input is missing, which is not the same as zero.
 """
 
 import dataclasses
@@ -14,22 +14,22 @@ import numpy as np
 from mils_jax.errors import UserError, unknown
 from mils_jax.random_streams import sample_keys
 
-SAMPLINGS = ('none', 'independent', 'hierarchical')
-SAMPLING_PER = ('sample', 'batch')
+DROPOUTS = ('none', 'independent', 'hierarchical')
+DROPOUT_PER = ('sample', 'batch')
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelContract:
+class ChannelSpec:
   """What a model expects of its input; part of every checkpoint, so that a restored model normalises by itself.
 
   Attributes:
-    slots: name of each input slot.
-    units: unit of each slot's values ('' where unknown).
-    mean: what is subtracted from each slot's values, in their unit.
+    names: of each input channel.
+    units: unit of each channel's values ('' where unknown).
+    mean: what is subtracted from each channel's values, in their unit.
     std: what they are divided by afterwards, in their unit.
   """
 
-  slots: tuple[str, ...]
+  names: tuple[str, ...]
   units: tuple[str, ...]
   mean: tuple[float, ...]
   std: tuple[float, ...]
@@ -38,28 +38,28 @@ class ChannelContract:
     return {key: list(value) for key, value in dataclasses.asdict(self).items()}
 
   @classmethod
-  def from_json(cls, values: dict) -> 'ChannelContract':
+  def from_json(cls, values: dict) -> 'ChannelSpec':
     return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
 
-  def place(self, names: Sequence[str | None]) -> 'Placement':
-    """The placement of channels called `names` into the slots; a channel named None goes nowhere.
+  def place(self, names: Sequence[str | None]) -> 'ChannelMapping':
+    """The mapping of channels called `names` into the input channels; a channel named None goes nowhere.
 
     Raises:
-      UserError: a name is given twice, or is no slot's.
+      UserError: a name is given twice, or is no channel's.
     """
-    check_names([name for name in names if name is not None], 'channel', self.slots)
-    source = [list(names).index(slot) if slot in names else -1 for slot in self.slots]
-    return Placement(np.array(source), np.array(self.mean, np.float32), np.array(self.std, np.float32))
+    check_names([name for name in names if name is not None], 'channel', self.names)
+    source = [list(names).index(channel) if channel in names else -1 for channel in self.names]
+    return ChannelMapping(np.array(source), np.array(self.mean, np.float32), np.array(self.std, np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
-  """Where each slot's values come from.
+class ChannelMapping:
+  """Where each channel's values come from.
 
   Attributes:
-    source: (slots,) position of the slot's channel among the given ones, -1 where it is absent.
-    mean: (slots,) float32.
-    std: (slots,) float32.
+    source: (in_channels,) position of the channel among the given ones, -1 where it is missing.
+    mean: (in_channels,) float32.
+    std: (in_channels,) float32.
   """
 
   source: np.ndarray
@@ -68,49 +68,49 @@ class Placement:
 
   @property
   def present(self) -> np.ndarray:
-    """(slots,) bool: which slots have a channel."""
+    """(in_channels,) bool: which input channels have a channel."""
     return self.source >= 0
 
   def apply(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Normalises pictures and puts their channels into the slots.
+    """Normalises images and puts their channels into the in_channels.
 
     Args:
-      images: (B, H, W, C) of any number type, in the data's own order of channels.
+      images: (B, H, W, C) of any dtype, in the data's own order of channels.
 
     Returns:
-      (B, H, W, slots) float32, zero in absent slots, and the presence mask (B, slots).
+      (B, H, W, in_channels) float32, zero in missing channels, and the presence mask (B, in_channels).
     """
-    taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, slots)
+    taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, in_channels)
     placed = jnp.where(self.present, (taken - self.mean) / self.std, 0.0)
     return placed, jnp.broadcast_to(self.present, (images.shape[0], len(self.source)))
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelSampling:
+class ChannelDropout:
   """Which of its channels a training sample keeps, so that one model learns to do without the others.
 
   Attributes:
-    sampling: none: all of them; independent: each is dropped with probability `drop_rate`, but never all; hierarchical:
+    sampling: none: all of them; independent: each is dropped with probability `dropout_rate`, but never all; hierarchical:
       a number k, each of 1 to all as likely as the other, and then k of them ("Channel Vision Transformers", Bao et
       al., ICLR 2024).
-    drop_rate: of `independent`, in [0, 1).
-    sampling_per: sample: every sample draws for itself; batch: all draw the same.
+    dropout_rate: of `independent`, in [0, 1).
+    dropout_per: sample: every sample draws for itself; batch: all draw the same.
 
   Raises:
     UserError: a value is none that it can take.
   """
 
   sampling: str = 'none'
-  drop_rate: float = 0.5
-  sampling_per: str = 'sample'
+  dropout_rate: float = 0.5
+  dropout_per: str = 'sample'
 
   def __post_init__(self):
-    if self.sampling not in SAMPLINGS:
-      raise unknown('channels.sampling', self.sampling, SAMPLINGS)
-    if self.sampling_per not in SAMPLING_PER:
-      raise unknown('channels.sampling_per', self.sampling_per, SAMPLING_PER)
-    if not 0 <= self.drop_rate < 1:
-      raise UserError(f'channels.drop_rate={self.drop_rate}: must be at least 0 and below 1')
+    if self.sampling not in DROPOUTS:
+      raise unknown('channels.dropout', self.sampling, DROPOUTS)
+    if self.dropout_per not in DROPOUT_PER:
+      raise unknown('channels.dropout_per', self.dropout_per, DROPOUT_PER)
+    if not 0 <= self.dropout_rate < 1:
+      raise UserError(f'channels.dropout_rate={self.dropout_rate}: must be at least 0 and below 1')
 
   def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
     """The channels that are kept.
@@ -125,15 +125,15 @@ class ChannelSampling:
     """
     if self.sampling == 'none':
       return present
-    keys = sample_keys(key, positions if self.sampling_per == 'sample' else jnp.zeros_like(positions))
+    keys = sample_keys(key, positions if self.dropout_per == 'sample' else jnp.zeros_like(positions))
     draw = _draw_independent if self.sampling == 'independent' else _draw_hierarchical
-    return jax.vmap(lambda key, row: draw(key, row, self.drop_rate))(keys, present)
+    return jax.vmap(lambda key, row: draw(key, row, self.dropout_rate))(keys, present)
 
 
-def _draw_independent(key: jax.Array, present: jax.Array, drop_rate: float) -> jax.Array:
+def _draw_independent(key: jax.Array, present: jax.Array, dropout_rate: float) -> jax.Array:
   """(C,) bool; where all were dropped, the one that came nearest to being kept stays."""
   chance = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
-  return present & ((chance >= drop_rate) | (jnp.arange(len(present)) == chance.argmax()))
+  return present & ((chance >= dropout_rate) | (jnp.arange(len(present)) == chance.argmax()))
 
 
 def _draw_hierarchical(key: jax.Array, present: jax.Array, _: float) -> jax.Array:

@@ -10,49 +10,49 @@ from ml_collections import ConfigDict
 
 from mils_jax.build import cache_folder, open_data
 from mils_jax.command_line import USAGE, Command, Mode, parse
+from mils_jax.commands.compress import run_compression
+from mils_jax.commands.cost import measure_cost
+from mils_jax.commands.diagnose import run_diagnostics
+from mils_jax.commands.evaluate import run_evaluation
+from mils_jax.commands.predict import run_prediction
 from mils_jax.data.inspection import inspect
-from mils_jax.devices import use_deterministic_kernels
+from mils_jax.distributed.devices import use_deterministic_kernels
+from mils_jax.distributed.launch import FLAGS as PROCESS_FLAGS
+from mils_jax.distributed.launch import Membership, place_from_flags
 from mils_jax.errors import RunError, Stopped, UserError, unknown
-from mils_jax.membership import FLAGS as PROCESS_FLAGS
-from mils_jax.membership import Membership, place_from_flags
-from mils_jax.progress import say
-from mils_jax.reports.compress import compression_lines
-from mils_jax.reports.diagnostics import diagnostic_lines
-from mils_jax.reports.inspection import write_inspection
-from mils_jax.reports.study import TABLES, estimate_lines, write_table
-from mils_jax.reports.subsets import subset_lines
-from mils_jax.reports.text import cost_lines, prediction_lines, result_lines
-from mils_jax.studies.comparison import finished
-from mils_jax.studies.compress import run_compression
-from mils_jax.studies.cost import measure_cost
-from mils_jax.studies.diagnostics import run_diagnostics
-from mils_jax.studies.estimate import estimate_study
-from mils_jax.studies.evaluate import run_evaluation
-from mils_jax.studies.predict import run_prediction
-from mils_jax.studies.study import read_study, run_study
-from mils_jax.studies.subsets import run_subsets
-from mils_jax.studies.train import run_training
+from mils_jax.progress import log
+from mils_jax.report.compress import compression_lines
+from mils_jax.report.diagnostics import diagnostic_lines
+from mils_jax.report.inspection import write_inspection
+from mils_jax.report.subsets import subset_lines
+from mils_jax.report.sweep import TABLES, estimate_lines, write_table
+from mils_jax.report.text import cost_lines, prediction_lines, result_lines
+from mils_jax.run import run_training
+from mils_jax.subsets import run_subsets
+from mils_jax.sweeps.comparison import finished
+from mils_jax.sweeps.estimate import estimate_sweep
+from mils_jax.sweeps.sweep import read_sweep, run_sweep
 from mils_jax.training.run_folder import write_json
-from mils_jax.training.stopping import StopSignals
+from mils_jax.training.signals import StopSignals
 
 
 def train_mode(command: Command) -> None:
   results = run_training(command.config, command.folder, command.argv)
-  _say_all(result_lines(results, command.folder.path))
+  log_lines(result_lines(results, command.folder.path))
 
 
 def evaluate_mode(command: Command) -> None:
-  from mils_jax.reports.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
+  from mils_jax.report.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
 
   evaluation = run_evaluation(command.config, command.folder, command.flags['split'], command.flags['output'])
-  _say_all(score_lines(evaluation))  # before anything is written, whatever becomes of that
-  say(write_evaluation(evaluation))
+  log_lines(score_lines(evaluation))  # before anything is written, whatever becomes of that
+  log(write_evaluation(evaluation))
 
 
 def report_mode(command: Command) -> None:
-  from mils_jax.reports.report import write_report
+  from mils_jax.report.write import write_report
 
-  _say_all(write_report(command.flags['runs'], command.folder.path))
+  log_lines(write_report(command.flags['runs'], command.folder.path))
 
 
 def cost_mode(command: Command) -> None:
@@ -61,52 +61,52 @@ def cost_mode(command: Command) -> None:
   command.folder.claim(command.config.to_dict())
   path = command.folder.path / 'cost.json'
   write_json(path, cost.to_json())
-  _say_all([*cost_lines(cost), '', f'saved as {path}'])
+  log_lines([*cost_lines(cost), '', f'saved as {path}'])
 
 
 def inspect_mode(command: Command) -> None:
   command.folder.check(command.config.to_dict())
-  data = open_data(command.config, allow_not_finite=True)
+  data = open_data(command.config, allow_nonfinite=True)
   command.folder.claim(command.config.to_dict())
-  _say_all(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
+  log_lines(write_inspection(inspect(data), data, command.folder.path / 'inspection'))
 
 
 def subsets_mode(command: Command) -> None:
   report = run_subsets(command.config, command.folder)
   report.save(command.folder)
-  _say_all(subset_lines(report, command.folder.path))
+  log_lines(subset_lines(report, command.folder.path))
 
 
 def diagnose_mode(command: Command) -> None:
   report = run_diagnostics(command.config, command.folder)
   report.save(command.folder)
-  _say_all(diagnostic_lines(report, command.folder.path))
+  log_lines(diagnostic_lines(report, command.folder.path))
 
 
 def compress_mode(command: Command) -> None:
   output, keep = command.flags['output'], command.flags['keep']
   with StopSignals():  # so that what is unfinished goes
     values = run_compression(command.config, command.folder, output, keep, command.argv)
-  _say_all(compression_lines(values, Path(output)))
+  log_lines(compression_lines(values, Path(output)))
 
 
-def study_mode(command: Command) -> None:
-  from mils_jax.reports.report import write_report
+def sweep_mode(command: Command) -> None:
+  from mils_jax.report.write import write_report
 
-  study = read_study(command.config, command.folder.path)
-  if study.table not in TABLES:
-    raise unknown('table', study.table, TABLES)
-  TABLES[study.table].check(study)
-  _prepare(study.members[0].config)
+  sweep = read_sweep(command.config, command.folder.path)
+  if sweep.table not in TABLES:
+    raise unknown('table', sweep.table, TABLES)
+  TABLES[sweep.table].check(sweep)
+  _prepare(sweep.members[0].config)
   if command.flags['dry_run']:
-    return _say_all(estimate_lines(study, estimate_study(study)))
+    return log_lines(estimate_lines(sweep, estimate_sweep(sweep)))
   with StopSignals():  # between members and in the table too, where no training listens
-    failures = run_study(study, command.argv)
-    _say_all(['', *write_table(study)])
-    if finished(study):
-      _say_all(['', *write_report(glob.escape(str(study.path)), study.path / 'report')])
+    failures = run_sweep(sweep, command.argv)
+    log_lines(['', *write_table(sweep)])
+    if finished(sweep):
+      log_lines(['', *write_report(glob.escape(str(sweep.path)), sweep.path / 'report')])
   if failures:
-    raise RunError(f'{", ".join(failures)}, of {len(study.members)} members; the reasons stand above, and the same '
+    raise RunError(f'{", ".join(failures)}, of {len(sweep.members)} members; the reasons stand above, and the same '
                    'command tries again')
 
 
@@ -114,9 +114,9 @@ def predict_mode(command: Command) -> None:
   given = command.flags
   summary = run_prediction(command.config, command.folder, given['input'], given['channels'], given['output'],
                            given['all_classes'])
-  _say_all(prediction_lines(summary))
+  log_lines(prediction_lines(summary))
   if summary.errors:
-    raise RunError(f'{len(summary.errors)} pictures could not be classified; their rows in {summary.output} say why')
+    raise RunError(f'{len(summary.errors)} images could not be classified; their rows in {summary.output} say why')
 
 
 MODES = {
@@ -127,7 +127,7 @@ MODES = {
     'subsets': Mode(subsets_mode),
     'diagnose': Mode(diagnose_mode),
     'compress': Mode(compress_mode, ('output', 'keep')),
-    'study': Mode(study_mode, ('dry_run',)),
+    'sweep': Mode(sweep_mode, ('dry_run',)),
     'predict': Mode(predict_mode, ('input', 'channels', 'output', 'all_classes')),
     'report': Mode(report_mode, ('runs',), configured=False),
 }
@@ -154,7 +154,7 @@ def main(argv: list[str]) -> int:
   except Exception as error:  # with others, also that one of them is gone
     if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
       return member.leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
-                             f'runtime.gather=streamed keeps the data off it. {_go_on(argv)}')
+                             f'runtime.data_placement=streamed keeps the data off it. {_go_on(argv)}')
     if not member.joined:
       raise
     if not isinstance(error, jax.errors.JaxRuntimeError):
@@ -164,7 +164,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(command: Command, member: Membership) -> None:
-  if command.config is not None and command.mode != 'study':  # whose members say it
+  if command.config is not None and command.mode != 'sweep':  # whose members say it
     _prepare(command.config)
   place = place_from_flags(command.flags) if 'distributed' in command.flags else None
   if place:
@@ -174,7 +174,7 @@ def _run(command: Command, member: Membership) -> None:
 
 
 def _go_on(argv: list[str]) -> str:
-  return f'The same command goes on from the last checkpoint: python {shlex.join(argv)}'
+  return f'Run the same command to resume from the last checkpoint: python {shlex.join(argv)}'
 
 
 def _prepare(config: ConfigDict) -> None:
@@ -185,6 +185,6 @@ def _prepare(config: ConfigDict) -> None:
     use_deterministic_kernels()
 
 
-def _say_all(lines: list[str]) -> None:
+def log_lines(lines: list[str]) -> None:
   for line in lines:
-    say(line)
+    log(line)

@@ -9,9 +9,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mils_jax import membership
+from mils_jax.distributed import launch as membership
 from mils_jax.errors import UserError, unknown
-from mils_jax.studies.study import check_study
+from mils_jax.sweeps.sweep import check_sweep
 from mils_jax.training.run_folder import RUNTIME, RunFolder
 
 USAGE = """Image classifiers for any input channels, and shallow wide ones.
@@ -22,15 +22,15 @@ usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--work
   --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
   --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains), predict (classes of other pictures), subsets (what
-              each channel subset costs the trained model), study (several runs and their table, from a configuration
-              such as configs/studies/specialists.py), report (a page on finished runs), diagnose (how the trained model
+              inspect (what the data holds, before anyone trains), predict (classes of other images), subsets (what
+              each channel subset costs the trained model), sweep (several runs and their table, from a configuration
+              such as configs/sweeps/specialists.py), report (a page on finished runs), diagnose (how the trained model
               uses its kernels) or compress (a smaller run made of it)
   evaluate    [--split train|val|test] [--output FOLDER] tests on that split (default: test), and writes into that
               folder (default: one in the run's)
   report      [--runs 'runs/*'] writes about the run folders of that pattern, into --workdir (default: report)
-  study       [--dry_run] only says what would be trained, and for how long
-  predict     --input PATH (a picture, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
+  sweep       [--dry_run] only says what would be trained, and for how long
+  predict     --input PATH (an image, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
               [--all_classes]
   compress    --output FOLDER [--keep K] merges the kernels of each layer into one, or keeps only the K strongest
   --distributed [--coordinator HOST:PORT --process_id I --num_processes N]
@@ -80,17 +80,17 @@ def parse(argv: list[str], modes: Mapping[str, Mode]) -> Command:
       raise UserError(f'--mode {mode} takes no --config: every run has its own')
     return Command(mode, None, RunFolder(Path(workdir or mode)), own, argv)
   if not path:
-    if mode == 'study':
-      raise UserError('--mode study needs a --config such as configs/studies/specialists.py')
+    if mode == 'sweep':
+      raise UserError('--mode sweep needs a --config such as configs/sweeps/specialists.py')
     if not workdir:
       raise UserError('no --config given. Try --config configs/task_a.py, or --help')
     folder = RunFolder(Path(workdir))
     return Command(mode, ConfigDict(folder.read_config()).lock(), folder, own, argv)
   config, overrides = _load_config(words, path)
-  if mode == 'study':
-    check_study(config)
+  if mode == 'sweep':
+    check_sweep(config)
   elif 'members' in config:
-    raise UserError(f'{path} describes a study, not a run: give --mode study')
+    raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
   folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
   return Command(mode, config, folder, own, argv)
 
@@ -98,7 +98,7 @@ def parse(argv: list[str], modes: Mapping[str, Mode]) -> Command:
 def run_name(name: str, path: str, overrides: dict) -> str:
   """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
   variant = path.partition(':')[2]
-  overrides = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all members of a study
+  overrides = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all members of a sweep
   fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
             if not key.startswith(tuple(f'{part}.' for part in RUNTIME))]
   text = '-'.join(part for part in (name, variant, *fields) if part)

@@ -20,7 +20,7 @@ class RunError(Exception):
 class DamagedError(Exception):
   """Something that the program wrote is not as it was written; the message says what.
 
-  It never reaches the command line: who opens a packed set or a checkpoint makes it anew, takes another, or says so.
+  It never reaches the command line: who opens a dataset cache or a checkpoint makes it anew, takes another, or says so.
   """
 
 

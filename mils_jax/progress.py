@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from rich import progress as rich_progress
 from rich.console import Console
 
-from mils_jax import processes
+from mils_jax.distributed import processes
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
   """Prints one line of information, at once, so that a log file shows it while the run goes on."""
   if processes.is_first():
     print(line, flush=True)
 
 
 @contextlib.contextmanager
-def bar(description: str, total: int, unit: str = 'pictures') -> Iterator[Callable[..., None]]:
+def bar(description: str, total: int, unit: str = 'images') -> Iterator[Callable[..., None]]:
   """Shows a bar on a terminal, nothing elsewhere, and removes it at the end.
 
   Args:

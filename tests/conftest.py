@@ -26,12 +26,12 @@ def real_data() -> Path:
 def small_runs(tmp_path_factory) -> dict[str, Path]:
   """Finished runs of an epoch, by network: narrow ones, on 16-pixel shapes in R, G and B."""
   from configs import task_a, task_b
-  from mils_jax.studies.train import run_training
+  from mils_jax.run import run_training
   from mils_jax.training.run_folder import RunFolder
 
   root = tmp_path_factory.mktemp('small_runs')
   narrow = {'wide_cnn': (task_b, {'stages': 2, 'width': 16, 'num_classes': 23}),  # more logits than the 20 classes
-            'dynamic_resnet12': (task_a, {'kernels': 2, 'widths': (8,), 'blocks': 1, 'stem_width': 8})}
+            'dynamic_resnet12': (task_a, {'num_kernels': 2, 'widths': (8,), 'blocks': 1, 'stem_width': 8})}
   for name, (task, fields) in narrow.items():
     config = task.get_config()
     config.data.update(num_train=90, num_val=21, num_test=41, image_size=16)

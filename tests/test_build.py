@@ -43,5 +43,5 @@ def test_an_annealing_that_cannot_be_is_refused(options, message):
 @pytest.mark.parametrize('use', ['BG', 'GB'])
 def test_channels_are_used_in_the_order_of_the_data(use):
   config = task_a.get_config()
-  config.channels.update(use=use, slots='B,G,R')
+  config.channels.update(use=use, in_channels='B,G,R')
   assert used_channels(config, SimpleNamespace(channels=('R', 'G', 'B'))) == ('G', 'B')

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.channels import ChannelContract, choose, split_names
+from mils_jax.channels import ChannelSpec, choose, split_names
 from mils_jax.errors import UserError
 
-CONTRACT = ChannelContract(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
+CONTRACT = ChannelSpec(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
 
 
 def test_a_channel_goes_to_the_slot_of_its_name_wherever_it_stands():
@@ -68,5 +68,5 @@ def test_names_are_split_at_commas():
   assert split_names('a, b') == ('a', 'b')
 
 
-def test_a_contract_survives_its_json():
-  assert ChannelContract.from_json(CONTRACT.to_json()) == CONTRACT
+def test_a_spec_survives_its_json():
+  assert ChannelSpec.from_json(CONTRACT.to_json()) == CONTRACT

@@ -16,7 +16,7 @@ from PIL import Image
 import mils_jax
 from mils_jax.cli import MODES, main
 from mils_jax.command_line import Mode, run_name
-from mils_jax.evaluation.predictions import Predictions
+from mils_jax.metrics.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 TINY = ['--config.data.num_train=90', '--config.data.num_val=21', '--config.data.num_test=41',
@@ -51,7 +51,7 @@ def test_a_run_ends_with_a_result_that_a_person_can_read(finished):
   out = done.stdout
   correct, count = results['test']['correct'], results['test']['count']
   assert count == 41
-  assert f'test accuracy   {correct / count:.2%} ({correct} of 41; 95 % interval' in out
+  assert f'test accuracy   {correct / count:.2%} ({correct} of 41; 95% interval' in out
   assert f'everything in   {folder}' in out
   assert f"python main.py --mode cost --workdir '{folder}'" in out
   assert 'epoch 2/2: training loss' in out
@@ -68,7 +68,7 @@ def test_a_run_folder_holds_what_was_seen(finished):
   best = max(metrics, key=lambda line: line['val_correct'])
   assert results['validation']['correct'] == best['val_correct']
   with np.load(folder / 'predictions.npz') as predictions:
-    assert len(set(predictions['identity'])) == 41
+    assert len(set(predictions['example_id'])) == 41
     assert (predictions['logits'].argmax(1) == predictions['label']).sum() == results['test']['correct']
   assert json.loads((folder / 'config.json').read_text())['train']['batch_size'] == 20
   assert json.loads((folder / 'run.json').read_text())['versions']['jax']
@@ -100,7 +100,7 @@ def test_evaluating_writes_scores_and_a_page_for_any_split(finished, capsys):
   out = capsys.readouterr().out
   results = json.loads((folder / 'results.json').read_text())
   assert f'val accuracy    {results["validation"]["rate"]:.2%} ({results["validation"]["correct"]} of 21;' in out
-  assert 'packed pictures are no longer' not in (folder / 'evaluation/val/report.html').read_text()
+  assert 'packed images are no longer' not in (folder / 'evaluation/val/report.html').read_text()
   with np.load(folder / 'evaluation/val/predictions.npz') as predictions:
     assert len(predictions['label']) == 21
   assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder), '--split=tset']) == 2
@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
            '--config.optimizer.warmup_epochs=0']  # so that the first step spoils the second
   assert run(*words) == 1
   error = capsys.readouterr().err.strip()
-  assert error.startswith('failed: the loss was not finite in step 2. ')
+  assert error.startswith('failed: the loss was non-finite in step 2. ')
   assert '\n' not in error
   assert 'No checkpoint had been saved yet' in error
   assert not (tmp_path / 'run' / 'results.json').exists()
@@ -190,13 +190,13 @@ def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
   assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.use=RB', '--config.train.epochs=1') == 0
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert results['channels'] == ['R', 'B']
-  assert results['slots'] == ['R', 'G', 'B']
-  assert 'channels R, B (absent: G)' in capsys.readouterr().out
+  assert results['input_channels'] == ['R', 'G', 'B']
+  assert 'channels R, B (missing: G)' in capsys.readouterr().out
   assert main(['main.py', '--mode=evaluate', f'--workdir={tmp_path / "run"}', '--split=val']) == 0
-  assert 'channels R, B (absent: G)' in capsys.readouterr().out
+  assert 'channels R, B (missing: G)' in capsys.readouterr().out
   scores = json.loads((tmp_path / 'run/evaluation/val/evaluation.json').read_text())['scores']
   assert scores == results['validation']
-  assert mils_jax.load(tmp_path / 'run').absent('RGB') == ('G',)
+  assert mils_jax.load(tmp_path / 'run').missing('RGB') == ('G',)
 
 
 def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path, capsys):
@@ -205,18 +205,18 @@ def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path
   assert run(*words, config='task_b:mini_imagenet') == 0
   cost = json.loads((tmp_path / 'run' / 'cost.json').read_text())
   assert cost['image_shape'] == [32, 32, 3]
-  macs = sum(cost['formulations'][0]['macs'].values())
+  macs = sum(cost['mixes'][0]['macs'].values())
   out = capsys.readouterr().out
   assert f'MACs {macs:,}'.replace(',', ' ') in out
   assert 'XLA, training step' in out
-  assert cost['formulations'][0]['training']['flops'] > cost['formulations'][0]['inference']['flops'] > 2 * macs
+  assert cost['mixes'][0]['training']['flops'] > cost['mixes'][0]['inference']['flops'] > 2 * macs
 
 
 def test_inspecting_shows_the_set_and_leaves_a_folder_that_can_be_trained_in(tmp_path, capsys):
   assert run('--mode=inspect', '--workdir', tmp_path / 'run', *TINY) == 0
   out = capsys.readouterr().out
-  assert 'train 90, val 21, test 41 pictures of 16 x 16, 3 channels of uint8' in out
-  assert 'warning: ' in out  # under ten pictures of a class
+  assert 'train 90, val 21, test 41 images of 16 x 16, 3 channels of uint8' in out
+  assert 'warning: ' in out  # under ten images of a class
   assert len(list((tmp_path / 'run' / 'inspection' / 'sheets').glob('*.png'))) == 20
   assert run('--workdir', tmp_path / 'run', *TINY) == 0
 
@@ -231,15 +231,15 @@ WRONG = {
     'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, cost"),
     'channel': (['--config.channels.use=RX'], "unknown channel 'X'. Valid: R, G, B"),
     'channel twice': (['--config.channels.use=R,R'], "channel 'R' is given twice"),
-    'slot twice': (['--config.channels.slots=R,R'], "channels.slots='R,R'"),
-    'no common channel': (['--config.channels.slots=nir'], 'none fits'),
-    'channel without slot': (['--config.channels.slots=R,G', '--config.channels.use=B'], "'B' is no slot"),
+    'name twice': (['--config.channels.names=R,R'], "channels.names='R,R'"),
+    'no common channel': (['--config.channels.names=nir'], 'none fits'),
+    'channel without channel': (['--config.channels.names=R,G', '--config.channels.use=B'], "'B' is no channel"),
     'no channel': (['--config.channels.use=,'], "unknown channel ''. Valid: R, G, B"),
-    'sampling': (['--config.channels.sampling=random'], "unknown channels.sampling 'random'. Valid: none, independent"),
-    'sampling one channel': (['--config.channels.sampling=hierarchical', '--config.channels.use=R'],
+    'sampling': (['--config.channels.dropout=random'], "unknown channels.dropout 'random'. Valid: none, independent"),
+    'sampling one channel': (['--config.channels.dropout=hierarchical', '--config.channels.use=R'],
                              'given one channel'),
-    'drop rate': (['--config.channels.drop_rate=1.0'], 'channels.drop_rate=1.0'),
-    'fill': (['--config.model.fill=mean'], "fill 'mean' is none of zero, learned, mlp"),
+    'drop rate': (['--config.channels.dropout_rate=1.0'], 'channels.dropout_rate=1.0'),
+    'imputation': (['--config.model.imputation=mean'], "imputation 'mean' is none of zero, learned, mlp"),
     'model': (['--config.model.name=resnet'], "unknown model 'resnet'. Did you mean 'resnet34'? Valid: dynamic"),
     'field of another model': (['--config.model.name=resnet34'], "unknown field of resnet34 'model."),
     'stages': (['--config.model.stages=7'], 'stages=7'),
@@ -260,7 +260,7 @@ WRONG = {
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
     'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),
     'no cluster': (['--distributed'], 'no cluster is recognised here'),
-    'gather': (['--config.runtime.gather=disk'], 'Valid: auto, resident, streamed'),
+    'gather': (['--config.runtime.data_placement=disk'], 'Valid: auto, resident, streamed'),
 }
 
 
@@ -345,8 +345,8 @@ def test_a_file_that_is_no_config_is_one_line(text, message, tmp_path, capsys):
 def test_another_configuration_than_the_runs_is_not_evaluated(finished, capsys):
   assert run('--mode=evaluate', '--workdir', finished[0], *TINY, '--config.channels.use=R') == 2
   assert "channels.use is '' there, 'R' here" in capsys.readouterr().err
-  assert run('--mode=subsets', '--workdir', finished[0], *TINY, '--config.model.fill=learned') == 2
-  assert "model.fill is 'zero' there, 'learned' here" in capsys.readouterr().err  # of which there are no weights
+  assert run('--mode=subsets', '--workdir', finished[0], *TINY, '--config.model.imputation=learned') == 2
+  assert "model.imputation is 'zero' there, 'learned' here" in capsys.readouterr().err  # of which there are no weights
 
 
 def test_help_names_every_flag_and_mode(capsys):
@@ -365,7 +365,7 @@ def test_run_folders_are_named_by_config_and_settings():
   assert all(len(name) <= 100 and '/' not in name and ' ' not in name for name in names)
 
 
-def write_pictures(root, splits=('train', 'val', 'test'), classes=2, per_class=6):
+def write_images(root, splits=('train', 'val', 'test'), classes=2, per_class=6):
   rng = np.random.default_rng(0)
   for split in splits:
     lines = []
@@ -381,10 +381,10 @@ def write_pictures(root, splits=('train', 'val', 'test'), classes=2, per_class=6
 FOLDER = ['--config.data.source=folder', '--config.train.batch_size=4', '--config.train.epochs=1']
 
 
-def test_pictures_in_a_folder_are_trained_on(tmp_path, capsys):
-  write_pictures(tmp_path / 'pictures')
-  assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "pictures"}') == 0
-  assert '12 train, 12 val, 12 test pictures of 16x16' in capsys.readouterr().out
+def test_images_in_a_folder_are_trained_on(tmp_path, capsys):
+  write_images(tmp_path / 'images')
+  assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "images"}') == 0
+  assert '12 train, 12 val, 12 test images of 16x16' in capsys.readouterr().out
 
 
 def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
@@ -393,25 +393,25 @@ def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
       ('images', rng.integers(0, 255, (8, 8, 8, 2), np.uint8)), ('labels', np.arange(8) % 2))}
   np.savez(tmp_path / 'two.npz', **arrays)
   words = ['--config.data.source=arrays', f'--config.data.path={tmp_path / "two.npz"}', '--config.train.batch_size=4',
-           '--config.train.epochs=1', '--config.channels.slots=R,G,B']
+           '--config.train.epochs=1', '--config.channels.names=R,G,B']
   assert run('--workdir', tmp_path / 'run', *TINY, *words) == 0
   out = capsys.readouterr().out
-  assert 'the channels have no names and fill the first slots: R, G' in out
-  assert 'channels R, G (absent: B)' in out
+  assert 'the channels have no names and fill the first input channels: R, G' in out
+  assert 'channels R, G (missing: B)' in out
 
 
 def test_a_channel_without_a_slot_is_left_out_and_named(tmp_path, capsys):
-  assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.slots=R,B', '--config.train.epochs=1') == 0
-  assert 'channels that the model has no slot for are left out: G\n' in capsys.readouterr().out
+  assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.names=R,B', '--config.train.epochs=1') == 0
+  assert 'channels that the model has no channel for are left out: G\n' in capsys.readouterr().out
 
 
 def test_data_that_changed_under_a_stopped_run_is_refused(tmp_path, capsys):
-  write_pictures(tmp_path / 'pictures')
-  words = ['--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "pictures"}']
+  write_images(tmp_path / 'images')
+  words = ['--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={tmp_path / "images"}']
   assert run(*words) == 0
   (tmp_path / 'run' / 'results.json').unlink()  # as if stopped before its test
-  (tmp_path / 'pictures' / 'images' / 'train00.png').write_bytes(
-      (tmp_path / 'pictures' / 'images' / 'train11.png').read_bytes())
+  (tmp_path / 'images' / 'images' / 'train00.png').write_bytes(
+      (tmp_path / 'images' / 'images' / 'train11.png').read_bytes())
   assert run(*words) == 2
   assert 'was trained on other data than there is now' in capsys.readouterr().err
 
@@ -436,13 +436,13 @@ def damage_list(root, line):
     (lambda root: (root / 'train.txt').unlink(), 'train'),
     (lambda root: damage_list(root, 'images/train00.png\n'), 'train.txt'),
     (lambda root: damage_list(root, 'images/train00.png 7x\n'), '7x'),
-    (lambda root: damage_list(root, 'images/absent.png 1\n'), 'images/absent.png'),
-    (lambda root: (root / 'images/val01.png').write_bytes(b'no picture'), 'val01.png'),
+    (lambda root: damage_list(root, 'images/missing.png 1\n'), 'images/missing.png'),
+    (lambda root: (root / 'images/val01.png').write_bytes(b'no image'), 'val01.png'),
     (lambda root: (root / 'test.txt').write_text(''), 'test.txt'),
-], ids=['no list', 'no label', 'bad label', 'absent file', 'damaged picture', 'empty split'])
+], ids=['no list', 'no label', 'bad label', 'missing file', 'damaged image', 'empty split'])
 def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, message, tmp_path, capsys):
-  root = tmp_path / 'pictures'
-  write_pictures(root)
+  root = tmp_path / 'images'
+  write_images(root)
   damage(root)
   assert run('--workdir', tmp_path / 'run', *TINY, *FOLDER, f'--config.data.path={root}',
              f'--config.runtime.cache={tmp_path / "cache"}') == 2

@@ -14,7 +14,7 @@ LAYERS = [
     {'evaluation'},
     {'training'},
     {'build'},
-    {'studies'},
+    {'sweeps'},
     {'reports'},
     {'command_line'},
     {'cli'},

@@ -38,7 +38,7 @@ def test_the_map_names_every_folder():
 @pytest.mark.parametrize('field', re.findall(r'--config\.([\w.]+)=', README))
 def test_every_field_that_is_named_is_one(field):
   from configs import resnet34, task_a, task_b
-  from configs.studies import table2
+  from configs.sweeps import table2
   configs = [module.get_config().to_dict() for module in (task_a, task_b, resnet34, table2)]
 
   def has(config):

@@ -1,7 +1,7 @@
-"""Augmentation on the device, from the stored number type: pure functions of keys and pictures.
+"""Augmentation on the device, from the stored dtype: pure functions of keys and images.
 
-Every picture has a key of its own, made from the step's key and the picture's position in the batch of all devices, so
-the same batch comes out whatever the number of devices. Here N is the number of pictures that one device holds.
+Every image has a key of its own, made from the step's key and the image's position in the batch of all devices, so
+the same batch comes out whatever the number of devices. Here N is the number of images that one device holds.
 """
 
 import dataclasses
@@ -15,20 +15,29 @@ from mils_jax.data.mixing import cutmix, mixup
 from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
 
-__all__ = ['Augmentation', 'cutmix', 'jitter', 'mixup', 'random_crop', 'random_flip', 'random_quarter_turn',
-           'random_resized_crop', 'random_vertical_flip']
+__all__ = [
+  'Augmentation',
+  'cutmix',
+  'jitter',
+  'mixup',
+  'random_crop',
+  'random_flip',
+  'random_resized_crop',
+  'random_rot90',
+  'random_vertical_flip',
+]
 
 
 def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-  """Moves each picture by up to `padding` pixels along both axes; what comes in from outside is 0, in raw values.
+  """Moves each image by up to `padding` pixels along both axes; what comes in from outside is 0, in raw values.
 
   Args:
-    keys: (N,) one per picture.
+    keys: (N,) one per image.
     images: (N, H, W, C).
     padding: in pixels.
 
   Returns:
-    (N, H, W, C) of the same number type.
+    (N, H, W, C) of the same dtype.
   """
   _, height, width, channels = images.shape
   corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * padding + 1))(keys)  # (N, 2)
@@ -41,36 +50,36 @@ def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
 
 
 def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
-  """Mirrors each picture (N, H, W, C) left to right with probability 1/2."""
+  """Mirrors each image (N, H, W, C) left to right with probability 1/2."""
   return jnp.where(_coins(keys), images[:, :, ::-1], images)
 
 
 def random_vertical_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
-  """Mirrors each picture (N, H, W, C) top to bottom with probability 1/2; for pictures seen from above."""
+  """Mirrors each image (N, H, W, C) top to bottom with probability 1/2; for images seen from above."""
   return jnp.where(_coins(keys), images[:, ::-1], images)
 
 
-def random_quarter_turn(keys: jax.Array, images: jax.Array) -> jax.Array:
-  """Turns each square picture (N, S, S, C) by 0, 90, 180 or 270 degrees.
+def random_rot90(keys: jax.Array, images: jax.Array) -> jax.Array:
+  """Turns each square image (N, S, S, C) by 0, 90, 180 or 270 degrees.
 
   Raises:
-    UserError: the pictures are not square.
+    UserError: the images are not square.
   """
   if images.shape[1] != images.shape[2]:
-    raise UserError(f'augment.quarter_turns: pictures are {images.shape[1]} x {images.shape[2]}; expected squares')
+    raise UserError(f'augment.rot90: images are {images.shape[1]} x {images.shape[2]}; expected squares')
   turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys)[:, None, None, None]
   quarter = jnp.where(turns % 2 == 1, jnp.rot90(images, axes=(1, 2)), images)
   return jnp.where(turns >= 2, quarter[:, ::-1, ::-1], quarter)
 
 
 def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> jax.Array:
-  """Stretches a random part of each picture to the whole (Szegedy et al., "Going deeper with convolutions", 2015).
+  """Stretches a random part of each image to the whole (Szegedy et al., "Going deeper with convolutions", 2015).
 
-  The part has `min_area` to 1 of the area and sides whose ratio is the picture's own times 3/4 to 4/3, as far as it
+  The part has `min_area` to 1 of the area and sides whose ratio is the image's own times 3/4 to 4/3, as far as it
   fits.
 
   Args:
-    keys: (N,) one per picture.
+    keys: (N,) one per image.
     images: (N, H, W, C).
     min_area: least share of the area, above 0.
 
@@ -93,13 +102,13 @@ def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> 
 
 
 def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: float) -> jax.Array:
-  """Changes brightness and contrast of each channel of each picture by itself.
+  """Changes brightness and contrast of each channel of each image by itself.
 
   Contrast stretches a channel's values about their mean by a factor in 1 - contrast..1 + contrast; brightness then
   multiplies them by one in 1 - brightness..1 + brightness.
 
   Args:
-    keys: (N,) one per picture.
+    keys: (N,) one per image.
     images: (N, H, W, C).
     brightness, contrast: in 0..1.
 
@@ -117,24 +126,24 @@ def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: floa
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What is done to the pictures of a training batch; nothing by default.
+  """What is done to the images of a training batch; nothing by default.
 
   Attributes:
-    crop_padding: pixels that a picture may move along each axis, 0 coming in from outside.
+    crop_padding: pixels that an image may move along each axis, 0 coming in from outside.
     horizontal_flip: mirror left to right, with probability 1/2.
     vertical_flip: mirror top to bottom, with probability 1/2.
-    quarter_turns: turn by a random multiple of 90 degrees.
+    rot90: turn by a random multiple of 90 degrees.
     resized_crop_min_area: least share of the area that a random resized crop keeps; 0: no such crop.
     brightness: largest relative change of a channel's brightness, in 0..1.
     contrast: largest relative change of a channel's contrast, in 0..1.
     mixup_alpha: of MixUp's Beta distribution; 0: no MixUp.
-    cutmix_alpha: of CutMix's; 0: no CutMix. With both, each picture gets either with probability 1/2.
+    cutmix_alpha: of CutMix's; 0: no CutMix. With both, each image gets either with probability 1/2.
   """
 
   crop_padding: int = 0
   horizontal_flip: bool = False
   vertical_flip: bool = False
-  quarter_turns: bool = False
+  rot90: bool = False
   resized_crop_min_area: float = 0.0
   brightness: float = 0.0
   contrast: float = 0.0
@@ -149,16 +158,16 @@ class Augmentation:
         upper = f' and at most {limit}' if limit < math.inf else ''
         raise UserError(f'augment.{name}={value}: must be at least 0{upper}')
 
-  def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array,
+  def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array,
                positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Augments the pictures that one device holds.
+    """Augments the images that one device holds.
 
     Args:
       key: of the step.
       images: (N, H, W, C) as stored.
       labels: (N, classes) float32, each row summing to 1.
-      weight: (N,), 0 for padding.
-      positions: (N,) consecutive positions of these pictures in the batch of all devices.
+      mask: (N,), 0 for padding.
+      positions: (N,) consecutive positions of these images in the batch of all devices.
 
     Returns:
       Images (N, H, W, C), of the stored type where nothing had to be interpolated, and labels (N, classes).
@@ -175,16 +184,16 @@ class Augmentation:
       images = random_flip(keys(2), images)
     if self.vertical_flip:
       images = random_vertical_flip(keys(3), images)
-    if self.quarter_turns:
-      images = random_quarter_turn(keys(4), images)
+    if self.rot90:
+      images = random_rot90(keys(4), images)
     if self.brightness or self.contrast:
       images = jitter(keys(5), images, self.brightness, self.contrast)
-    return self._mix(keys(6), images, labels, weight, positions)
+    return self._mix(keys(6), images, labels, mask, positions)
 
-  def _mix(self, keys: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array,
+  def _mix(self, keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array,
            positions: jax.Array) -> tuple[jax.Array, jax.Array]:
     choice, chosen = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)  # (N,) each
-    batch = (chosen, images, labels, weight, positions)
+    batch = (chosen, images, labels, mask, positions)
     if not self.cutmix_alpha:
       return mixup(*batch, self.mixup_alpha) if self.mixup_alpha else (images, labels)
     if not self.mixup_alpha:

@@ -1,4 +1,4 @@
-"""Pictures to classify: a file, a folder or arrays, each picture with the names of its own channels."""
+"""Images to classify: a file, a folder or arrays, each image with the names of its own channels."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from mils_jax.data.sources import names, pictures
-from mils_jax.data.sources.folder import pictures_beneath
+from mils_jax.data.sources import images as images
+from mils_jax.data.sources import names
+from mils_jax.data.sources.folder import images_beneath
 from mils_jax.errors import UserError
 
 RGB = ('R', 'G', 'B')
@@ -20,16 +21,16 @@ OF_OTHERS = {'.npy': {}, '.tif': {3: RGB}, '.tiff': {3: RGB}}
 
 
 class Inputs(Protocol):
-  """Pictures to classify, in an order.
+  """Images to classify, in an order.
 
   Attributes:
-    identities: what names each: the path of its file, or its place in its array.
+    example_ids: what names each: the path of its file, or its place in its array.
   """
 
-  identities: Sequence[str]
+  example_ids: Sequence[str]
 
   def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """One picture (H, W, C) and the names of its channels, None where nothing names them.
+    """One image (H, W, C) and the names of its channels, None where nothing names them.
 
     Raises:
       UserError: it cannot be read, or its names are not as many as its channels.
@@ -40,45 +41,45 @@ def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:
   """Opens what `path` is.
 
   Args:
-    path: a picture, a folder of pictures (its subfolders too), an `.npy` with one picture or (N, H, W, C) of them, or
+    path: an image, a folder of images (its subfolders too), an `.npy` with one image or (N, H, W, C) of them, or
       an `.npz` with `images` or `<split>_images`.
-    size: side of the square that every file's picture becomes; 0: pictures keep their size.
+    size: side of the square that every file's image becomes; 0: images keep their size.
     channel_axis: 'first' or 'last' for arrays and TIFF that do not say; '' for none such.
 
   Raises:
-    UserError: there is nothing, no picture in it, or it is none of these.
+    UserError: there is nothing, no image in it, or it is none of these.
   """
   suffix = Path(path).suffix.lower()
   if os.path.isdir(path):
-    files = pictures_beneath(path, path.rstrip('/') or '/')
+    files = images_beneath(path, path.rstrip('/') or '/')
     if not files:
-      raise UserError(f'--input {path}: no pictures in it. Valid: {", ".join(pictures.SUFFIXES)}')
-    return PictureFiles(files, path, size, channel_axis)
+      raise UserError(f'--input {path}: no images in it. Valid: {", ".join(images.SUFFIXES)}')
+    return ImageFiles(files, path, size, channel_axis)
   if not os.path.isfile(path):
     raise UserError(f'--input {path}: no such file or folder')
   if suffix in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
-      return PictureArrays(path, loaded, channel_axis)
+      return ImageArrays(path, loaded, channel_axis)
     if suffix == '.npz':
-      raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call a picture .npy')
-  if suffix not in pictures.SUFFIXES:
-    raise UserError(f'--input {path}: no picture that can be read. Valid: {", ".join(pictures.SUFFIXES)}, .npz')
-  return PictureFiles([path], os.path.dirname(path), size, channel_axis)
+      raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call an image .npy')
+  if suffix not in images.SUFFIXES:
+    raise UserError(f'--input {path}: no image that can be read. Valid: {", ".join(images.SUFFIXES)}, .npz')
+  return ImageFiles([path], os.path.dirname(path), size, channel_axis)
 
 
-class PictureFiles:
+class ImageFiles:
   """Files; the nearest `channels.txt`, from a file's own folder up to `root`, names its channels."""
 
   def __init__(self, files: Sequence[str], root: str, size: int, channel_axis: str):
-    self.identities = files
+    self.example_ids = files
     self._size = size
     self._channel_axis = channel_axis
     self._listed = {folder: _listed_names(Path(folder), Path(root)) for folder in {os.path.dirname(f) for f in files}}
 
   def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    path = self.identities[index]
-    image = pictures.read_picture(path, self._size, self._channel_axis)
+    path = self.example_ids[index]
+    image = images.read_image(path, self._size, self._channel_axis)
     count = image.shape[-1]
     listed, where = self._listed[os.path.dirname(path)]
     if listed:
@@ -86,8 +87,8 @@ class PictureFiles:
     return image, OF_OTHERS.get(Path(path).suffix.lower(), OF_PILLOW).get(count)
 
 
-class PictureArrays:
-  """The pictures of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
+class ImageArrays:
+  """The images of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
 
   def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, channel_axis: str):
     self._path = path
@@ -112,51 +113,51 @@ class PictureArrays:
         raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
                         'or (N, H, W)')
     arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length costs nothing
-    self._pictures = [(array, row) for array in arrays.values() for row in range(len(array))]
-    self.identities = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
-    if not self.identities:
-      raise UserError(f'{path}: holds no pictures')
+    self._images = [(array, row) for array in arrays.values() for row in range(len(array))]
+    self.example_ids = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
+    if not self.example_ids:
+      raise UserError(f'{path}: holds no images')
 
   def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    array, row = self._pictures[index]
-    image = pictures.channels_last(array[row], self._channel_axis, self.identities[index])
+    array, row = self._images[index]
+    image = images.channels_last(array[row], self._channel_axis, self.example_ids[index])
     if self._names:
       return image, names.name_channels(image.shape[-1], self._names, self._path)[0]
     return image, None
 
 
 def fit(image: np.ndarray, own: tuple[str, ...] | None,
-        slots: Sequence[str]) -> tuple[np.ndarray, list[str | None], list[str]]:
-  """Settles which channel of a picture goes to which slot, by the names that the picture came with.
+        input_channels: Sequence[str]) -> tuple[np.ndarray, list[str | None], list[str]]:
+  """Settles which channel of an image goes to which channel, by the names that the image came with.
 
   Args:
     image: (H, W, C).
     own: names of its channels, None where nothing names them.
-    slots: names of the model's slots.
+    input_channels: names of the model's input_channels.
 
   Returns:
-    The picture, the slot of each of its channels (None: it goes nowhere), and notes on what was not plain.
+    The image, the channel of each of its channels (None: it goes nowhere), and notes on what was not plain.
 
   Raises:
-    UserError: no channel has a slot, or there are more unnamed ones than slots.
+    UserError: the model has none of the channels, or there are more unnamed ones than input_channels.
   """
   count = image.shape[-1]
-  if own is None or tuple(slots) == names.unnamed(len(slots)):  # or the model's channels had no names either
-    if count > len(slots):
-      raise UserError(f'{count} channels without names; the model has {len(slots)} slots: {", ".join(slots)}')
-    filled = list(slots[:count])
-    return image, filled, [] if own else [f'channels without names filled the first slots: {", ".join(filled)}']
+  if own is None or tuple(input_channels) == names.unnamed(len(input_channels)):  # or the model's channels had no names either
+    if count > len(input_channels):
+      raise UserError(f'{count} channels without names; the model has {len(input_channels)} input channels: {", ".join(input_channels)}')
+    filled = list(input_channels[:count])
+    return image, filled, [] if own else [f'channels without names filled the first input channels: {", ".join(filled)}']
   notes = []
-  if own in ((GREY,), (GREY, ALPHA)) and GREY not in slots and set(RGB) <= set(slots):
+  if own in ((GREY,), (GREY, ALPHA)) and GREY not in input_channels and set(RGB) <= set(input_channels):
     image, own = image[..., [0, 0, *range(count)]], (*RGB, *own[1:])
-    notes.append('a grey picture was taken as the colour picture that it is: R, G and B alike')
-  without = [name for name in own if name not in slots]
+    notes.append('a grey image was taken as the colour image that it is: R, G and B alike')
+  without = [name for name in own if name not in input_channels]
   if len(without) == len(own):
-    raise UserError(f'its channels are {", ".join(own)}, the model\'s {", ".join(slots)}: none fits. '
+    raise UserError(f'its channels are {", ".join(own)}, the model\'s {", ".join(input_channels)}: none fits. '
                     '--channels names them')
   if without:
-    notes.append(f'left out, because the model has no slot of this name: {", ".join(without)}')
-  return image, [name if name in slots else None for name in own], notes
+    notes.append(f'left out, because the model has no channel of this name: {", ".join(without)}')
+  return image, [name if name in input_channels else None for name in own], notes
 
 
 def _listed_names(folder: Path, root: Path) -> tuple[tuple[str, ...], str]:

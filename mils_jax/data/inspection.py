@@ -1,15 +1,15 @@
-"""What a packed set holds, seen before anyone trains on it."""
+"""What a dataset cache holds, seen before anyone trains on it."""
 
 import dataclasses
 import hashlib
 
 import numpy as np
 
-from mils_jax.data.packed import PackedSet, Split
-from mils_jax.data.statistics import Moments
+from mils_jax.data.cache.dataset import CachedDataset, Split
+from mils_jax.data.moments import Moments
 
-FEW_PICTURES = 10  # a class with fewer in training is warned about
-PICTURES_AT_ONCE = 128
+FEW_IMAGES = 10  # a class with fewer in training is warned about
+IMAGES_AT_ONCE = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Inspection:
   """What was found.
 
   Attributes:
-    counts: per split, (classes,) number of pictures of each class.
+    counts: per split, (classes,) number of images of each class.
     channels: one per channel.
     warnings: one sentence each.
   """
@@ -39,26 +39,26 @@ class Inspection:
   warnings: tuple[str, ...]
 
 
-def inspect(packed: PackedSet) -> Inspection:
-  """Reads every picture of a packed set once, a few at a time, and says what there is and what looks wrong."""
+def inspect(packed: CachedDataset) -> Inspection:
+  """Reads every image of a dataset cache once, a few at a time, and says what there is and what looks wrong."""
   counts = {name: np.bincount(split.labels, minlength=len(packed.classes)) for name, split in packed.splits.items()}
   channels = _channel_ranges(packed)
   warnings = [
       *_constant_channels(channels),
-      *(f'{name}: {count} values are not finite, first in {first}' for name, (count, first) in packed.not_finite.items()
+      *(f'{name}: {count} values are non-finite, first in {first}' for name, (count, first) in packed.nonfinite.items()
         if count),
       *_small_classes(packed, counts['train']),
-      *_shared_pictures(packed),
+      *_shared_images(packed),
   ]
   return Inspection(counts, channels, tuple(warnings))
 
 
-def _channel_ranges(packed: PackedSet) -> tuple[ChannelRange, ...]:
+def _channel_ranges(packed: CachedDataset) -> tuple[ChannelRange, ...]:
   images = packed.splits['train'].images
   moments = Moments.none(len(packed.channels))
   low, high = np.full(len(packed.channels), np.inf), np.full(len(packed.channels), -np.inf)
-  for start in range(0, len(images), PICTURES_AT_ONCE):
-    some = np.asarray(images[start:start + PICTURES_AT_ONCE])
+  for start in range(0, len(images), IMAGES_AT_ONCE):
+    some = np.asarray(images[start:start + IMAGES_AT_ONCE])
     moments = moments.merge(Moments.of(some))
     finite = np.isfinite(some)
     low = np.minimum(low, np.where(finite, some, np.inf).min((0, 1, 2)))
@@ -73,24 +73,24 @@ def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:
           if channel.minimum == channel.maximum]
 
 
-def _small_classes(packed: PackedSet, counts: np.ndarray) -> list[str]:
-  small = [f'{packed.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_PICTURES)]
+def _small_classes(packed: CachedDataset, counts: np.ndarray) -> list[str]:
+  small = [f'{packed.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_IMAGES)]
   if not small:
     return []
   more = f' and {len(small) - 10} more' if len(small) > 10 else ''
-  return [f"{len(small)} classes have under {FEW_PICTURES} training pictures: {', '.join(small[:10])}{more}"]
+  return [f"{len(small)} classes have under {FEW_IMAGES} training images: {', '.join(small[:10])}{more}"]
 
 
-def _shared_pictures(packed: PackedSet) -> list[str]:
+def _shared_images(packed: CachedDataset) -> list[str]:
   """A warning for each two splits that hold the same pixels."""
   hashes = {name: _first_by_hash(split) for name, split in packed.splits.items()}
   warnings = []
   for name, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
     shared = [key for key in hashes[other] if key in hashes[name]]
     if shared:
-      first = packed.splits[name].identities[hashes[name][shared[0]]]
-      second = packed.splits[other].identities[hashes[other][shared[0]]]
-      warnings.append(f'{len(shared)} pictures of {other} are in {name} too, first {second} (as {first})')
+      first = packed.splits[name].example_ids[hashes[name][shared[0]]]
+      second = packed.splits[other].example_ids[hashes[other][shared[0]]]
+      warnings.append(f'{len(shared)} images of {other} are in {name} too, first {second} (as {first})')
   return warnings
 
 

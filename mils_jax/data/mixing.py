@@ -1,21 +1,21 @@
-"""MixUp and CutMix: pictures mixed with their neighbours in the batch, and labels with them.
+"""MixUp and CutMix: images mixed with their neighbours in the batch, and labels with them.
 
-Randomness is per picture, as in augment.py; N is the number of pictures that one device holds.
+Randomness is per image, as in augment.py; N is the number of images that one device holds.
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def partners(weight: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Whom each picture is mixed with: its neighbour, 2i with 2i + 1, by position in the batch of all devices.
+def partners(mask: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Whom each image is mixed with: its neighbour, 2i with 2i + 1, by position in the batch of all devices.
 
-  Pairs never cross devices as long as each holds an even number of pictures; a picture whose neighbour is elsewhere
-  stays alone, and so does one whose neighbour, or which itself, is padding (weight 0). As the order is a fresh
+  Pairs never cross devices as long as each holds an even number of images; an image whose neighbour is elsewhere
+  stays alone, and so does one whose neighbour, or which itself, is padding (mask 0). As the order is a fresh
   permutation every epoch, neighbours are random.
 
   Args:
-    weight: (N,).
+    mask: (N,).
     positions: (N,) consecutive.
 
   Returns:
@@ -25,43 +25,43 @@ def partners(weight: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Ar
   index = jnp.arange(count) + jnp.where(positions % 2 == 0, 1, -1)
   inside = (index >= 0) & (index < count)
   index = jnp.clip(index, 0, count - 1)
-  return index, inside & (weight > 0) & (weight[index] > 0)
+  return index, inside & (mask > 0) & (mask[index] > 0)
 
 
-def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array, positions: jax.Array,
+def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array, positions: jax.Array,
           alpha: float) -> tuple[jax.Array, jax.Array]:
-  """Blends each picture, and its label, with its partner's (Zhang et al., "mixup", ICLR 2018).
+  """Blends each image, and its label, with its partner's (Zhang et al., "mixup", ICLR 2018).
 
   Args:
-    keys: (N,) one per picture.
+    keys: (N,) one per image.
     images: (N, H, W, C).
     labels: (N, classes) float32.
-    weight: (N,); see `partners`.
+    mask: (N,); see `partners`.
     positions: (N,); see `partners`.
-    alpha: each picture's own share is drawn from Beta(alpha, alpha).
+    alpha: each image's own share is drawn from Beta(alpha, alpha).
 
   Returns:
     Images (N, H, W, C) float32 and labels (N, classes).
   """
-  partner, paired = partners(weight, positions)
+  partner, paired = partners(mask, positions)
   share = jnp.where(paired, _beta(keys, alpha), 1.0)
   values = images.astype(jnp.float32)
   mixed = _blend(share[:, None, None, None], values, values[partner])
   return mixed, _blend(share[:, None], labels, labels[partner])
 
 
-def cutmix(keys: jax.Array, images: jax.Array, labels: jax.Array, weight: jax.Array, positions: jax.Array,
+def cutmix(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array, positions: jax.Array,
            alpha: float) -> tuple[jax.Array, jax.Array]:
-  """Pastes a box of its partner into each picture; labels mix by area (Yun et al., "CutMix", ICCV 2019).
+  """Pastes a box of its partner into each image; labels mix by area (Yun et al., "CutMix", ICCV 2019).
 
-  The box covers a share 1 - Beta(alpha, alpha) of the picture about a random centre; what sticks out is cut off, and
+  The box covers a share 1 - Beta(alpha, alpha) of the image about a random centre; what sticks out is cut off, and
   the label counts what is left. Arguments as `mixup`'s.
 
   Returns:
-    Images (N, H, W, C) of the same number type and labels (N, classes).
+    Images (N, H, W, C) of the same dtype and labels (N, classes).
   """
   _, height, width, _ = images.shape
-  partner, paired = partners(weight, positions)
+  partner, paired = partners(mask, positions)
   split = jax.vmap(jax.random.split)(keys)  # (N, 2)
   side = jnp.sqrt(1 - _beta(split[:, 0], alpha))  # (N,)
   centre = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(split[:, 1])  # (N, 2)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mils_jax import processes
+from mils_jax.distributed import processes
 from mils_jax.errors import UserError
 
 
@@ -28,7 +28,7 @@ class TrainingOrder:
     self._latest: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
 
   def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (B,) int32 and weight (B,) float32 of a step; padding has weight 0."""
+    """Rows (B,) int32 and mask (B,) float32 of a step; padding has mask 0."""
     epoch, position = divmod(step, self.steps_per_epoch)
     known, permutation = self._latest
     if known != epoch:
@@ -46,7 +46,7 @@ class EvaluationOrder:
     self.steps_per_epoch = steps_per_epoch(num_examples, batch_size)
 
   def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (B,) int32 and weight (B,) float32 of a step; padding has weight 0."""
+    """Rows (B,) int32 and mask (B,) float32 of a step; padding has mask 0."""
     if not 0 <= step < self.steps_per_epoch:
       raise ValueError(f'step {step} of {self.steps_per_epoch}')
     start = step * self.batch_size
@@ -61,7 +61,7 @@ def local_share(values: np.ndarray) -> np.ndarray:
 
 
 def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  weight = np.zeros(batch_size, np.float32)
-  weight[:len(rows)] = 1
+  mask = np.zeros(batch_size, np.float32)
+  mask[:len(rows)] = 1
   padding = np.full(batch_size - len(rows), rows[0], np.int32)
-  return np.concatenate([rows, padding]), weight
+  return np.concatenate([rows, padding]), mask

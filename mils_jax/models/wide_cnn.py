@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.models.batch_norm import BatchNorm
-from mils_jax.models.convolution import Conv
-from mils_jax.models.drop_block import DropBlock
-from mils_jax.models.input_slots import InputSlots
-from mils_jax.models.squeeze_excite import SqueezeExcite
+from mils_jax.nn.batch_norm import BatchNorm
+from mils_jax.nn.convolution import Conv
+from mils_jax.nn.drop_block import DropBlock
+from mils_jax.nn.input_channels import InputChannels
+from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 
 class WideStage(nn.Module):
@@ -18,7 +18,7 @@ class WideStage(nn.Module):
     features: output channels.
     kernel_size: odd.
     stride: of the convolution.
-    form: as in Conv.
+    implementation: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
@@ -26,18 +26,18 @@ class WideStage(nn.Module):
   features: int
   kernel_size: int = 3
   stride: int = 2
-  form: str = 'auto'
+  implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool, weight: jax.Array | None = None) -> jax.Array:
-    """(B, H, W, C) -> (B, H', W', features); `weight` as in BatchNorm."""
-    y = Conv(self.features, self.kernel_size, self.stride, self.form, self.dtype, name='conv')(x)
-    y = BatchNorm(axis_name=self.axis_name, name='norm')(y, train, weight)
+  def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    """(B, H, W, C) -> (B, H', W', features); `mask` as in BatchNorm."""
+    y = Conv(self.features, self.kernel_size, self.stride, self.implementation, self.dtype, name='conv')(x)
+    y = BatchNorm(axis_name=self.axis_name, name='norm')(y, train, mask)
     if self.stride != 1 or x.shape[-1] != self.features:
-      x = Conv(self.features, 1, self.stride, self.form, self.dtype, name='shortcut_conv')(x)
-      x = BatchNorm(axis_name=self.axis_name, name='shortcut_norm')(x, train, weight)
+      x = Conv(self.features, 1, self.stride, self.implementation, self.dtype, name='shortcut_conv')(x)
+      x = BatchNorm(axis_name=self.axis_name, name='shortcut_norm')(x, train, mask)
     return SqueezeExcite(dtype=self.dtype, name='squeeze_excite')(nn.relu(x + y))
 
 
@@ -46,8 +46,8 @@ class WideCNN(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    max_channels: input slots; pictures may have fewer channels.
-    fill, rescale: as in InputSlots.
+    in_channels: input channels; images may have fewer channels.
+    imputation, rescale: as in InputChannels.
     stages: how many, at least 2; the report means 2 to 4.
     width: output channels of every stage.
     strides: of each stage. The report suggests 1 in early stages against too early a loss of detail.
@@ -55,14 +55,14 @@ class WideCNN(nn.Module):
     dropout: rate before the classifier (the report's remedy against overfitting).
     drop_block: rate of DropBlock after every stage (likewise).
     drop_block_size: side of its squares.
-    form: as in Conv.
+    implementation: as in Conv.
     dtype: of the computation.
     axis_name: as in BatchNorm.
   """
 
   num_classes: int
-  max_channels: int = 3
-  fill: str = 'zero'
+  in_channels: int = 3
+  imputation: str = 'zero'
   rescale: bool = False
   stages: int = 4
   width: int = 256
@@ -71,14 +71,14 @@ class WideCNN(nn.Module):
   dropout: float = 0.0
   drop_block: float = 0.0
   drop_block_size: int = 5
-  form: str = 'auto'
+  implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,
-               weight: jax.Array | None = None) -> jax.Array:
-    """Classifies pictures: arguments and result as in DynamicResNet12; training with dropout draws from 'dropout'.
+               mask: jax.Array | None = None) -> jax.Array:
+    """Classifies images: arguments and result as in DynamicResNet12; training with dropout draws from 'dropout'.
 
     Raises:
       ValueError: under two stages, fewer strides or kernel sizes than stages, or a rate outside [0, 1).
@@ -87,10 +87,10 @@ class WideCNN(nn.Module):
       raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
-    x, _ = InputSlots(self.max_channels, self.fill, self.rescale, self.dtype, name='input')(images, present)
+    x, _ = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(images, present)
     for stage in range(self.stages):
-      x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.form, self.dtype,
-                    self.axis_name, name=f'stage{stage + 1}')(x, train, weight)
+      x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.implementation, self.dtype,
+                    self.axis_name, name=f'stage{stage + 1}')(x, train, mask)
       x = DropBlock(self.drop_block, self.drop_block_size, name=f'drop_block{stage + 1}')(x, train)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)

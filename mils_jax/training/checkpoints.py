@@ -27,7 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
-from mils_jax.training.record import Contract, Record, by_path
+from mils_jax.training.record import ModelSpec, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -59,22 +59,22 @@ class Checkpoints:
   def best_step(self) -> int | None:
     return self._best.latest_step()
 
-  def save(self, step: int, state: TrainState, contract: Contract) -> None:
+  def save(self, step: int, state: TrainState, spec: ModelSpec) -> None:
     """Saves the state after `step` steps, unless it is there."""
     if step == self.latest_step:
       return
     variables, progress = _split(_on_host(state))
     self.wait()
-    self._save(self._latest, step, {'variables': variables, 'progress': progress}, contract, None)
+    self._save(self._latest, step, {'variables': variables, 'progress': progress}, spec, None)
 
-  def save_best(self, step: int, variables: dict, contract: Contract, validation_accuracy: float) -> None:
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, validation_accuracy: float) -> None:
     """Saves the variables after `step` steps where they validate better than all before."""
     self._wait(self._best)
     if self.best_step is not None:
       best = self._best_record()
       if step <= self.best_step or validation_accuracy <= best.validation_accuracy:
         return
-    self._save(self._best, step, {'variables': _on_host(variables)}, contract, float(validation_accuracy))
+    self._save(self._best, step, {'variables': _on_host(variables)}, spec, float(validation_accuracy))
 
   def restore_latest(self, like: TrainState) -> tuple[TrainState | None, list[str]]:
     """The newest state that is whole, on the host, and what was skipped and why, a line each.
@@ -112,7 +112,7 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def best_structure(self) -> dict:
-    """Shape and number type of each of the best variables, whatever model they are of.
+    """Shape and dtype of each of the best variables, whatever model they are of.
 
     Raises:
       RunError: the checkpoint is damaged.
@@ -134,13 +134,13 @@ class Checkpoints:
     """
     return by_path(self.restore_best(like=self.best_structure()))
 
-  def restore_contract(self) -> Contract:
+  def restore_spec(self) -> ModelSpec:
     """What the best checkpoint's model expects and says."""
-    return self._best_record().contract
+    return self._best_record().spec
 
-  def contract_of_latest(self, step: int) -> Contract:
+  def spec_of_latest(self, step: int) -> ModelSpec:
     """What the model of the checkpoint after `step` steps expects and says; that checkpoint was restored."""
-    return _restore(self._latest, step, {})[0].contract
+    return _restore(self._latest, step, {})[0].spec
 
   def _best_record(self) -> Record:
     try:
@@ -157,9 +157,9 @@ class Checkpoints:
     return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && python main.py '
                     f'--workdir {shlex.quote(str(run))}')
 
-  def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, contract: Contract,
+  def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, spec: ModelSpec,
             validation_accuracy: float | None) -> None:
-    record = Record.of(parts, contract, validation_accuracy)
+    record = Record.of(parts, spec, validation_accuracy)
     items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
     try:
       saved = manager.save(step, args=ocp.args.Composite(**items, record=ocp.args.JsonSave(record.to_json())))
@@ -176,7 +176,7 @@ class Checkpoints:
 
   def _saving_failed(self, error: Exception) -> RunError:
     return RunError(f'saving a checkpoint failed: {_reason(error)}. Older ones are kept in {self._folder}; once there '
-                    'is space, the same command goes on from the last')
+                    'is space, run the same command to resume')
 
   def _set_aside(self, step: int) -> Path:
     self._folder.joinpath('damaged').mkdir(exist_ok=True)

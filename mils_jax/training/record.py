@@ -11,23 +11,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from mils_jax.channels import ChannelContract
+from mils_jax.channels import ChannelSpec
 from mils_jax.errors import DamagedError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Contract:
+class ModelSpec:
   """What a trained model expects and says, beside its arrays.
 
   Attributes:
-    channels: its input slots.
+    channels: its input channels.
     classes: the names of its logits; a model may have more logits than named classes.
-    image_size: height and width of the pictures that it was trained on.
-    data_fingerprint: of the packed set that it was trained on.
-    trained: the slots that training ever filled; what stands in the others meets weights that nothing has trained.
+    image_size: height and width of the images that it was trained on.
+    data_fingerprint: of the dataset cache that it was trained on.
+    trained: the input channels that training ever filled; what stands in the others meets weights that nothing has trained.
   """
 
-  channels: ChannelContract
+  channels: ChannelSpec
   classes: tuple[str, ...]
   image_size: tuple[int, int]
   data_fingerprint: str
@@ -38,9 +38,9 @@ class Contract:
             'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained)}
 
   @classmethod
-  def from_json(cls, values: dict) -> 'Contract':
-    channels = ChannelContract.from_json(values['channels'])
-    trained = tuple(values.get('trained', channels.slots))  # checkpoints of before it was kept say nothing
+  def from_json(cls, values: dict) -> 'ModelSpec':
+    channels = ChannelSpec.from_json(values['channels'])
+    trained = tuple(values.get('trained', channels.names))  # checkpoints of before it was kept say nothing
     return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained)
 
 
@@ -49,22 +49,22 @@ class Record:
   """What a checkpoint says of itself.
 
   Attributes:
-    contract: of the model.
-    arrays: by path in the tree, the array's shape, number type and CRC-32.
+    spec: of the model.
+    arrays: by path in the tree, the array's shape, dtype and CRC-32.
     validation_accuracy: of the parameters; None where they were not validated.
   """
 
-  contract: Contract
+  spec: ModelSpec
   arrays: dict[str, list]
   validation_accuracy: float | None
 
   @classmethod
-  def of(cls, tree: Any, contract: Contract, validation_accuracy: float | None) -> 'Record':
+  def of(cls, tree: Any, spec: ModelSpec, validation_accuracy: float | None) -> 'Record':
     arrays = {path: [*_kind(array), _checksum(array)] for path, array in by_path(tree).items()}
-    return cls(contract, arrays, validation_accuracy)
+    return cls(spec, arrays, validation_accuracy)
 
   def to_json(self) -> dict:
-    values = {'contract': self.contract.to_json(), 'arrays': self.arrays,
+    values = {'spec': self.spec.to_json(), 'arrays': self.arrays,
               'validation_accuracy': self.validation_accuracy}
     return {**values, 'checksum': _checksum_of_json(values)}
 
@@ -75,7 +75,7 @@ class Record:
       written = values.pop('checksum')
       if written != _checksum_of_json(values):
         raise DamagedError('its record has changed')
-      return cls(Contract.from_json(values['contract']), values['arrays'], values['validation_accuracy'])
+      return cls(ModelSpec.from_json(values['spec']), values['arrays'], values['validation_accuracy'])
     except (AttributeError, KeyError, TypeError) as error:
       raise DamagedError(f'its record is not one ({error})') from error
 
@@ -106,7 +106,7 @@ def _kind(array: Any) -> list:
 
 
 def _describe(kind: list | None) -> str:
-  return 'absent' if kind is None else f'{kind[1]} of shape {tuple(kind[0])}'
+  return 'missing' if kind is None else f'{kind[1]} of shape {tuple(kind[0])}'
 
 
 def _checksum(array: np.ndarray) -> int:

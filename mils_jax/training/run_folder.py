@@ -4,14 +4,14 @@
     checkpoints/       Orbax checkpoints, named by step
     metrics.jsonl      a line per epoch } only what state and data determine
     results.json       the final test   }
-    predictions.npz    identity, label and logits of every test example
-    timings.jsonl      seconds and pictures per second of each epoch
+    predictions.npz    example_id, label and logits of every test example
+    timings.jsonl      seconds and images per second of each epoch
     run.json           command, versions, hardware
     lock               held by the process that trains here, with its name and number inside
     cost.json          what --mode cost counted
-    inspection/        what --mode inspect found: sheets of sample pictures
+    inspection/        what --mode inspect found: sheets of sample images
     subsets.*, diagnostics.json, compression.json   what these modes found
-    subset_predictions.npz   predictions for subsets of the channels, where a study asked for them
+    subset_predictions.npz   predictions for subsets of the channels, where a sweep asked for them
     evaluation/        what --mode evaluate found, by split: scores, predictions, a page
     events.out...      TensorBoard
 """

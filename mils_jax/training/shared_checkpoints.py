@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mils_jax import processes
+from mils_jax.distributed import processes
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import Contract
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.state import TrainState
 
 
@@ -28,13 +28,13 @@ class SharedCheckpoints:
     """As the first process knows it; None on the others."""
     return self._own.latest_step if self._own else None
 
-  def save(self, step: int, state: TrainState, contract: Contract) -> None:
+  def save(self, step: int, state: TrainState, spec: ModelSpec) -> None:
     if self._own:
-      self._own.save(step, state, contract)
+      self._own.save(step, state, spec)
 
-  def save_best(self, step: int, variables: dict, contract: Contract, validation_accuracy: float) -> None:
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, validation_accuracy: float) -> None:
     if self._own:
-      self._own.save_best(step, variables, contract, validation_accuracy)
+      self._own.save_best(step, variables, spec, validation_accuracy)
 
   def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
     """The state that `choose` gives on the first process."""

@@ -33,7 +33,7 @@ class EpochSums:
 
 
 @flax.struct.dataclass
-class NotFinite:
+class NonFinite:
   """What was infinite or no number.
 
   Attributes:
@@ -49,7 +49,7 @@ class NotFinite:
   kind: jax.Array
 
   @classmethod
-  def none(cls) -> 'NotFinite':
+  def none(cls) -> 'NonFinite':
     return cls(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
 
 
@@ -65,7 +65,7 @@ class TrainState:
       evaluation uses.
     optimizer_state: optax's.
     sums: metrics of the current epoch.
-    not_finite: steps that went wrong.
+    nonfinite: steps that went wrong.
   """
 
   COLLECTIONS: ClassVar[tuple[str, ...]] = ('params', 'batch_stats', 'schedules')
@@ -76,7 +76,7 @@ class TrainState:
   schedules: dict[str, jax.Array]
   optimizer_state: optax.OptState
   sums: EpochSums
-  not_finite: NotFinite
+  nonfinite: NonFinite
 
   @property
   def variables(self) -> dict:
@@ -103,7 +103,7 @@ def state_creator(model: nn.Module, optimizer: optax.GradientTransformation, ima
   Args:
     model: called with (images, train).
     optimizer: of the parameters.
-    image_shape: (H, W, slots).
+    image_shape: (H, W, in_channels).
     seed: of the run.
     schedules: of values that the model reads, by name.
   """
@@ -111,6 +111,6 @@ def state_creator(model: nn.Module, optimizer: optax.GradientTransformation, ima
     variables = model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
     params = variables['params']
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
-                      scheduled_values(schedules, 0), optimizer.init(params), EpochSums.zero(), NotFinite.none())
+                      scheduled_values(schedules, 0), optimizer.init(params), EpochSums.zero(), NonFinite.none())
 
   return jax.jit(create)

@@ -8,20 +8,20 @@ import numpy as np
 from flax import linen as nn
 
 from mils_jax.errors import UserError
-from mils_jax.progress import say
+from mils_jax.progress import log
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import Contract
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.state import TrainState
 
 
-def warm_start(state: TrainState, model: nn.Module, contract: Contract, path: str) -> TrainState:
+def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) -> TrainState:
   """The state before the first step, its variables replaced by another run's best where they fit, and says which.
 
   Args:
     state: freshly drawn.
     model: that it is of; its axis of channels and of classes is found by varying their number.
-    contract: of the new run.
+    spec: of the new run.
     path: run folder of the other.
 
   Raises:
@@ -35,10 +35,10 @@ def warm_start(state: TrainState, model: nn.Module, contract: Contract, path: st
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     if checkpoints.best_step is None:
       raise UserError(f'train.init_from={path}: has no validated checkpoint yet: let its first epoch finish')
-    other = checkpoints.restore_contract()
+    other = checkpoints.restore_spec()
     old = checkpoints.restore_best_arrays()
-  axes = {'max_channels': (other.channels.slots, contract.channels.slots),
-          'num_classes': (other.classes, contract.classes)}
+  axes = {'in_channels': (other.channels.names, spec.channels.names),
+          'num_classes': (other.classes, spec.classes)}
   named_axes = {field: _axes_that_follow(model, field) for field in axes}
   groups: dict[str, list[str]] = {'taken': [], 'adapted': [], 'left fresh': []}
 
@@ -86,7 +86,7 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> 
 def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
   """Which axis of which variable has the size of a model's field: the one that grows with it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    images = jnp.zeros((1, 32, 32, network.max_channels))
+    images = jnp.zeros((1, 32, 32, network.in_channels))
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=False))
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
             for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
@@ -99,16 +99,16 @@ def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
 
 
 def _tell(path: str, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:
-  say(f'starting from the best weights of {path}: '
+  log(f'starting from the best weights of {path}: '
       + ', '.join(f'{len(names)} arrays {how}' for how, names in groups.items()))
   for how in ('adapted', 'left fresh'):
     if groups[how]:
-      say(f'  {how}: {", ".join(groups[how])}')
+      log(f'  {how}: {", ".join(groups[how])}')
   for field, (before, after) in axes.items():
     if before != after:
-      kind = {'max_channels': 'channels', 'num_classes': 'classes'}[field]
+      kind = {'in_channels': 'channels', 'num_classes': 'classes'}[field]
       for what, names in (('taken', [name for name in after if name in before]),
                           ('left fresh', [name for name in after if name not in before]),
                           ('not needed', [name for name in before if name not in after])):
         if names:
-          say(f'  {kind} {what}: {", ".join(names)}')
+          log(f'  {kind} {what}: {", ".join(names)}')

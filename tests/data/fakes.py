@@ -1,4 +1,4 @@
-"""A source held in memory, and picture folders written on the spot."""
+"""A source held in memory, and image folders written on the spot."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 @dataclasses.dataclass
 class MemorySource:
-  """Pictures and labels given as arrays per split."""
+  """Images and labels given as arrays per split."""
 
   images: dict[str, np.ndarray]
   given_labels: dict[str, np.ndarray]
@@ -33,7 +33,7 @@ class MemorySource:
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     return self.images[split][index], int(self.given_labels[split][index])
 
-  def identity(self, split: str, index: int) -> str:
+  def example_id(self, split: str, index: int) -> str:
     return f'{split}/{index}'
 
   def place(self, split: str, index: int) -> str:
@@ -48,7 +48,7 @@ class MemorySource:
 
 def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (4, 5, 3), dtype: str = 'uint8',
                   seed: int = 0) -> MemorySource:
-  """Random pictures of any number type, two classes taking turns."""
+  """Random images of any dtype, two classes taking turns."""
   random = np.random.default_rng(seed)
   limits = (0, 1000) if dtype == 'float32' else (np.iinfo(dtype).min, np.iinfo(dtype).max)
   counts = {'train': train, 'val': val, 'test': test}
@@ -58,8 +58,8 @@ def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (
   return MemorySource(images, labels, channels=channels, units=('',) * len(channels))
 
 
-def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (10, 10), mode: str = 'RGB') -> np.ndarray:
-  """Writes a random picture of (height, width) and returns it."""
+def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (10, 10), mode: str = 'RGB') -> np.ndarray:
+  """Writes a random image of (height, width) and returns it."""
   path.parent.mkdir(parents=True, exist_ok=True)
   channels = {'RGB': (3,), 'RGBA': (4,), 'L': ()}[mode]
   pixels = np.random.default_rng(seed).integers(0, 256, (*size, *channels)).astype(np.uint8)
@@ -68,13 +68,13 @@ def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (10, 10), m
 
 
 def write_lists(root: Path, train: int = 6, val: int = 2, test: int = 2, suffix: str = 'png') -> dict[str, np.ndarray]:
-  """A folder of two classes with lists; returns every picture by its relative path."""
+  """A folder of two classes with lists; returns every image by its relative path."""
   written = {}
   for split, count in (('train', train), ('val', val), ('test', test)):
     lines = []
     for index in range(count):
       name = f'images/{split} {index}.{suffix}'
-      written[name] = write_picture(root / name, seed=len(written))
+      written[name] = write_image(root / name, seed=len(written))
       lines.append(f'{name} {index % 2}')
     if count:
       (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')

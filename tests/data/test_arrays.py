@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mils_jax.data.packing import open_packed
+from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.sources import open_source
 from mils_jax.data.sources.arrays import ArraysSource
 from mils_jax.errors import UserError
@@ -74,11 +74,11 @@ def test_fortran_order_and_big_endian_arrays_keep_their_values(tmp_path):
   source = ArraysSource(write(tmp_path, 'stored', changed))
   assert np.array_equal(source.read('train', 5)[0], arrays['train_images'][5])
   swapped = {name: array.astype('>i2') if name.endswith('images') else array for name, array in arrays.items()}
-  packed = open_packed(open_source('arrays', path=write(tmp_path, 'stored', swapped)), tmp_path / 'cache')
+  packed = open_dataset(open_source('arrays', path=write(tmp_path, 'stored', swapped)), tmp_path / 'cache')
   assert np.array_equal(packed.splits['train'].images, arrays['train_images'])
 
 
-def test_grey_pictures_need_no_channel_axis_and_channels_first_is_told(tmp_path):
+def test_grey_images_need_no_channel_axis_and_channels_first_is_told(tmp_path):
   grey = contents(depth=1, bands=None)
   grey = {name: array[..., 0] if name.endswith('images') else array for name, array in grey.items()}
   assert ArraysSource(write(tmp_path, 'stored', grey)).read('train', 0)[0].shape == (8, 9, 1)
@@ -93,8 +93,8 @@ def test_identities_hash_the_original_whatever_size_is_asked_for(tmp_path):
   path = write(tmp_path, 'stored', contents())
   own, small = ArraysSource(path), ArraysSource(path, image_size=4)
   assert small.read('train', 0)[0].shape == (4, 4, 4)
-  names = [own.identity('train', index) for index in range(12)]
-  assert names == [small.identity('train', index) for index in range(12)]
+  names = [own.example_id('train', index) for index in range(12)]
+  assert names == [small.example_id('train', index) for index in range(12)]
   assert len(set(names)) == 12
   assert names[0].startswith('train:')
 
@@ -142,7 +142,7 @@ def test_bad_arrays_are_one_line(tmp_path, changes, parts):
   refused(tmp_path, contents(**changes), *parts)
 
 
-def test_an_object_array_of_pictures_is_refused(tmp_path):
+def test_an_object_array_of_images_is_refused(tmp_path):
   refused(tmp_path, contents(train_images=np.array([None, 'x'], object)), 'train_images', 'object array')
 
 
@@ -152,8 +152,8 @@ def test_files_that_are_no_arrays(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r'a\.npz: not an \.npz'):
       ArraysSource(str(path))
-  with pytest.raises(UserError, match='absent'):
-    ArraysSource(str(tmp_path / 'absent.npz'))
+  with pytest.raises(UserError, match='missing'):
+    ArraysSource(str(tmp_path / 'missing.npz'))
 
 
 def test_a_truncated_archive_is_one_line(tmp_path):
@@ -169,9 +169,9 @@ def test_not_finite_values_are_counted_and_placed(tmp_path):
   arrays['val_images'][2, 0, 0, 0] = np.nan
   arrays['val_images'][3, 0, 0, 1] = np.inf
   source = open_source('arrays', path=write(tmp_path, 'stored', arrays))
-  for _ in range(2):  # while packing, and when the packed set is found again
+  for _ in range(2):  # while packing, and when the dataset cache is found again
     with pytest.raises(UserError) as raised:
-      open_packed(source, tmp_path / 'cache')
+      open_dataset(source, tmp_path / 'cache')
     assert 'val: 2, first in val_images[2]' in str(raised.value)
 
 
@@ -179,7 +179,7 @@ def test_the_land_cover_set_packs_with_its_bands(real_data, tmp_path):
   path = real_data / 'multiband-landcover.npz'
   if not path.exists():
     pytest.skip('MILS_TEST_DATA has no multiband-landcover.npz')
-  packed = open_packed(open_source('arrays', path=str(path)), tmp_path)
+  packed = open_dataset(open_source('arrays', path=str(path)), tmp_path)
   assert packed.channels == ('coastal', 'blue', 'green', 'red', 'nir', 'swir1', 'swir2')
   assert [len(packed.splits[split]) for split in ('train', 'val', 'test')] == [2680, 377, 721]
   with np.load(path) as arrays:

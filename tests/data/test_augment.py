@@ -15,7 +15,7 @@ from mils_jax.random_streams import sample_keys
 TYPES = ['uint8', 'int16', 'uint16', 'float32']
 
 
-def pictures(count=64, shape=(6, 6, 2), dtype='uint8', seed=0):
+def inputs(count=64, shape=(6, 6, 2), dtype='uint8', seed=0):
   return np.random.default_rng(seed).integers(1, 200, (count, *shape)).astype(dtype)
 
 
@@ -24,8 +24,8 @@ def keys(count=64, seed=0):
 
 
 @pytest.mark.parametrize('dtype', TYPES)
-def test_a_crop_is_a_window_of_the_zero_padded_picture_and_all_windows_occur(dtype):
-  images = pictures(count=200, shape=(5, 4, 2), dtype=dtype)
+def test_a_crop_is_a_window_of_the_zero_padded_image_and_all_windows_occur(dtype):
+  images = inputs(count=200, shape=(5, 4, 2), dtype=dtype)
   found = np.asarray(augment.random_crop(keys(200), images, 1))
   assert found.dtype == images.dtype
   padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -41,10 +41,10 @@ def test_a_crop_is_a_window_of_the_zero_padded_picture_and_all_windows_occur(dty
 @pytest.mark.parametrize(('function', 'variants'), [
     (augment.random_flip, [lambda x: x, lambda x: x[:, ::-1]]),
     (augment.random_vertical_flip, [lambda x: x, lambda x: x[::-1]]),
-    (augment.random_quarter_turn, [lambda x, k=k: np.rot90(x, k) for k in range(4)]),
+    (augment.random_rot90, [lambda x, k=k: np.rot90(x, k) for k in range(4)]),
 ])
 def test_flips_and_turns_give_each_variant_equally_often(function, variants):
-  images = pictures(count=400)
+  images = inputs(count=400)
   found = np.asarray(function(keys(400), images))
   assert found.dtype == np.uint8
   counts = np.zeros(len(variants))
@@ -57,20 +57,20 @@ def test_flips_and_turns_give_each_variant_equally_often(function, variants):
 
 def test_quarter_turns_want_squares():
   with pytest.raises(UserError, match='6 x 4'):
-    augment.random_quarter_turn(keys(3), pictures(3, (6, 4, 1)))
+    augment.random_rot90(keys(3), inputs(3, (6, 4, 1)))
 
 
-def test_a_resized_crop_of_the_whole_area_is_nearly_the_picture():
+def test_a_resized_crop_of_the_whole_area_is_nearly_the_image():
   ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None] * 10, (8, 20, 20, 1))
   found = np.asarray(augment.random_resized_crop(keys(8), ramp, 0.9999))
   assert np.abs(found - ramp).max() < 30
   assert found.dtype == np.float32
 
 
-def test_a_resized_crop_magnifies_a_part_within_the_picture():
+def test_a_resized_crop_magnifies_a_part_within_the_image():
   ramp = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None, None], (100, 40, 40, 1))
   found = np.asarray(augment.random_resized_crop(keys(100), ramp, 0.25))[..., 0]
-  spans = found[:, 30].mean(1) - found[:, 10].mean(1)  # over half the result's height; 20 in the picture itself
+  spans = found[:, 30].mean(1) - found[:, 10].mean(1)  # over half the result's height; 20 in the image itself
   assert found.min() >= 0
   assert found.max() <= 39 + 1e-3
   assert spans.min() > 20 * 0.5 / (4 / 3)**0.5 - 1e-3
@@ -82,7 +82,7 @@ def test_a_resized_crop_magnifies_a_part_within_the_picture():
 
 
 def test_jitter_is_affine_per_channel_within_its_bounds():
-  images = pictures(50, (6, 6, 3), 'int16')
+  images = inputs(50, (6, 6, 3), 'int16')
   found = np.asarray(augment.jitter(keys(50), images, 0.2, 0.4), np.float64)
   slopes, gains = [], []
   for image, result in zip(images.astype(np.float64), found, strict=True):
@@ -98,24 +98,24 @@ def test_jitter_is_affine_per_channel_within_its_bounds():
 
 
 def weights(zeros, count=16):
-  weight = np.ones(count, np.float32)
-  weight[list(zeros)] = 0
-  return weight
+  mask = np.ones(count, np.float32)
+  mask[list(zeros)] = 0
+  return mask
 
 
 def own_values(count=16, shape=(6, 7, 1)):
-  """Pictures whose every value is their own index, so that a result shows what it was made of."""
+  """Images whose every value is their own index, so that a result shows what it was made of."""
   return np.broadcast_to(np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1), (count, *shape))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.sets(st.integers(0, 15)), st.integers(0, 1000), st.sampled_from([0.2, 1.0, 5.0]))
 def test_mixup_blends_neighbours_labels_as_much_as_pixels_and_never_padding(zeros, seed, alpha):
-  weight = weights(zeros)
-  images, labels = augment.mixup(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), weight, jnp.arange(16),
+  mask = weights(zeros)
+  images, labels = augment.mixup(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), mask, jnp.arange(16),
                                  alpha)
   images, labels = np.asarray(images), np.asarray(labels)
-  check_labels(labels, weight)
+  check_labels(labels, mask)
   np.testing.assert_allclose(images, np.broadcast_to((labels @ np.arange(16)).reshape(-1, 1, 1, 1), images.shape),
                              atol=1e-4)
 
@@ -123,11 +123,11 @@ def test_mixup_blends_neighbours_labels_as_much_as_pixels_and_never_padding(zero
 @settings(max_examples=30, deadline=None)
 @given(st.sets(st.integers(0, 15)), st.integers(0, 1000), st.sampled_from([0.2, 1.0, 5.0]))
 def test_cutmix_labels_count_the_pixels_and_never_padding(zeros, seed, alpha):
-  weight = weights(zeros)
-  images, labels = augment.cutmix(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), weight, jnp.arange(16),
+  mask = weights(zeros)
+  images, labels = augment.cutmix(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), mask, jnp.arange(16),
                                   alpha)
   images, labels = np.asarray(images), np.asarray(labels)
-  check_labels(labels, weight)
+  check_labels(labels, mask)
   shares = np.stack([(images == index).mean((1, 2, 3)) for index in range(16)], 1)
   np.testing.assert_allclose(shares, labels, atol=1e-5)
   for index, image in enumerate(images[..., 0]):
@@ -137,13 +137,13 @@ def test_cutmix_labels_count_the_pixels_and_never_padding(zeros, seed, alpha):
     assert np.abs(np.diff(np.concatenate([[0], rows.astype(int), [0]]))).sum() <= 2
 
 
-def check_labels(labels, weight):
+def check_labels(labels, mask):
   np.testing.assert_allclose(labels.sum(1), 1, atol=1e-5)
   assert labels.min() >= 0
   for index in range(16):
     partner = index ^ 1
     assert labels[index, [other for other in range(16) if other not in (index, partner)]].sum() == 0
-    if weight[index] == 0 or weight[partner] == 0:
+    if mask[index] == 0 or mask[partner] == 0:
       assert labels[index, index] == 1
 
 
@@ -160,18 +160,18 @@ def test_a_neighbour_on_another_device_is_no_partner():
   assert paired.tolist() == [False, True, True]
 
 
-EVERYTHING = Augmentation(crop_padding=2, horizontal_flip=True, vertical_flip=True, quarter_turns=True,
+EVERYTHING = Augmentation(crop_padding=2, horizontal_flip=True, vertical_flip=True, rot90=True,
                           resized_crop_min_area=0.5, brightness=0.2, contrast=0.2, mixup_alpha=0.4, cutmix_alpha=1.0)
-EXACT = Augmentation(crop_padding=2, horizontal_flip=True, vertical_flip=True, quarter_turns=True, cutmix_alpha=1.0)
+EXACT = Augmentation(crop_padding=2, horizontal_flip=True, vertical_flip=True, rot90=True, cutmix_alpha=1.0)
 
 
 @pytest.mark.parametrize(('augmentation', 'tolerance'), [(EVERYTHING, 1e-3), (EXACT, 0)])
 def test_any_number_of_devices_gives_the_same_batch(augmentation, tolerance):
-  images, labels, weight = pictures(16), np.eye(16, dtype=np.float32), weights([15])
+  images, labels, mask = inputs(16), np.eye(16, dtype=np.float32), weights([15])
   positions, key = np.arange(16), jax.random.key(3)
   results = []
   for count in (1, 2, 4):
-    parts = [values.reshape(count, -1, *values.shape[1:]) for values in (images, labels, weight, positions)]
+    parts = [values.reshape(count, -1, *values.shape[1:]) for values in (images, labels, mask, positions)]
     mapped = jax.pmap(augmentation, in_axes=(None, 0, 0, 0, 0), devices=jax.local_devices()[:count])(key, *parts)
     results.append([np.asarray(values).reshape(16, *values.shape[2:]) for values in mapped])
   for other in results[1:]:
@@ -180,7 +180,7 @@ def test_any_number_of_devices_gives_the_same_batch(augmentation, tolerance):
 
 
 def test_steps_differ_and_a_step_repeats():
-  batch = (pictures(), np.eye(64, dtype=np.float32), np.ones(64, np.float32), jnp.arange(64))
+  batch = (inputs(), np.eye(64, dtype=np.float32), np.ones(64, np.float32), jnp.arange(64))
   augment_batch = jax.jit(EXACT)
   first, again, other = (np.asarray(augment_batch(jax.random.key(seed), *batch)[0]) for seed in (0, 0, 1))
   assert np.array_equal(first, again)
@@ -188,7 +188,7 @@ def test_steps_differ_and_a_step_repeats():
 
 
 def test_nothing_is_done_by_default_and_the_type_stays():
-  images, labels = pictures(), np.eye(64, dtype=np.float32)
+  images, labels = inputs(), np.eye(64, dtype=np.float32)
   found = Augmentation()(jax.random.key(0), images, labels, np.ones(64), jnp.arange(64))
   assert np.array_equal(found[0], images)
   assert np.array_equal(found[1], labels)

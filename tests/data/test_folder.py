@@ -4,20 +4,20 @@ import shutil
 import numpy as np
 import pytest
 
-from mils_jax.data.packing import fingerprint
+from mils_jax.data.cache.building import fingerprint
 from mils_jax.data.sources import open_source
 from mils_jax.data.sources.folder import FolderSource
 from mils_jax.errors import UserError
-from tests.data.fakes import write_lists, write_picture
+from tests.data.fakes import write_image, write_lists
 
 
 def write_tree(root):
   written = {}
   for split, name, file in (('train', 'dog', 'b.png'), ('train', 'cat', 'a.png'), ('train', 'cat', 'deep/er.PNG'),
                             ('test', 'dog', 'c.png')):
-    written[f'{split}/{name}/{file}'] = write_picture(root / split / name / file, seed=len(written))
-  (root / 'train/cat/notes.md').write_text('not a picture')
-  write_picture(root / 'train/cat/.hidden.png')
+    written[f'{split}/{name}/{file}'] = write_image(root / split / name / file, seed=len(written))
+  (root / 'train/cat/notes.md').write_text('not an image')
+  write_image(root / 'train/cat/.hidden.png')
   return written
 
 
@@ -30,7 +30,7 @@ def refused(root, *parts, **options):
     assert part in text
 
 
-def test_lists_give_pictures_labels_and_paths(tmp_path):
+def test_lists_give_images_labels_and_paths(tmp_path):
   written = write_lists(tmp_path)
   source = FolderSource(str(tmp_path))
   assert (source.splits, source.classes, source.channels) == (('train', 'val', 'test'), ('0', '1'), ('R', 'G', 'B'))
@@ -39,7 +39,7 @@ def test_lists_give_pictures_labels_and_paths(tmp_path):
     for index in range(source.length(split)):
       image, label = source.read(split, index)
       assert label == source.labels(split)[index] == index % 2
-      seen[source.identity(split, index)] = image
+      seen[source.example_id(split, index)] = image
   assert seen.keys() == written.keys()
   assert all(np.array_equal(seen[name], written[name]) for name in seen)
 
@@ -48,7 +48,7 @@ def test_trees_give_classes_in_order_of_their_names(tmp_path):
   written = write_tree(tmp_path)
   source = FolderSource(str(tmp_path))
   assert (source.classes, source.splits) == (('cat', 'dog'), ('train', 'test'))
-  names = [source.identity('train', index) for index in range(source.length('train'))]
+  names = [source.example_id('train', index) for index in range(source.length('train'))]
   assert names == ['train/cat/a.png', 'train/cat/deep/er.PNG', 'train/dog/b.png']
   assert source.labels('train').tolist() == [0, 0, 1]
   assert np.array_equal(source.read('test', 0)[0], written['test/dog/c.png'])
@@ -99,7 +99,7 @@ def test_class_names_from_a_file(tmp_path):
     ('images/train 0.png 99999999999999', ('line 7',)),
     ('images/train 0.png -1', ('label -1', 'out of range', '0 to 1')),
     ('images/train 0.png 7', ('label 2 never occurs', '7')),
-    ('images/gone.png 1', ('images/gone.png', 'no such picture', 'train.txt')),
+    ('images/gone.png 1', ('images/gone.png', 'no such image', 'train.txt')),
 ])
 def test_a_bad_line_is_named(tmp_path, line, parts):
   write_lists(tmp_path)
@@ -116,7 +116,7 @@ def test_a_label_beyond_the_training_classes_is_named(tmp_path):
 
 
 def test_layouts_that_are_none(tmp_path):
-  refused(tmp_path / 'absent', 'absent', 'no such folder')
+  refused(tmp_path / 'missing', 'missing', 'no such folder')
   refused('', "data.path=''")
   refused(tmp_path, 'neither a list train.txt nor a folder train/<class>/')
   (tmp_path / 'train').mkdir()
@@ -130,7 +130,7 @@ def test_layouts_that_are_none(tmp_path):
 
 def test_a_class_that_training_does_not_have_is_named(tmp_path):
   write_tree(tmp_path)
-  write_picture(tmp_path / 'test/cow/a.png')
+  write_image(tmp_path / 'test/cow/a.png')
   refused(tmp_path, "class folder 'cow'", 'cat, dog')
 
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mils_jax.data.cache.building import open_dataset
+from mils_jax.data.cache.dataset import open_folder
 from mils_jax.data.inputs import fit, open_inputs
-from mils_jax.data.packed import open_folder
-from mils_jax.data.packing import open_packed
 from mils_jax.data.sources.arrays import ArraysSource
 from mils_jax.data.sources.folder import FolderSource
-from mils_jax.data.sources.pictures import read_picture
+from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.shapes import ShapesSource
 from mils_jax.errors import DamagedError, UserError
 
@@ -43,7 +43,7 @@ def encode(mode, kind):
   return file.getvalue()
 
 
-PICTURES = {'png': encode('RGB', 'png'), 'jpg': encode('RGB', 'jpeg'), 'gif': encode('L', 'gif'),
+IMAGES = {'png': encode('RGB', 'png'), 'jpg': encode('RGB', 'jpeg'), 'gif': encode('L', 'gif'),
             'bmp': encode('RGB', 'bmp'), 'webp': encode('RGB', 'webp'), 'tif': encode('L', 'tiff')}
 
 
@@ -75,7 +75,7 @@ LINE = st.one_of(st.text(max_size=40), st.builds('{} {}'.format, st.text(max_siz
     'utf-8', 'surrogatepass'))), channels=st.one_of(st.none(), st.binary(max_size=20)),
        classes=st.one_of(st.none(), st.binary(max_size=20)))
 def test_lists(tmp_path, text, channels, classes):
-  (tmp_path / 'a.png').write_bytes(PICTURES['png'])
+  (tmp_path / 'a.png').write_bytes(IMAGES['png'])
   (tmp_path / 'train.txt').write_bytes(text)
   for name, value in (('channels.txt', channels), ('classes.txt', classes)):
     (tmp_path / name).unlink(missing_ok=True)
@@ -84,19 +84,19 @@ def test_lists(tmp_path, text, channels, classes):
   try:
     source = FolderSource(str(tmp_path))
     source.inputs()
-    opened = [source.identity('train', index) for index in range(source.length('train'))]
+    opened = [source.example_id('train', index) for index in range(source.length('train'))]
   except UserError:
     return
   assert all((tmp_path / name).resolve().is_relative_to(tmp_path.resolve()) for name in opened)
 
 
 @MANY
-@given(data=st.data(), kind=st.sampled_from(sorted(PICTURES)))
-def test_pictures(tmp_path, data, kind):
-  path = tmp_path / f'picture.{kind}'
-  path.write_bytes(data.draw(changes(PICTURES[kind])))
+@given(data=st.data(), kind=st.sampled_from(sorted(IMAGES)))
+def test_images(tmp_path, data, kind):
+  path = tmp_path / f'image.{kind}'
+  path.write_bytes(data.draw(changes(IMAGES[kind])))
   try:
-    image = read_picture(str(path), 8, '')
+    image = read_image(str(path), 8, '')
   except UserError:
     return
   assert image.shape[:2] == (8, 8)
@@ -104,11 +104,11 @@ def test_pictures(tmp_path, data, kind):
 
 @MANY
 @given(data=changes(npy(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))))
-def test_npy_pictures(tmp_path, data):
-  path = tmp_path / 'picture.npy'
+def test_npy_images(tmp_path, data):
+  path = tmp_path / 'image.npy'
   path.write_bytes(data)
   with contextlib.suppress(UserError):
-    read_picture(str(path), 8, 'last')
+    read_image(str(path), 8, 'last')
 
 
 def archive():
@@ -161,12 +161,12 @@ def test_inputs(tmp_path, data, name):
     fit(*inputs.read(0), ('R', 'G', 'B'))
   except UserError:
     return
-  assert inputs.identities
+  assert inputs.example_ids
 
 
 @pytest.fixture(scope='module')
 def packed(tmp_path_factory):
-  return open_packed(ShapesSource(8, 0, 4, 4, 4), tmp_path_factory.mktemp('packed')).folder
+  return open_dataset(ShapesSource(8, 0, 4, 4, 4), tmp_path_factory.mktemp('packed')).folder
 
 
 JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),

@@ -12,22 +12,22 @@ PICTURE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
 COLOUR = ('R', 'G', 'B')
 
 
-def fitted(own, slots):
-  """Which channel of the picture each slot gets."""
-  image, names, _ = fit(PICTURE[..., :len(own)], own, slots)
+def fitted(own, input_channels):
+  """Which channel of the image each channel gets."""
+  image, names, _ = fit(PICTURE[..., :len(own)], own, input_channels)
   own_channels = {PICTURE[..., channel].tobytes(): channel for channel in range(4)}
   return {name: own_channels[image[..., place].tobytes()] for place, name in enumerate(names) if name}
 
 
-@pytest.mark.parametrize(('own', 'slots', 'expected'), [
+@pytest.mark.parametrize(('own', 'input_channels', 'expected'), [
     (('grey',), COLOUR, {'R': 0, 'G': 0, 'B': 0}),
     (('grey', 'alpha'), COLOUR, {'R': 0, 'G': 0, 'B': 0}),
     (('grey', 'alpha'), (*COLOUR, 'alpha'), {'R': 0, 'G': 0, 'B': 0, 'alpha': 1}),
     (('grey', 'nir'), (*COLOUR, 'nir'), {'nir': 1}),
     (('grey',), ('grey', *COLOUR), {'grey': 0}),
 ])
-def test_only_a_grey_picture_is_spread_over_the_colours(own, slots, expected):
-  assert fitted(own, slots) == expected
+def test_only_a_grey_image_is_spread_over_the_colours(own, input_channels, expected):
+  assert fitted(own, input_channels) == expected
 
 
 def test_a_grey_channel_among_others_is_no_colour():
@@ -42,13 +42,13 @@ def test_a_grey_channel_among_others_is_no_colour():
 ])
 def test_three_channels_of_an_array_that_nothing_names_fill_the_first_slots(tmp_path, name, save):
   save(tmp_path / name)
-  for slots in (('red', 'green', 'blue'), ('nir', *COLOUR)):
-    _, names, notes = fit(*open_inputs(str(tmp_path / name), 8, '').read(0), slots)
-    assert tuple(names) == slots[:3]
-    assert notes == [f'channels without names filled the first slots: {", ".join(slots[:3])}']
+  for input_channels in (('red', 'green', 'blue'), ('nir', *COLOUR)):
+    _, names, notes = fit(*open_inputs(str(tmp_path / name), 8, '').read(0), input_channels)
+    assert tuple(names) == input_channels[:3]
+    assert notes == [f'channels without names filled the first input channels: {", ".join(input_channels[:3])}']
 
 
-def test_three_channels_of_a_picture_are_red_green_and_blue(tmp_path):
+def test_three_channels_of_a_image_are_red_green_and_blue(tmp_path):
   Image.fromarray(PICTURE[..., :3]).save(tmp_path / 'x.png')
   tifffile.imwrite(tmp_path / 'x.tif', PICTURE[..., :3], photometric='rgb')
   for name in ('x.png', 'x.tif'):
@@ -63,20 +63,20 @@ def save_to(path, save, *arrays, **named):
 
 def test_an_array_file_is_what_it_holds_whatever_it_is_called(tmp_path):
   archive = open_inputs(save_to(tmp_path / 'x.npy', np.savez, test_images=PICTURE[None], bands=list('wxyz')), 8, '')
-  assert archive.identities == ['test_images[0]']
+  assert archive.example_ids == ['test_images[0]']
   assert archive.read(0)[1] == tuple('wxyz')
   many = open_inputs(save_to(tmp_path / 'x.npz', np.save, np.stack([PICTURE, PICTURE + 1])), 8, '')
-  assert many.identities == ['x[0]', 'x[1]']
+  assert many.example_ids == ['x[0]', 'x[1]']
   assert (many.read(1)[0] == PICTURE + 1).all()
-  with pytest.raises(UserError, match=r'one array of the shape \(8, 8, 4\); call a picture \.npy'):
+  with pytest.raises(UserError, match=r'one array of the shape \(8, 8, 4\); call an image \.npy'):
     open_inputs(save_to(tmp_path / 'one.npz', np.save, PICTURE), 8, '')
 
 
 @pytest.mark.parametrize(('arrays', 'message'), [
-    ({'images': np.zeros((10**12, 0, 4, 3), np.uint8)}, 'holds no pictures'),
+    ({'images': np.zeros((10**12, 0, 4, 3), np.uint8)}, 'holds no images'),
     ({'images': PICTURE[None], 'bands': [['a', 'b'], ['c', 'd']]}, r'bands has the shape \(2, 2\)'),
 ])
-def test_arrays_that_are_no_pictures_or_names(tmp_path, arrays, message):
+def test_arrays_that_are_no_images_or_names(tmp_path, arrays, message):
   with pytest.raises(UserError, match=message):
     open_inputs(save_to(tmp_path / 'x.npz', np.savez, **arrays), 8, '')
 

@@ -1,13 +1,13 @@
 import numpy as np
 
+from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.inspection import inspect
-from mils_jax.data.packing import open_packed
 from tests.data.fakes import memory_source
 
 
 def test_counts_and_ranges(tmp_path):
   source = memory_source(train=301, shape=(3, 4, 5), dtype='int16')
-  found = inspect(open_packed(source, tmp_path))
+  found = inspect(open_dataset(source, tmp_path))
   assert {split: counts.tolist() for split, counts in found.counts.items()} == {
       'train': [151, 150], 'val': [3, 2], 'test': [4, 3]}
   values = source.images['train'].astype(np.float64)
@@ -24,13 +24,13 @@ def test_every_warning(tmp_path):
   source.images['train'][4, 0, 0, 0] = np.nan
   source.images['test'][1] = source.images['train'][7]
   source.images['test'][2] = source.images['val'][0]
-  found = inspect(open_packed(source, tmp_path, allow_not_finite=True))
+  found = inspect(open_dataset(source, tmp_path, allow_nonfinite=True))
   assert found.channels[2].minimum == found.channels[2].maximum == 5
   assert np.isfinite([found.channels[0].minimum, found.channels[0].mean]).all()
   assert found.warnings == (
       'channel c2 is constant (5) over the training split',
-      'train: 1 values are not finite, first in train[4]',
-      '2 classes have under 10 training pictures: a (8), b (7)',
-      '1 pictures of test are in train too, first test/1 (as train/7)',
-      '1 pictures of test are in val too, first test/2 (as val/0)',
+      'train: 1 values are non-finite, first in train[4]',
+      '2 classes have under 10 training images: a (8), b (7)',
+      '1 images of test are in train too, first test/1 (as train/7)',
+      '1 images of test are in val too, first test/2 (as val/0)',
   )

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.statistics import Moments
+from mils_jax.data.moments import Moments
 
 
 def merged(images, sizes):

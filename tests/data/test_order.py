@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.batches import EvaluationOrder, TrainingOrder, steps_per_epoch
+from mils_jax.data.loader import EvaluationOrder, TrainingOrder, steps_per_epoch
 from mils_jax.errors import UserError
 
 SIZES = (st.integers(1, 70), st.integers(1, 40))
@@ -16,11 +16,11 @@ def test_every_epoch_holds_every_example_once(examples, batch, seed, epoch):
   assert order.steps_per_epoch == steps_per_epoch(examples, batch) == -(-examples // batch)
   seen = []
   for step in range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch):
-    rows, weight = order(step)
-    assert (rows.shape, rows.dtype, weight.dtype) == ((batch,), np.int32, np.float32)
-    assert set(weight.tolist()) <= {0.0, 1.0}
-    assert (rows[weight == 0] == rows[0]).all()
-    seen += rows[weight == 1].tolist()
+    rows, mask = order(step)
+    assert (rows.shape, rows.dtype, mask.dtype) == ((batch,), np.int32, np.float32)
+    assert set(mask.tolist()) <= {0.0, 1.0}
+    assert (rows[mask == 0] == rows[0]).all()
+    seen += rows[mask == 1].tolist()
   assert sorted(seen) == list(range(examples))
 
 
@@ -47,7 +47,7 @@ def test_the_order_is_pinned_so_that_old_runs_can_be_resumed():
 def test_evaluation_goes_through_all_examples_as_stored(examples, batch):
   order = EvaluationOrder(examples, batch)
   steps = [order(step) for step in range(order.steps_per_epoch)]
-  assert np.concatenate([rows[weight == 1] for rows, weight in steps]).tolist() == list(range(examples))
+  assert np.concatenate([rows[mask == 1] for rows, mask in steps]).tolist() == list(range(examples))
   assert all(len(rows) == batch for rows, _ in steps)
 
 

@@ -17,7 +17,7 @@ def test_a_list_cannot_leave_its_root_unless_allowed(outside, tmp_path):
   (root / 'train.txt').write_text(f'secret.png 0\n{name} 0\n')
   with pytest.raises(UserError, match=r'lies outside of .*allow_outside=true'):
     FolderSource(str(root))
-  assert FolderSource(str(root), allow_outside=True).identity('train', 1) == name
+  assert FolderSource(str(root), allow_outside=True).example_id('train', 1) == name
 
 
 def test_dots_that_stay_inside_are_no_leaving(tmp_path):
@@ -27,7 +27,7 @@ def test_dots_that_stay_inside_are_no_leaving(tmp_path):
 
 
 def test_nor_through_a_link(tmp_path):
-  """Of a picture or of a folder; links that stay inside are followed, and so is the root's own."""
+  """Of an image or of a folder; links that stay inside are followed, and so is the root's own."""
   real = tmp_path / 'real'
   (real / 'a').mkdir(parents=True)
   (tmp_path / 'elsewhere').mkdir()
@@ -53,9 +53,9 @@ def test_nor_does_a_tree_leave_it(link, tmp_path):
   target = tmp_path / 'elsewhere' / link
   target.parent.mkdir(parents=True)
   (tmp_path / 'root' / link).parent.mkdir(parents=True)
-  picture = target if target.suffix else target / 'b.png'
-  picture.parent.mkdir(exist_ok=True)
-  Image.new('RGB', (4, 4)).save(picture)
+  image = target if target.suffix else target / 'b.png'
+  image.parent.mkdir(exist_ok=True)
+  Image.new('RGB', (4, 4)).save(image)
   (tmp_path / 'root' / link).symlink_to(target)
   with pytest.raises(UserError, match=r"'train/a/b\.png' lies outside of .*allow_outside=true"):
     FolderSource(str(tmp_path / 'root')).inputs()

@@ -34,7 +34,7 @@ def test_shapes_differ_for_the_same_key():
   assert all(np.abs(one.astype(int) - other).sum() > 0 for one, other in itertools.combinations(drawn, 2))
 
 
-def test_pictures_are_a_function_of_seed_split_and_index():
+def test_images_are_a_function_of_seed_split_and_index():
   source = ShapesSource(num_train=40)
   image, label = source.read('train', 23)
   assert (image.shape, image.dtype, label) == ((32, 32, 3), np.uint8, 3)
@@ -45,9 +45,9 @@ def test_pictures_are_a_function_of_seed_split_and_index():
 
 def test_identities_are_unique_and_do_not_depend_on_the_size():
   small, large = ShapesSource(size=32, num_train=50), ShapesSource(size=48, num_train=50)
-  names = [small.identity(split, index) for split in ('train', 'val') for index in range(50)]
+  names = [small.example_id(split, index) for split in ('train', 'val') for index in range(50)]
   assert len(set(names)) == 100
-  assert names == [large.identity(split, index) for split in ('train', 'val') for index in range(50)]
+  assert names == [large.example_id(split, index) for split in ('train', 'val') for index in range(50)]
   assert large.read('train', 0)[0].shape == (48, 48, 3)
 
 

@@ -20,7 +20,7 @@ def source_of(labels, splits=('train',)):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), st.integers(0, 3), st.sampled_from([0.1, 0.25, 0.4]),
        st.booleans())
-def test_cut_splits_part_the_training_pictures_by_class(labels, seed, fraction, has_test):
+def test_cut_splits_part_the_training_images_by_class(labels, seed, fraction, has_test):
   splits = ('train', 'test') if has_test else ('train',)
   cut = EverySplit(source_of(labels, splits), fraction, 0.2, seed)
   parts = SPLITS[:2] if has_test else SPLITS
@@ -35,10 +35,10 @@ def test_cut_splits_part_the_training_pictures_by_class(labels, seed, fraction, 
     for index in range(cut.length(split)):
       image, label = cut.read(split, index)
       assert label == cut.labels(split)[index] == labels[image.item()]
-      assert cut.identity(split, index) == f'train/{image.item()}'
+      assert cut.example_id(split, index) == f'train/{image.item()}'
   if has_test:
     assert cut.length('test') == len(labels)
-    assert cut.identity('test', 0) == 'test/0'
+    assert cut.example_id('test', 0) == 'test/0'
 
 
 def test_the_seed_decides_the_cut_and_is_part_of_the_settings():
@@ -53,7 +53,7 @@ def test_a_complete_source_is_left_alone():
   source = source_of([0, 1], SPLITS)
   whole = EverySplit(source, 0.1, 0.1, 5)
   assert whole.settings() == source.settings()
-  assert (whole.length('val'), whole.identity('val', 1), whole.notes) == (2, 'val/1', ())
+  assert (whole.length('val'), whole.example_id('val', 1), whole.notes) == (2, 'val/1', ())
 
 
 def test_what_was_cut_is_said():

@@ -8,9 +8,9 @@ import resource, sys
 from pathlib import Path
 import jax
 import numpy as np
-from mils_jax.data.batches import EvaluationOrder, Resident, Streamed, TrainingOrder
-from mils_jax.data.packed import Split
-from mils_jax.devices import Devices
+from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost, TrainingOrder
+from mils_jax.data.cache.dataset import Split
+from mils_jax.distributed.devices import Devices
 
 count, shape = 4000, (256, 256, 3)  # 786 MB
 path = Path(sys.argv[1]) / 'images.npy'
@@ -19,13 +19,13 @@ images[:, 0, 0, 0] = np.arange(count) % 251
 split = Split(np.load(path, mmap_mode='r'), np.arange(count, dtype=np.int32), np.array(['']))
 del images
 devices = Devices(1)
-next(Streamed(split, devices).batches(EvaluationOrder(count, 32), 0, 1))  # what starting takes is not counted
+next(OnHost(split, devices).batches(EvaluationOrder(count, 32), 0, 1))  # what starting takes is not counted
 lines = Path('/proc/self/status').read_text().splitlines()
 used = 1024 * next(int(line.split()[1]) for line in lines if line.startswith('VmData'))
 limit = used + 250 * 2**20
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 order, seen = TrainingOrder(0, count, 32), 0
-for batch in Streamed(split, devices).batches(order, 0, order.steps_per_epoch):
+for batch in OnHost(split, devices).batches(order, 0, order.steps_per_epoch):
   first = np.asarray(batch['image'])[0, :, 0, 0, 0]
   assert np.array_equal(first, np.asarray(batch['label'])[0] % 251)
   seen += int(batch['weight'].sum())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mils_jax.data.packing import open_packed
+from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.sources import open_source
 from mils_jax.errors import RunError, UserError
 
@@ -24,7 +24,7 @@ def pixels(split, index, channels):
 
 
 class ColourPatches(tfds.core.GeneratorBasedBuilder):
-  """Encoded RGB pictures."""
+  """Encoded RGB images."""
 
   VERSION = tfds.core.Version('1.0.0')
 
@@ -63,7 +63,7 @@ class ManyBands(tfds.core.GeneratorBasedBuilder):
 
 
 class PlainArrays(tfds.core.GeneratorBasedBuilder):
-  """Pictures given as arrays, which TFDS has TensorFlow encode."""
+  """Images given as arrays, which TFDS has TensorFlow encode."""
 
   VERSION = tfds.core.Version('1.0.0')
 
@@ -94,8 +94,8 @@ def as_set(images):
   return {image.tobytes() for image in images}
 
 
-def test_colour_pictures_are_read_back_and_packed_without_tensorflow(data_dir, tmp_path):
-  packed = open_packed(open_patches(data_dir, val_fraction=0.2), tmp_path)
+def test_colour_images_are_read_back_and_packed_without_tensorflow(data_dir, tmp_path):
+  packed = open_dataset(open_patches(data_dir, val_fraction=0.2), tmp_path)
   assert (packed.classes, packed.channels, packed.image_shape) == (('moss', 'sand'), ('R', 'G', 'B'), (9, 12, 3))
   assert {split: len(packed.splits[split]) for split in packed.splits} == {'train': 24, 'val': 6, 'test': 8}
   assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 3) for index in range(8))
@@ -104,12 +104,12 @@ def test_colour_pictures_are_read_back_and_packed_without_tensorflow(data_dir, t
   by_pixels = {pixels('train', index, 3).tobytes(): index % 2 for index in range(30)}
   found = packed.splits['train']
   assert [by_pixels[image.tobytes()] for image in found.images] == found.labels.tolist()
-  assert len(set(packed.splits['train'].identities) | set(packed.splits['val'].identities)) == 30
+  assert len(set(packed.splits['train'].example_ids) | set(packed.splits['val'].example_ids)) == 30
   assert 'tensorflow' not in sys.modules
 
 
 def test_thirteen_bands_keep_their_type_under_other_keys(data_dir, tmp_path):
-  packed = open_packed(open_source('tfds', tfds_name='many_bands', path=data_dir, image_key='sentinel2',
+  packed = open_dataset(open_source('tfds', tfds_name='many_bands', path=data_dir, image_key='sentinel2',
                                    label_key='kind'), tmp_path)
   assert packed.splits['test'].images.dtype == np.uint16
   assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 13) for index in range(8))
@@ -120,14 +120,14 @@ def test_slices_and_names_of_splits(data_dir):
   source = open_patches(data_dir, train_split='train[:80%]', val_split='train[80%:]', test_split='train[:3]')
   assert [source.length(split) for split in ('train', 'val', 'test')] == [24, 6, 3]
   whole = open_patches(data_dir, val_split='test')
-  assert [source.identity('train', index) for index in range(24)] == [
-      whole.identity('train', index) for index in range(24)]
+  assert [source.example_id('train', index) for index in range(24)] == [
+      whole.example_id('train', index) for index in range(24)]
 
 
 def test_the_size_does_not_change_identities(data_dir):
   own, small = open_patches(data_dir, val_split='test'), open_patches(data_dir, val_split='test', image_size=4)
   assert small.read('train', 3)[0].shape == (4, 4, 3)
-  assert own.identity('train', 3) == small.identity('train', 3)
+  assert own.example_id('train', 3) == small.example_id('train', 3)
 
 
 @pytest.mark.parametrize(('options', 'parts'), [
@@ -135,7 +135,7 @@ def test_the_size_does_not_change_identities(data_dir):
     ({'tfds_name': ''}, ('data.tfds_name', )),
     ({'tfds_name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
     ({'tfds_name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
-    ({'image_key': 'picture'}, ("data.image_key='picture'", 'image, label, note')),
+    ({'image_key': 'image'}, ("data.image_key='image'", 'image, label, note')),
     ({'label_key': 'note'}, ("data.label_key='note'", 'not a class label')),
     ({'val_split': 'validation'}, ("data.val_split='validation'", 'train', 'test')),
     ({'train_split': 'train[:x%]'}, ('data.train_split',)),

@@ -1,4 +1,4 @@
-"""Properties of every network under every way to treat absent channels, in evaluation."""
+"""Properties of every network under every way to treat missing channels, in evaluation."""
 
 import functools
 import itertools
@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.channels import ChannelContract
-from mils_jax.evaluation.cost import count_parameters
-from mils_jax.models import DynamicConv, DynamicResNet12, InputSlots, ResNet34, WideCNN
+from mils_jax.channels import ChannelSpec
+from mils_jax.models import DynamicConv, DynamicResNet12, InputChannels, ResNet34, WideCNN
+from mils_jax.models.flops import count_parameters
 
 SLOTS = 4
 SIZE = 12
 BATCH = 5
-SHAPES = ((BATCH, SIZE, SIZE, SLOTS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, slots; each network has one
-OPTIONS = [{'fill': fill, 'rescale': rescale} for fill in ('zero', 'learned', 'mlp') for rescale in (False, True)]
+SHAPES = ((BATCH, SIZE, SIZE, SLOTS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, in_channels; each network has one
+OPTIONS = [{'imputation': imputation, 'rescale': rescale} for imputation in ('zero', 'learned', 'mlp') for rescale in (False, True)]
 NETWORKS = [
     *(functools.partial(DynamicResNet12, 3, widths=(8,), stem_width=8, blocks=1, attend_presence=attend, **options)
       for attend, options in itertools.product((False, True), OPTIONS)),
@@ -28,10 +28,10 @@ NETWORKS = [
 
 
 @functools.cache
-def compiled(number, slots=SLOTS, size=(SIZE, SIZE)):
-  """The network's apply with weights drawn about their start, so that no fill is 0; one for each network and shape."""
-  model = NETWORKS[number](max_channels=slots)
-  variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, *size, slots)), train=False))()
+def compiled(number, in_channels=SLOTS, size=(SIZE, SIZE)):
+  """The network's apply with weights drawn about their start, so that no imputation is 0; one for each network and shape."""
+  model = NETWORKS[number](in_channels=in_channels)
+  variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, *size, in_channels)), train=False))()
   leaves, structure = jax.tree.flatten(variables)
   noise = jax.random.split(jax.random.key(1), len(leaves))
   leaves = [leaf + 0.1 * jnp.abs(jax.random.normal(key, leaf.shape)) for leaf, key in zip(leaves, noise, strict=True)]
@@ -39,20 +39,20 @@ def compiled(number, slots=SLOTS, size=(SIZE, SIZE)):
   return jax.jit(lambda images, present: model.apply(variables, images, train=False, present=present))
 
 
-def pictures(seed, shape=SHAPES[0]):
+def inputs(seed, shape=SHAPES[0]):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @st.composite
 def cases(draw):
-  """A network, the pictures of a batch, and which channels each of them has."""
+  """A network, the inputs of a batch, and which channels each of them has."""
   number = draw(st.integers(0, len(NETWORKS) - 1))
-  batch, *size, slots = shape = SHAPES[number % len(SHAPES)]
-  row = st.lists(st.booleans(), min_size=slots, max_size=slots).filter(any)
+  batch, *size, in_channels = shape = SHAPES[number % len(SHAPES)]
+  row = st.lists(st.booleans(), min_size=in_channels, max_size=in_channels).filter(any)
   present = draw(st.lists(row, min_size=batch, max_size=batch))
-  images = pictures(draw(st.integers(0, 1000)), shape)
+  images = inputs(draw(st.integers(0, 1000)), shape)
   # Compiled by the test and not here, where hypothesis counts the seconds.
-  return lambda *given: compiled(number, slots, tuple(size))(*given), images, np.array(present)
+  return lambda *given: compiled(number, in_channels, tuple(size))(*given), images, np.array(present)
 
 
 many = settings(max_examples=25, deadline=None)
@@ -85,11 +85,11 @@ def test_the_order_of_named_channels_changes_no_logit(case, random):
   apply, images, present = case
   names = [f'channel{place}' for place in range(images.shape[-1])]
   numbers = tuple(range(1, len(names) + 1))
-  contract = ChannelContract(tuple(names), ('',) * len(names), numbers, numbers)
+  spec = ChannelSpec(tuple(names), ('',) * len(names), numbers, numbers)
   values = dict(zip(names, np.moveaxis(images, -1, 0), strict=True))
 
   def logits(given):
-    placed, present = contract.place(given).apply(jnp.stack([values[name] for name in given], axis=-1))
+    placed, present = spec.place(given).apply(jnp.stack([values[name] for name in given], axis=-1))
     return apply(placed, present)
 
   kept = [name for name, there in zip(names, present[0], strict=True) if there]
@@ -106,19 +106,19 @@ def test_the_full_mask_equals_no_mask(case):
 
 @pytest.mark.parametrize('number', range(len(NETWORKS)))
 def test_unnamed_channels_fill_the_first_slots_and_the_rest_is_absent(number):
-  images = pictures(0)
+  images = inputs(0)
   present = np.repeat([[True, True, False, False]], BATCH, 0)
   np.testing.assert_allclose(compiled(number)(images[..., :2], None), compiled(number)(images, present), rtol=1e-6,
                              atol=1e-6)
 
 
-def fill_by_numpy(params, fill, rescale, images, present):
+def fill_by_numpy(params, imputation, rescale, images, present):
   values = np.where(present[:, None, None, :], images.astype(np.float64), 0)
   if rescale:
     values *= SLOTS / present.sum(1)[:, None, None, None]
-  if fill == 'learned':
+  if imputation == 'learned':
     return np.where(present[:, None, None, :], values, params['value'])
-  if fill == 'mlp':
+  if imputation == 'mlp':
     mask = np.broadcast_to(present[:, None, None, :], values.shape)
     kernel = np.concatenate([params['hidden']['kernel'], params['hidden_mask']['kernel']])
     hidden = np.maximum(np.concatenate([values, mask], -1) @ kernel + params['hidden_mask']['bias'], 0)
@@ -128,9 +128,9 @@ def fill_by_numpy(params, fill, rescale, images, present):
 
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
-  images = pictures(3)
+  images = inputs(3)
   present = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], bool)
-  module = InputSlots(SLOTS, **options)
+  module = InputChannels(SLOTS, **options)
   params = module.init(jax.random.key(0), images).get('params', {})
   params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(1), leaf.shape), params)
   filled, seen = module.apply({'params': params}, images, present)
@@ -140,15 +140,15 @@ def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
   np.testing.assert_array_equal(seen, present)
 
 
-@pytest.mark.parametrize('fill', ['learned', 'mlp'])
-def test_filling_is_learned_from_the_samples_that_lack_channels(fill):
-  model = WideCNN(3, SLOTS, stages=2, width=16, fill=fill)
+@pytest.mark.parametrize('imputation', ['learned', 'mlp'])
+def test_filling_is_learned_from_the_samples_that_lack_channels(imputation):
+  model = WideCNN(3, SLOTS, stages=2, width=16, imputation=imputation)
   variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, SLOTS)), train=False)
 
   @jax.jit
   def gradients(present):
     def loss(params):
-      logits, _ = model.apply({**variables, 'params': params}, pictures(0), train=True, present=present,
+      logits, _ = model.apply({**variables, 'params': params}, inputs(0), train=True, present=present,
                               mutable=['batch_stats'])
       return jax.nn.log_softmax(logits)[:, 0].mean()
     return jax.grad(loss)(variables['params'])['input']
@@ -164,14 +164,14 @@ def test_only_what_is_asked_for_adds_parameters():
     return sum(count_parameters(variables['params']).values())
 
   assert parameters(rescale=True) == 17_446_699
-  assert parameters(fill='learned') == 17_446_699 + 3
-  assert parameters(fill='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
+  assert parameters(imputation='learned') == 17_446_699 + 3
+  assert parameters(imputation='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
   assert parameters(attend_presence=True) == 17_446_699 + 3  # three more inputs of one hidden unit
 
 
 def test_a_single_kernel_needs_no_attention_and_is_a_plain_convolution():
-  images = pictures(0)
-  module = DynamicConv(features=6, max_channels=SLOTS, kernels=1)
+  images = inputs(0)
+  module = DynamicConv(features=6, in_channels=SLOTS, num_kernels=1)
   variables = module.init(jax.random.key(0), images)
   assert set(variables['params']) == {'kernels'}
   expected = jax.lax.conv_general_dilated(images, variables['params']['kernels'][0], (1, 1), 'SAME',
@@ -180,7 +180,7 @@ def test_a_single_kernel_needs_no_attention_and_is_a_plain_convolution():
 
 
 def test_the_temperature_of_the_checkpoint_takes_the_fields_place():
-  images = pictures(0)
+  images = inputs(0)
   cold, warm = (DynamicResNet12(3, SLOTS, widths=(8,), stem_width=8, blocks=1, temperature=t) for t in (0.1, 30.0))
   variables = warm.init(jax.random.key(0), images, train=False)
   scheduled = {**variables, 'schedules': {'temperature': jnp.float32(0.1)}}

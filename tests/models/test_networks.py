@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mils_jax.evaluation.cost import as_defined, count_multiply_adds, count_parameters
 from mils_jax.models import MODELS, DynamicResNet12, ResNet34, WideCNN
+from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 
 REPORTED = [  # network, parameters, multiply-adds at 84x84 with K kernels in parallel: the report's own figures
-    (DynamicResNet12(100, formulation='parallel'), 17_446_699, 1_314_665_159),
+    (DynamicResNet12(100, mix='outputs'), 17_446_699, 1_314_665_159),
     (WideCNN(100), 2_068_132, 459_701_248),
     (ResNet34(100), 21_335_972, 612_328_192),
 ]
@@ -45,7 +45,7 @@ def test_fewer_channels_cost_the_same_because_they_are_padded(channels):
 
 
 def test_mixed_kernels_take_each_convolution_once_plus_the_mixing():
-  model = DynamicResNet12(100, formulation='mixed')
+  model = DynamicResNet12(100, mix='kernels')
   variables, images = abstract(model, 84, 84, 3)
   counted = sum(count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images).values())
   attention_and_classifier = 1_314_665_159 - 4 * 328_629_248
@@ -93,14 +93,14 @@ class TestEveryNetwork:
     padded = jnp.concatenate([images, jnp.zeros((2, 16, 16, 1))], axis=-1)
     np.testing.assert_array_equal(self.apply(model, variables, images), self.apply(model, variables, padded))
 
-  def test_padding_of_weight_zero_changes_neither_loss_nor_gradient_nor_statistics(self, model):
+  def test_padding_that_is_masked_changes_neither_loss_nor_gradient_nor_statistics(self, model):
     variables = self.variables(model)
     images = jax.random.normal(jax.random.key(2), (8, 16, 16, 3))
 
-    def loss(params, images, weight):
-      logits, updates = model.apply({**variables, 'params': params}, images, train=True, weight=weight,
+    def loss(params, images, mask):
+      logits, updates = model.apply({**variables, 'params': params}, images, train=True, mask=mask,
                                     mutable=['batch_stats'])
-      return (jax.nn.log_softmax(logits)[:, 1] * weight).sum(), updates
+      return (jax.nn.log_softmax(logits)[:, 1] * mask).sum(), updates
 
     run = jax.jit(jax.value_and_grad(loss, has_aux=True))
     short = run(variables['params'], images[:6], jnp.ones(6))
@@ -120,14 +120,14 @@ def test_batch_axis_devices_share_their_statistics():
   model = SMALL[1].clone(axis_name='batch')
   images = jax.random.normal(jax.random.key(2), (4, 16, 16, 3))
   variables = jax.jit(lambda: model.init(jax.random.key(1), images[:1], train=False))()
-  weight = jnp.array([1.0, 1, 1, 0])
+  mask = jnp.array([1.0, 1, 1, 0])
 
-  def run(model, images, weight):
-    return model.apply(variables, images, train=True, weight=weight, mutable=['batch_stats'])
+  def run(model, images, mask):
+    return model.apply(variables, images, train=True, mask=mask, mutable=['batch_stats'])
 
-  together, statistics = jax.jit(lambda x, w: run(model.clone(axis_name=None), x, w))(images, weight)
+  together, statistics = jax.jit(lambda x, w: run(model.clone(axis_name=None), x, w))(images, mask)
   split, split_statistics = jax.jit(jax.vmap(lambda x, w: run(model, x, w), axis_name='batch'))(
-      images.reshape(2, 2, 16, 16, 3), weight.reshape(2, 2))
+      images.reshape(2, 2, 16, 16, 3), mask.reshape(2, 2))
   np.testing.assert_allclose(split.reshape(4, -1)[:3], together[:3], atol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-5), split_statistics, statistics)
 

@@ -8,19 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from mils_jax.channels import ChannelContract
+from mils_jax.channels import ChannelSpec
 from mils_jax.errors import RunError, UserError
 from mils_jax.models import WideCNN
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import Contract, Record
+from mils_jax.training.record import ModelSpec, Record
 from mils_jax.training.state import create_state
 
-CONTRACT = Contract(ChannelContract(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
+CONTRACT = ModelSpec(ChannelSpec(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
                     ('R',))
 
 
 def make_state(width=32):
-  model = WideCNN(2, max_channels=2, stages=2, width=width)
+  model = WideCNN(2, in_channels=2, stages=2, width=width)
   return create_state(model, optax.sgd(0.1, 0.9), (8, 8, 2), seed=0)
 
 
@@ -155,7 +155,7 @@ def test_the_best_outlives_later_ones_and_a_tie_keeps_the_first(tmp_path):
   assert [path.name for path in (tmp_path / 'best').iterdir()] == ['5']
   with Checkpoints(tmp_path, read_only=True) as checkpoints:
     assert checkpoints.best_step == 5
-    assert checkpoints.restore_contract() == CONTRACT
+    assert checkpoints.restore_spec() == CONTRACT
     assert_equal(checkpoints.restore_best(FIRST.variables), STATES[5].variables)
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
 def test_a_record_tells_any_change():
   values = Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5).to_json()
   assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5)
-  for change in ({'validation_accuracy': 0.6}, {'arrays': {}}, {'contract': {**values['contract'], 'classes': ['a']}}):
+  for change in ({'validation_accuracy': 0.6}, {'arrays': {}}, {'spec': {**values['spec'], 'classes': ['a']}}):
     with pytest.raises(Exception, match='record has changed'):
       Record.from_json({**values, **change})
 

@@ -23,7 +23,7 @@ def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache,
   stop_at_step(tmp_path / 'run', cache, step)
   done = run(tmp_path / 'run', cache)
   assert done.returncode == 0, done.stderr
-  found = re.search(r'going on from step (\d+)', done.stdout)
+  found = re.search(r'resuming from step (\d+)', done.stdout)
   assert found, done.stdout
   assert int(found[1]) >= step
   assert_same(tmp_path / 'run', whole)
@@ -41,7 +41,7 @@ def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
   done = run(folder, cache)
   assert done.returncode == 0, done.stderr
   assert ('the checkpoint of step 16 is damaged' in done.stdout) == damaged
-  assert 'going on from step 8: 1 epochs and 0 steps' in done.stdout
+  assert 'resuming from step 8: 1 epochs and 0 steps' in done.stdout
   assert_same(folder, whole)
 
 
@@ -70,7 +70,7 @@ def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tm
 
 @pytest.mark.parametrize(('number', 'code'),
                          [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_after_the_step_in_hand_and_says_how_to_go_on(number, code, cache, tmp_path):
+def test_a_signal_stops_after_the_current_step_and_says_how_to_go_on(number, code, cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY, '--config.checkpoint.every_steps=1')
   wait_for(lambda: latest_steps(tmp_path / 'run'), process)
   sent = time.monotonic()
@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whol
     subprocess.run(['mount', '-o', 'remount,size=50m', str(tmp_path / 'disk')], check=True)
     again = run(tmp_path / 'disk' / 'run', cache)
     assert again.returncode == 0, again.stderr
-    assert ('going on from step' in again.stdout) == bool(kept)
+    assert ('resuming from step' in again.stdout) == bool(kept)
     assert_same(tmp_path / 'disk' / 'run', whole)
   finally:
     unmount(tmp_path)
@@ -227,7 +227,7 @@ def test_a_run_that_diverges_names_what_and_keeps_the_last_good_checkpoint(choic
   done = run(tmp_path / 'run', cache, '--config.optimizer.learning_rate=1e25', '--config.checkpoint.every_steps=1',
              f'--config.train.on_nonfinite={choice}', '--config.train.nonfinite_limit=2')
   assert done.returncode == 1, done.stderr
-  assert re.fullmatch(r'failed: the (loss|gradient|parameter) was not finite in step [1-9]\d*.* is kept in .*\n',
+  assert re.fullmatch(r'failed: the (loss|gradient|parameter) was non-finite in step [1-9]\d*.* is kept in .*\n',
                       done.stderr), done.stderr
   assert ('after 2 steps were skipped' in done.stderr) == (choice == 'skip')
   assert latest_steps(tmp_path / 'run')

@@ -5,25 +5,25 @@ import numpy as np
 import optax
 import pytest
 
-from mils_jax.channels import ChannelContract
+from mils_jax.channels import ChannelSpec
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import Contract
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import write_json
 from mils_jax.training.state import create_state
 from mils_jax.training.warm_start import warm_start
 
 
-def contract(slots, classes):
-  number = len(slots)
-  return Contract(ChannelContract(slots, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data',
-                  slots)
+def spec(in_channels, classes):
+  number = len(in_channels)
+  return ModelSpec(ChannelSpec(in_channels, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data',
+                  in_channels)
 
 
-def fresh(slots, classes, seed, model=None):
-  model = model or WideCNN(len(classes), max_channels=len(slots), stages=2, width=8)
-  return model, create_state(model, optax.sgd(0.1), (16, 16, len(slots)), seed)
+def fresh(in_channels, classes, seed, model=None):
+  model = model or WideCNN(len(classes), in_channels=len(in_channels), stages=2, width=8)
+  return model, create_state(model, optax.sgd(0.1), (16, 16, len(in_channels)), seed)
 
 
 @pytest.fixture(scope='module')
@@ -32,14 +32,14 @@ def other(tmp_path_factory):
   _, state = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1)
   write_json(folder / 'config.json', {})
   with Checkpoints(folder / 'checkpoints') as checkpoints:
-    checkpoints.save_best(4, state.variables, contract(('R', 'G', 'B'), ('cat', 'dog')), 0.5)
+    checkpoints.save_best(4, state.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), 0.5)
   return folder, state
 
 
 def test_the_same_channels_and_classes_take_all(other, capsys):
   folder, old = other
   model, new = fresh(('R', 'G', 'B'), ('cat', 'dog'), 2)
-  started = warm_start(new, model, contract(('R', 'G', 'B'), ('cat', 'dog')), str(folder))
+  started = warm_start(new, model, spec(('R', 'G', 'B'), ('cat', 'dog')), str(folder))
   jax.tree.map(np.testing.assert_array_equal, started.variables, old.variables)
   assert '0 arrays adapted, 0 arrays left fresh' in capsys.readouterr().out
 
@@ -47,7 +47,7 @@ def test_the_same_channels_and_classes_take_all(other, capsys):
 def test_channels_and_classes_are_taken_by_name(other, capsys):
   folder, old = other
   model, new = fresh(('B', 'NIR', 'R'), ('dog', 'bird', 'cat'), 2)
-  started = warm_start(new, model, contract(('B', 'NIR', 'R'), ('dog', 'bird', 'cat')), str(folder))
+  started = warm_start(new, model, spec(('B', 'NIR', 'R'), ('dog', 'bird', 'cat')), str(folder))
   before, drawn, after = (np.asarray(state.params['stage1']['conv']['kernel']) for state in (old, new, started))
   np.testing.assert_array_equal(after[..., 0, :], before[..., 2, :])  # B
   np.testing.assert_array_equal(after[..., 1, :], drawn[..., 1, :])  # NIR
@@ -66,11 +66,11 @@ def test_channels_and_classes_are_taken_by_name(other, capsys):
 def test_a_model_that_nothing_fits_is_refused(other):
   model, new = fresh(('R', 'G', 'B'), ('cat', 'dog'), 2, DynamicResNet12(2, widths=(12, 12), stem_width=12, blocks=1))
   with pytest.raises(UserError, match='nothing of it fits'):
-    warm_start(new, model, contract(('R', 'G', 'B'), ('bird', 'fish')), str(other[0]))
+    warm_start(new, model, spec(('R', 'G', 'B'), ('bird', 'fish')), str(other[0]))
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
   model, new = fresh(('R',), ('cat', 'dog'), 2)
   with pytest.raises(UserError, match='no run folder'):
-    warm_start(new, model, contract(('R',), ('cat', 'dog')), str(tmp_path / 'none'))
+    warm_start(new, model, spec(('R',), ('cat', 'dog')), str(tmp_path / 'none'))
   assert not (tmp_path / 'none').exists()

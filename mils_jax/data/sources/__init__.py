@@ -1,9 +1,9 @@
-"""Sources of labelled pictures: where the data of a run comes from."""
+"""Sources of labelled images: where the data of a run comes from."""
 
 from mils_jax.data.sources.arrays import ArraysSource
 from mils_jax.data.sources.folder import FolderSource
+from mils_jax.data.sources.images import CHANNEL_AXES
 from mils_jax.data.sources.names import split_config_names
-from mils_jax.data.sources.pictures import CHANNEL_AXES
 from mils_jax.data.sources.shapes import DEFAULT_SIZE, ShapesSource
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
@@ -23,21 +23,21 @@ def open_source(name: str, *, path: str = '', image_size: int = 0, seed: int = 0
   Args:
     name: one of `SOURCES`.
     path: the folder, the .npz file or folder of .npy, or TFDS's own data folder ('' being TFDS's default).
-    image_size: side of the square that every picture becomes; 0: its own size (32 for shapes).
+    image_size: side of the square that every image becomes; 0: its own size (32 for shapes).
     seed: of the cut of missing splits, and of the drawing of shapes.
     channel_names: comma-separated names of the channels; '': what the data says.
     channel_axis: '', 'first' or 'last': where the channels are in .npy, TIFF and arrays that do not say.
     val_fraction, test_fraction: shares of the training split that a missing split takes.
     num_train, num_val, num_test: sizes of the splits of shapes.
-    tfds_name, image_key, label_key: the TFDS set and the keys of its picture and label.
-    allow_outside: let a folder's pictures lie outside of it.
+    tfds_name, image_key, label_key: the TFDS set and the keys of its image and label.
+    allow_outside: let a folder's images lie outside of it.
     train_split, val_split, test_split: TFDS's names or slices of the splits; '': its own name for it, if it has one.
 
   Raises:
     UserError: the source is unknown, or what it reads is not as it should be.
   """
   if image_size < 0:
-    raise UserError(f'data.image_size={image_size}: must be 0 (the pictures\' own size) or a number of pixels')
+    raise UserError(f'data.image_size={image_size}: must be 0 (the images\' own size) or a number of pixels')
   if channel_axis not in CHANNEL_AXES:
     raise unknown('data.channel_axis', channel_axis, ("''", *CHANNEL_AXES[1:]))
   names = split_config_names(channel_names)

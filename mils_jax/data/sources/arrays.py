@@ -6,15 +6,16 @@ import zipfile
 
 import numpy as np
 
-from mils_jax.data.sources import names, pictures
-from mils_jax.data.sources.source import SPLITS, hashed_identity
+from mils_jax.data.sources import images as images
+from mils_jax.data.sources import names
+from mils_jax.data.sources.source import SPLITS, hashed_example_id
 from mils_jax.errors import UserError
 
 MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end
 
 
 class ArraysSource:
-  """Pictures held as arrays.
+  """Images held as arrays.
 
   A folder of .npy, or an .npz written by np.savez (without compression), is read through a memory map, whatever its
   size; of an .npz written by np.savez_compressed, one split at a time is held in memory.
@@ -23,7 +24,7 @@ class ArraysSource:
     path: the .npz, or the folder. Arrays: `<split>_images` (N, H, W, C) or (N, H, W) of uint8, int16, uint16 or
       float32 and `<split>_labels` (N,) for train and, if there, val and test; optionally `classes`, `channels` (or
       `bands`) and `units`, arrays of text.
-    image_size: side of the square that every picture becomes; 0: their own size.
+    image_size: side of the square that every image becomes; 0: their own size.
     channel_names: names of the channels; empty: those in the file, else R, G, B for three, else c0, c1, ...
     channel_axis: 'first' for (N, C, H, W).
 
@@ -58,11 +59,11 @@ class ArraysSource:
     return np.array(labels, np.int32)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = pictures.channels_last(self._images(split)[index], self.channel_axis, f'{self.path}: {split}_images')
-    return pictures.resize_square(image, self.image_size), int(self._array(f'{split}_labels')[index])
+    image = images.channels_last(self._images(split)[index], self.channel_axis, f'{self.path}: {split}_images')
+    return images.resize_square(image, self.image_size), int(self._array(f'{split}_labels')[index])
 
-  def identity(self, split: str, index: int) -> str:
-    return hashed_identity(split, self._images(split)[index])
+  def example_id(self, split: str, index: int) -> str:
+    return hashed_example_id(split, self._images(split)[index])
 
   def place(self, split: str, index: int) -> str:
     return f'{split}_images[{index}]'
@@ -87,7 +88,7 @@ class ArraysSource:
 
   def _array(self, name: str) -> np.ndarray:
     if name not in self._opened:
-      if name.endswith('_images'):  # one split's pictures at a time: each may be most of the memory
+      if name.endswith('_images'):  # one split's images at a time: each may be most of the memory
         for other in [other for other in self._opened if other.endswith('_images')]:
           del self._opened[other]
       self._opened[name] = self._load(name)
@@ -110,7 +111,7 @@ class ArraysSource:
       raise UserError(f'{self.path}: {name} does not load: {_reason(error)}') from error
 
   def _read_headers(self) -> dict[str, tuple[tuple[int, ...], bool, np.dtype]]:
-    """Shape, Fortran order and number type of every array, without reading the arrays."""
+    """Shape, Fortran order and dtype of every array, without reading the arrays."""
     headers = {}
     try:
       if os.path.isdir(self.path):
@@ -136,23 +137,23 @@ class ArraysSource:
     """Checks one split's shapes and types, and gives its number of channels."""
     where = f'{self.path}: {split}_images'
     shape, _, dtype = self._headers[f'{split}_images']
-    pictures.check_number_type(dtype, where)
+    images.check_number_type(dtype, where)
     if len(shape) not in (3, 4):
       raise UserError(f'{where}: shape {shape}; expected (N, H, W, C) or (N, H, W)')
     if 0 in shape:
-      raise UserError(f'{where}: shape {shape}: an empty split; expected at least one picture')
+      raise UserError(f'{where}: shape {shape}: an empty split; expected at least one image')
     if f'{split}_labels' not in self._headers:
       raise UserError(f'{self.path}: {split}_images without {split}_labels')
     labels_shape, _, labels_dtype = self._headers[f'{split}_labels']
     if labels_dtype.kind not in 'iu' or labels_shape != shape[:1]:
       raise UserError(f'{self.path}: {split}_labels has shape {labels_shape} and type {labels_dtype}; '
                       f'expected {shape[:1]} whole numbers, as {split}_images has shape {shape}')
-    picture = pictures.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.channel_axis, where)
+    image = images.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.channel_axis, where)
     train_shape, _, train_dtype = self._headers['train_images']
     if (shape[1:], dtype) != (train_shape[1:], train_dtype):
-      raise UserError(f'{where}: pictures {shape[1:]} of {dtype}, but train_images has {train_shape[1:]} of '
+      raise UserError(f'{where}: images {shape[1:]} of {dtype}, but train_images has {train_shape[1:]} of '
                       f'{train_dtype}')
-    return picture.shape[-1]
+    return image.shape[-1]
 
   def _settle_names(self, count: int, channel_names: tuple[str, ...]) -> None:
     given = next((name for name in ('channels', 'bands') if name in self._headers), '')
@@ -162,7 +163,7 @@ class ArraysSource:
     self.channels, self.notes = names.name_channels(count, channel_names, where)
     self.units = self._texts('units') if 'units' in self._headers else ('',) * count
     if len(self.units) != count:
-      raise UserError(f'{self.path}: {len(self.units)} units, but the pictures have {count} channels')
+      raise UserError(f'{self.path}: {len(self.units)} units, but the images have {count} channels')
     if 'classes' in self._headers:
       self.classes = self._texts('classes')
     else:

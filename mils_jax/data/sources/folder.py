@@ -1,4 +1,4 @@
-"""A folder of picture files: split lists (`relative/path label` a line), or trees `train/<class>/...`."""
+"""A folder of image files: split lists (`relative/path label` a line), or trees `train/<class>/...`."""
 
 import os
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources import names, pictures
+from mils_jax.data.sources import images as images
+from mils_jax.data.sources import names
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError
 
@@ -15,15 +16,15 @@ _LABEL = re.compile('-?[0-9]{1,9}')
 
 
 class FolderSource:
-  """Reads JPEG, PNG and the like through Pillow, TIFF through tifffile, and `.npy` pictures.
+  """Reads JPEG, PNG and the like through Pillow, TIFF through tifffile, and `.npy` images.
 
   Args:
     root: holds `train.txt` (then also, if there, `val.txt`, `test.txt` and `classes.txt`), or `train/<class>/...`
       (then also `val/` and `test/`); `channels.txt` may name the channels, one a line, with their units.
-    image_size: side of the square that every picture becomes; 0: pictures keep their size, which must be the same.
+    image_size: side of the square that every image becomes; 0: images keep their size, which must be the same.
     channel_names: names of the channels; empty: those of `channels.txt`, else R, G, B for three, else c0, c1, ...
-    channel_axis: 'first' or 'last' for `.npy` and TIFF pictures that do not say; '' for none such.
-    allow_outside: let pictures lie outside of root: by absolute paths or `..` in the lists, or by links.
+    channel_axis: 'first' or 'last' for `.npy` and TIFF images that do not say; '' for none such.
+    allow_outside: let images lie outside of root: by absolute paths or `..` in the lists, or by links.
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -47,7 +48,7 @@ class FolderSource:
       raise UserError(f"data.path='{root}': has neither a list train.txt nor a folder train/<class>/")
     for split, files in self._files.items():
       if not files:
-        raise UserError(f"data.path='{root}': the {split} split is empty; expected at least one picture")
+        raise UserError(f"data.path='{root}': the {split} split is empty; expected at least one image")
       for folder, name in {os.path.dirname(name): name for name in files}.items():
         self._check_inside(split, name, folder)
     self._name_channels(channel_names)
@@ -64,9 +65,9 @@ class FolderSource:
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     path = os.path.join(self.root, self._files[split][index])
-    return pictures.read_picture(path, self.image_size, self.channel_axis), int(self._labels[split][index])
+    return images.read_image(path, self.image_size, self.channel_axis), int(self._labels[split][index])
 
-  def identity(self, split: str, index: int) -> str:
+  def example_id(self, split: str, index: int) -> str:
     return self._files[split][index]
 
   def place(self, split: str, index: int) -> str:
@@ -91,7 +92,7 @@ class FolderSource:
         self._check_inside(split, name, name)
         status = os.stat(name, dir_fd=root)
     except (OSError, ValueError) as error:  # ValueError: a character that no path can have
-      raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such picture beneath {self.root}') from error
+      raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such image beneath {self.root}') from error
     return status.st_size, status.st_mtime_ns
 
   def _read_lists(self) -> None:
@@ -131,14 +132,14 @@ class FolderSource:
       for name in _folders(tree):
         if name not in self.classes:
           raise UserError(f"{tree}: class folder '{name}' is not in train/. Valid: {', '.join(self.classes)}")
-        found = pictures_beneath(os.path.join(tree, name), f'{split}/{name}')
+        found = images_beneath(os.path.join(tree, name), f'{split}/{name}')
         files += found
         labels += [self.classes.index(name)] * len(found)
       self._files[split], self._labels[split], self._origin[split] = files, np.array(labels, np.int32), tree
 
   def _check_inside(self, split: str, name: str, path: str) -> None:
-    """Raises UserError where a path, that of a picture or its folder, leads out of the root, by a link too."""
-    if self.allow_outside or '\0' in path:  # a character that no path can have: said when its picture is listed
+    """Raises UserError where a path, that of an image or its folder, leads out of the root, by a link too."""
+    if self.allow_outside or '\0' in path:  # a character that no path can have: said when its image is listed
       return
     root = os.path.realpath(self.root)
     if os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) != root:
@@ -192,15 +193,15 @@ def _folders(path: str) -> list[str]:
     return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
 
 
-def pictures_beneath(folder: str, prefix: str) -> list[str]:
-  """Relative paths, beginning with `prefix`, of all pictures in a folder and its subfolders, sorted."""
+def images_beneath(folder: str, prefix: str) -> list[str]:
+  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted."""
   found = []
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda entry: entry.name):
       if entry.name.startswith('.'):
         continue
       if entry.is_dir():
-        found += pictures_beneath(entry.path, f'{prefix}/{entry.name}')
-      elif entry.name.lower().endswith(pictures.SUFFIXES):
+        found += images_beneath(entry.path, f'{prefix}/{entry.name}')
+      elif entry.name.lower().endswith(images.SUFFIXES):
         found.append(f'{prefix}/{entry.name}')
   return found

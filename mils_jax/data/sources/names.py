@@ -10,7 +10,7 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
   """Settles the names of `count` channels.
 
   Args:
-    count: how many channels the pictures have.
+    count: how many channels the images have.
     given: the names, or nothing.
     where: where the names come from, for the error.
 
@@ -22,7 +22,7 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
   """
   if given:
     if len(given) != count:
-      raise UserError(f"{where}: {len(given)} channel names ({', '.join(given)}), but the pictures have {count} "
+      raise UserError(f"{where}: {len(given)} channel names ({', '.join(given)}), but the images have {count} "
                       'channels')
     if '' in given:
       raise UserError(f"{where}: an empty channel name among '{','.join(given)}'; expected {count} names")

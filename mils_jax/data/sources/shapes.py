@@ -18,7 +18,7 @@ import hashlib
 
 import numpy as np
 
-DRAWING_VERSION = 1  # part of the packed set's fingerprint: raise it when the drawing changes
+DRAWING_VERSION = 1  # part of the dataset cache's fingerprint: raise it when the drawing changes
 DEFAULT_SIZE = 32
 SHAPES = ('disc', 'square', 'triangle', 'cross', 'ring')
 COLOURS = {'red': (1, 0, 0), 'green': (0, 1, 0), 'blue': (0, 0, 1), 'white': (1, 1, 1)}
@@ -31,12 +31,12 @@ _TEXTURE = 0.1  # amplitude of each of the waves that make the background
 
 @dataclasses.dataclass(frozen=True)
 class ShapesSource:
-  """Pictures (size, size, 3) uint8 drawn on demand; picture i of a split is a pure function of (seed, split, i).
+  """Images (size, size, 3) uint8 drawn on demand; image i of a split is a pure function of (seed, split, i).
 
   Attributes:
-    size: side of the pictures in pixels.
+    size: side of the images in pixels.
     seed: what all randomness starts from.
-    num_train, num_val, num_test: number of pictures per split; the classes take turns.
+    num_train, num_val, num_test: number of images per split; the classes take turns.
   """
 
   size: int = DEFAULT_SIZE
@@ -62,12 +62,12 @@ class ShapesSource:
     label = index % len(CLASSES)
     return draw((self.seed, self.splits.index(split), index), label, self.size), label
 
-  def identity(self, split: str, index: int) -> str:
-    original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # what the picture is drawn from, whatever its size
+  def example_id(self, split: str, index: int) -> str:
+    original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # what the image is drawn from, whatever its size
     return f'{split}:{hashlib.blake2b(original.encode(), digest_size=10).hexdigest()}'
 
   def place(self, split: str, index: int) -> str:
-    return f'picture {index} of {split}'
+    return f'image {index} of {split}'
 
   def settings(self) -> dict:
     return {'source': 'shapes', 'version': DRAWING_VERSION, **dataclasses.asdict(self)}
@@ -77,7 +77,7 @@ class ShapesSource:
 
 
 def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
-  """Draws one picture.
+  """Draws one image.
 
   Everything random is drawn from `key` in an order that does not depend on the label, so two labels of the same shape
   whose colours have the same level in a channel give that channel bit for bit the same.
@@ -85,7 +85,7 @@ def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
   Args:
     key: whole numbers, none negative, that all randomness starts from.
     label: index into `CLASSES`.
-    size: side of the picture in pixels.
+    size: side of the image in pixels.
 
   Returns:
     (size, size, 3) uint8.
@@ -102,13 +102,13 @@ def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
 
   cover = _cover(shape, centre, radius, angle, size)[..., None]  # (size, size, 1)
   inside = np.where(levels == 1, _HIGH, _LOW) + brightness  # (3,)
-  picture = background + cover * (inside - background) + noise
-  return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+  image = background + cover * (inside - background) + noise
+  return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _texture(random: np.random.Generator, size: int) -> np.ndarray:
   """Two plane waves per channel, of random direction, wavelength and phase: (size, size, 3)."""
-  frequency = random.uniform(-4, 4, (2, 2, 3))  # (wave, axis, channel), in periods per picture
+  frequency = random.uniform(-4, 4, (2, 2, 3))  # (wave, axis, channel), in periods per image
   phase = random.uniform(0, 2 * np.pi, (2, 3))
   axis = (np.arange(size) + 0.5)[:, None] / size * 2 * np.pi  # (size, 1)
   total = np.zeros((size, size, 3))

@@ -1,4 +1,4 @@
-"""What every source of labelled pictures offers; packing needs nothing else of one."""
+"""What every source of labelled images offers; packing needs nothing else of one."""
 
 import hashlib
 from typing import Protocol
@@ -6,21 +6,21 @@ from typing import Protocol
 import numpy as np
 
 SPLITS = ('train', 'val', 'test')
-NUMBER_TYPES = ('uint8', 'int16', 'uint16', 'float32')
+DTYPES = ('uint8', 'int16', 'uint16', 'float32')
 
 
 class Source(Protocol):
-  """Labelled pictures in up to three splits.
+  """Labelled images in up to three splits.
 
-  Opening a source lists its inputs and may look at one picture; it never decodes all of them. A source can be
+  Opening a source lists its inputs and may look at one image; it never decodes all of them. A source can be
   pickled, so that other processes can read from it.
 
   Attributes:
     classes: name of each class, in the order of the labels.
-    channels: name of each channel, in the order of the pictures' last axis.
+    channels: name of each channel, in the order of the images' last axis.
     units: unit of each channel's values, '' where unknown.
     splits: which of `SPLITS` it has.
-    decodes: whether reading a picture costs enough that several processes are worth starting.
+    decodes: whether reading an image costs enough that several processes are worth starting.
     notes: lines that the user should see, about what had to be assumed.
   """
 
@@ -32,19 +32,19 @@ class Source(Protocol):
   notes: tuple[str, ...]
 
   def length(self, split: str) -> int:
-    """How many pictures the split has."""
+    """How many images the split has."""
 
   def labels(self, split: str) -> np.ndarray:
     """(N,) int32: every label of the split, checked to be one of the classes."""
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    """One picture (H, W, C), in its own number type, and its label."""
+    """One image (H, W, C), in its own dtype, and its label."""
 
-  def identity(self, split: str, index: int) -> str:
-    """What names this picture whatever size is asked for: a relative path, or split and a hash of the original."""
+  def example_id(self, split: str, index: int) -> str:
+    """What names this image whatever size is asked for: a relative path, or split and a hash of the original."""
 
   def place(self, split: str, index: int) -> str:
-    """Where a person finds this picture: in messages."""
+    """Where a person finds this image: in messages."""
 
   def settings(self) -> dict:
     """The settings that shape the packed result, as values that JSON can hold."""
@@ -53,8 +53,8 @@ class Source(Protocol):
     """Name, size in bytes and time of last change in ns of every input file, by listing alone."""
 
 
-def hashed_identity(split: str, original: np.ndarray) -> str:
-  """The identity of a picture that has no file of its own: its split and a hash of the array as it was given."""
+def hashed_example_id(split: str, original: np.ndarray) -> str:
+  """The example_id of an image that has no file of its own: its split and a hash of the array as it was given."""
   original = np.ascontiguousarray(original)
   digest = hashlib.blake2b(f'{original.dtype.str}{original.shape}'.encode(), digest_size=10)
   digest.update(original.data)

@@ -11,8 +11,8 @@ from mils_jax.errors import UserError
 class EverySplit:
   """A source with all three splits: those that `source` has, the others cut from its training split.
 
-  Which pictures are cut is a pure function of the labels and the seed. Every class gives the same share, rounded, and
-  keeps at least one picture for training.
+  Which images are cut is a pure function of the labels and the seed. Every class gives the same share, rounded, and
+  keeps at least one image for training.
   """
 
   splits = SPLITS
@@ -36,7 +36,7 @@ class EverySplit:
 
   @functools.cached_property
   def rows(self) -> dict[str, np.ndarray]:
-    """For train and each cut split, the positions of its pictures in the source's training split, in rising order."""
+    """For train and each cut split, the positions of its images in the source's training split, in rising order."""
     labels = self.source.labels('train')
     order = np.random.Generator(np.random.PCG64(self.seed)).permutation(len(labels))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ('train', *self.fractions)}
@@ -68,8 +68,8 @@ class EverySplit:
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     return self.source.read(*self._origin(split, index))
 
-  def identity(self, split: str, index: int) -> str:
-    return self.source.identity(*self._origin(split, index))
+  def example_id(self, split: str, index: int) -> str:
+    return self.source.example_id(*self._origin(split, index))
 
   def place(self, split: str, index: int) -> str:
     return self.source.place(*self._origin(split, index))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mils_jax.data.sources import names, pictures
-from mils_jax.data.sources.source import hashed_identity
+from mils_jax.data.sources import images as images
+from mils_jax.data.sources import names
+from mils_jax.data.sources.source import hashed_example_id
 from mils_jax.errors import RunError, UserError
 
 _OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'), 'test': ('test',)}
@@ -20,9 +21,9 @@ class TfdsSource:
   Args:
     name: of the set, with its configuration and version where needed: cifar10, eurosat/all.
     data_dir: TFDS's folder of prepared sets; '': its default.
-    image_size: side of the square that every picture becomes; 0: their own size.
+    image_size: side of the square that every image becomes; 0: their own size.
     channel_names: names of the channels; empty: R, G, B for three, else c0, c1, ...
-    image_key, label_key: of the picture (H, W, C) and the label among the set's features.
+    image_key, label_key: of the image (H, W, C) and the label among the set's features.
     splits: TFDS's name or slice for each of train, val and test; '': the set's own name for it, if it has one.
 
   Raises:
@@ -49,7 +50,7 @@ class TfdsSource:
       raise UserError(f"data.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
     image = self._image('train', 0)
-    pictures.check_number_type(image.dtype, f"{name}, feature '{image_key}'")
+    images.check_number_type(image.dtype, f"{name}, feature '{image_key}'")
     self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names')
     self.units = ('',) * len(self.channels)
 
@@ -69,11 +70,11 @@ class TfdsSource:
     return labels
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = pictures.resize_square(self._image(split, index), self.image_size)
+    image = images.resize_square(self._image(split, index), self.image_size)
     return image, int(self._example(split, index)[self.label_key])
 
-  def identity(self, split: str, index: int) -> str:
-    return hashed_identity(split, self._image(split, index))
+  def example_id(self, split: str, index: int) -> str:
+    return hashed_example_id(split, self._image(split, index))
 
   def place(self, split: str, index: int) -> str:
     return f'{self.name}, example {index} of {self._splits[split]}'
@@ -88,10 +89,10 @@ class TfdsSource:
       return sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
 
   def _image(self, split: str, index: int) -> np.ndarray:
-    return pictures.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
+    return images.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
 
   def _example(self, split: str, index: int) -> dict[str, Any]:
-    """Remembers the latest example: picture, label and identity are asked for one after the other."""
+    """Remembers the latest example: image, label and example_id are asked for one after the other."""
     known, example = self._latest
     if known != (split, index):
       example = self._data[split][index]

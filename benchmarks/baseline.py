@@ -1,0 +1,246 @@
+"""One baseline in a process of its own: a network's training step or inference, run for a while whenever it is asked.
+
+The driver starts one for each baseline, with a JSON object of `Task`'s fields as its only argument, and gives turns by
+lines on standard input. Rivals in one process would share the C library's memory settings and each other's threads.
+
+    ready -> {"compile_seconds": ..., "compile_bytes": ..., "device": ...}, and of jax "macs", the useful multiply-adds
+        of one image; the bytes are the most memory until the end of the first step, compiling included
+    run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together, after as many
+        seconds of steps that do not count: they find the caches and the free memory as the last baseline left them
+    memory -> {"bytes": ...}, the most since the first step: resident on a CPU, allocated on a GPU
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mils_jax.distributed.huge_pages import start_with_huge_pages
+
+CLASSES = 100
+RATE_SIZE = 2048  # side of the matrices whose product is the limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What a baseline runs.
+
+  Attributes:
+    side: jax (this project), pytorch or numpy.
+    implementation: jax: auto, parallel or mixed; pytorch: parallel or grouped, with '-compiled' behind it where torch.compile is
+      used. Networks without dynamic convolutions have one implementation, auto.
+    work: train, infer, or product (a matrix product of float32).
+    network, image_size, batch: of the work; empty and 0 for a product.
+    precision: float32 or bfloat16.
+    steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
+    channels: of the images.
+    kernels: K of the dynamic convolutions.
+  """
+
+  side: str
+  work: str
+  implementation: str = 'auto'
+  network: str = ''
+  image_size: int = 0
+  batch: int = 0
+  precision: str = 'float32'
+  steps: int = 1
+  channels: int = 3
+  num_kernels: int = 4
+
+
+def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  """A function that starts a step, and one that waits for what it returned."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from mils_jax.channels import ChannelSpec
+  from mils_jax.data.augment import Augmentation
+  from mils_jax.distributed.devices import AXIS, Devices
+  from mils_jax.models import MODELS
+  from mils_jax.training.optim import create_optimizer
+  from mils_jax.training.state import create_state
+  from mils_jax.training.train_step import make_train_step
+
+  if task.work == 'product':
+    matrix = jax.random.normal(jax.random.key(0), (RATE_SIZE, RATE_SIZE))
+    with jax.default_matmul_precision('float32'):
+      product = jax.jit(jnp.dot).lower(matrix, matrix).compile()
+    return lambda: product(matrix, matrix), jax.block_until_ready
+  model = MODELS[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields_of(task, task.implementation))
+  devices = Devices(1)
+  names = tuple(f'band {number}' for number in range(task.channels))
+  spec = ChannelSpec(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
+  mapping = spec.place(names)
+  shape = (task.image_size, task.image_size, task.channels)
+  random = np.random.default_rng(0)
+  images = random.integers(0, 256, (task.batch, *shape), np.uint8)
+  batch = devices.share({'image': images, 'label': random.integers(0, CLASSES, task.batch, np.int32),
+                         'mask': np.ones(task.batch, np.float32)})
+  optimizer = create_optimizer('sgd', lambda step: 0.01, 0.9, 5e-4, decay_all=True)
+  state = devices.replicate(create_state(model, optimizer, shape, 0))
+  if task.work == 'infer':
+    def logits(variables: dict, batch: dict) -> jax.Array:
+      inputs, present = mapping.apply(batch['image'])
+      return model.apply(variables, inputs, train=False, present=present)
+
+    infer = devices.parallel(logits, replicated=1, shared=1, gather=True)
+    return lambda: infer(state.variables, batch), jax.block_until_ready
+  step = devices.parallel(
+      make_train_step(model, optimizer, mapping, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=0,
+                      steps_per_epoch=1000), replicated=1, shared=1, donate=(0,))
+
+  def train() -> object:
+    nonlocal state
+    state, signals = step(state, batch)
+    return signals
+
+  return train, jax.block_until_ready
+
+
+def fields_of(task: Task, mix: str) -> dict:
+  """What its network is built with, beside what all networks have."""
+  if task.network != 'dynamic_resnet12':
+    return {}
+  return {'mix': mix, 'kernels': task.kernels, 'in_channels': task.channels}
+
+
+def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  """Likewise in PyTorch, with its usual best settings: on a GPU channels_last, autocast and a fused optimiser."""
+  import torch
+
+  from benchmarks.pytorch_networks import create
+
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  wait = (lambda _: torch.cuda.synchronize()) if device == 'cuda' else (lambda _: None)
+  if task.work == 'product':
+    matrix = torch.randn(RATE_SIZE, RATE_SIZE, device=device)
+    return lambda: matrix @ matrix, wait
+  implementation, _, compiled = task.implementation.partition('-')
+  layout = torch.channels_last if device == 'cuda' else torch.contiguous_format
+  model = create(task.network, implementation, CLASSES).to(device, memory_format=layout)
+  run = torch.compile(model) if compiled else model
+  images = torch.randint(0, 256, (task.batch, 3, task.image_size, task.image_size), dtype=torch.uint8, device=device)
+  images = images.contiguous(memory_format=layout)
+  labels = torch.randint(0, CLASSES, (task.batch,), device=device)
+  mean = torch.tensor([124.0, 116.0, 104.0], device=device)[:, None, None]
+  std = torch.tensor([58.0, 57.0, 57.0], device=device)[:, None, None]
+  half = torch.autocast(device, torch.bfloat16, enabled=task.precision == 'bfloat16')
+  if task.work == 'infer':
+    model.eval()
+
+    def infer() -> torch.Tensor:
+      with torch.inference_mode(), half:
+        return run((images.float() - mean) / std)
+
+    return infer, wait
+  optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, weight_decay=5e-4, fused=True)
+  loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+
+  def train() -> torch.Tensor:
+    optimizer.zero_grad(set_to_none=True)
+    with half:
+      loss = loss_function(run((images.float() - mean) / std).float(), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+  return train, wait
+
+
+def numpy_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  import numpy as np
+
+  matrix = np.random.default_rng(0).normal(size=(RATE_SIZE, RATE_SIZE)).astype(np.float32)
+  return lambda: matrix @ matrix, lambda _: None
+
+
+SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'numpy': numpy_step}
+
+
+def describe(task: Task) -> dict:
+  """The device, and what an image takes at the least: every convolution once, and the mixing of kernels."""
+  if task.side != 'jax':
+    return {}
+  import jax
+  import jax.numpy as jnp
+
+  from mils_jax.models import MODELS
+  from mils_jax.models.flops import as_defined, count_multiply_adds
+
+  found = {'device': jax.devices()[0].device_kind}
+  if task.network:
+    model = as_defined(MODELS[task.network](CLASSES, **fields_of(task, 'mixed')))
+    image = jnp.zeros((1, task.image_size, task.image_size, task.channels))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    found['macs'] = sum(count_multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, image).values())
+  return found
+
+
+def peak_bytes(task: Task) -> int:
+  """The most memory since `forget_peak`: of the device where it is a GPU, else what was resident."""
+  if task.side == 'jax':
+    import jax
+
+    if jax.default_backend() != 'cpu':
+      return jax.local_devices()[0].memory_stats()['peak_bytes_in_use']
+  if task.side == 'pytorch':
+    import torch
+
+    if torch.cuda.is_available():
+      return torch.cuda.max_memory_allocated()
+  status = Path('/proc/self/status').read_text()
+  return 1024 * int(status.split('VmHWM:')[1].split()[0])
+
+
+def forget_peak(task: Task) -> None:
+  """Only what is resident, or allocated on a GPU, from here on counts; JAX cannot forget a GPU's peak."""
+  with contextlib.suppress(OSError):  # where the system forbids it, compiling counts too
+    Path('/proc/self/clear_refs').write_text('5')
+  if task.side == 'pytorch':
+    import torch
+
+    if torch.cuda.is_available():
+      torch.cuda.reset_peak_memory_stats()
+
+
+def main() -> None:
+  task = Task(**json.loads(sys.argv[1]))
+  if task.side == 'jax':
+    start_with_huge_pages()  # as main.py does
+  started = time.perf_counter()
+  step, wait = SIDES[task.side](task)
+  wait(step())
+  log({'compile_seconds': time.perf_counter() - started, 'compile_bytes': peak_bytes(task), **describe(task)})
+  forget_peak(task)
+  for line in sys.stdin:
+    word, *rest = line.split()
+    if word == 'memory':
+      log({'bytes': peak_bytes(task)})
+      continue
+    repeat(step, wait, 1, float(rest[0]))
+    log({'seconds': repeat(step, wait, task.steps, float(rest[0]))})
+
+
+def repeat(step: Callable[[], object], wait: Callable[[object], None], steps: int, seconds: float) -> list[float]:
+  """Seconds of a step, each the mean of `steps` dispatched before they are waited for, at least once."""
+  times, end = [], time.perf_counter() + seconds
+  while not times or time.perf_counter() < end:
+    before = time.perf_counter()
+    for _ in range(steps - 1):
+      step()
+    wait(step())
+    times.append((time.perf_counter() - before) / steps)
+  return times
+
+
+def log(values: dict) -> None:
+  print(json.dumps(values), flush=True)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,43 @@
+"""An ablation of the generalist on seven bands: imputation, rescale, sampling and temperature, one change at a time.
+
+    python main.py --config configs/sweeps/landcover.py --mode sweep --config.common.data.path=BANDS.npz [--dry_run]
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, task_a
+
+CHANGES = {
+    'default': {},  # hierarchical sampling per sample, missing bands zero, temperature 30 throughout
+    'imputation-learned': {'model.imputation': 'learned'},
+    'imputation-mlp': {'model.imputation': 'mlp'},
+    'rescale': {'model.rescale': True},
+    'attend-presence': {'model.attend_presence': True},
+    'sampling-none': {'channels.dropout': 'none'},
+    'sampling-independent': {'channels.dropout': 'independent'},
+    'sampling-per-batch': {'channels.dropout_per': 'batch'},
+    'temperature-1': {'model.temperature': 1.0},
+    'temperature-linear': {'model.temperature': 1.0, 'attention.annealing': 'linear'},
+    'temperature-cosine': {'model.temperature': 1.0, 'attention.annealing': 'cosine'},
+}
+
+
+def get_config() -> ConfigDict:
+  config = ConfigDict()
+  config.name = 'landcover'
+  config.table = 'ablation'  # each member against the first
+
+  config.common = ConfigDict()  # fields that all members are given
+  config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
+  config.common.channels = ConfigDict({'sampling': 'hierarchical', 'dropout_rate': 0.5})
+  config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
+  config.common.augment = ConfigDict({'vertical_flip': True, 'rot90': True})
+  config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
+  config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a member has 127 subsets
+  config.common.checkpoint = base.base_config('').checkpoint
+  config.common.runtime = base.base_config('').runtime
+
+  recipe = task_a.get_config()
+  config.members = tuple((name, recipe, change, (0, 1, 2) if name == 'default' else (0,))
+                         for name, change in CHANGES.items())
+  return config

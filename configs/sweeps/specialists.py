@@ -1,0 +1,31 @@
+"""Table I: what one generalist for all channel subsets loses against a specialist trained for each.
+
+    python main.py --config configs/sweeps/specialists.py --mode sweep --config.common.data.path=DIR [--dry_run]
+
+DynamicResNet12 on mini-ImageNet at 32x32. The specialists and the generalist have the same recipe and budget.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, task_a
+
+SUBSETS = ('RGB', 'R', 'G', 'B', 'RG', 'RB', 'GB')
+
+
+def get_config() -> ConfigDict:
+  config = ConfigDict()
+  config.name = 'specialists'
+  config.table = 'specialists'  # which table ends the sweep: specialists, ablation or models
+
+  config.common = ConfigDict()  # fields that all members are given
+  config.common.data = ConfigDict({'path': '', 'image_size': 32})
+  config.common.train = ConfigDict({'epochs': 6, 'batch_size': 128, 'precision': 'auto'})
+  config.common.checkpoint = base.base_config('').checkpoint
+  config.common.runtime = base.base_config('').runtime
+
+  recipe = task_a.get_config('mini_imagenet')
+  config.members = (  # name, base configuration, overrides, seeds
+      *((subset, recipe, {'channels.use': subset}, (0,)) for subset in SUBSETS),
+      ('generalist', recipe, {'channels.dropout': 'hierarchical'}, (0,)),
+  )
+  return config

@@ -1,0 +1,158 @@
+"""A trained run as a function: images and the names of their channels in, class probabilities out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mils_jax.channels import check_names, split_names
+from mils_jax.data.sources.images import resize_square
+from mils_jax.errors import UserError
+from mils_jax.restore import Restored, restore
+from mils_jax.training.run_folder import RunFolder
+
+BATCH = 64  # images that are computed at once, at most
+LEFT_OUT = '-'  # stands, among names, for a channel of the images that goes nowhere
+
+ChannelNames = str | Sequence[str | None] | None
+
+
+def load_classifier(run: str | os.PathLike) -> 'Classifier':
+  """Restores a run's best checkpoint; raises as `restore` does."""
+  return Classifier(restore(RunFolder(Path(run))), Path(run))
+
+
+class Classifier:
+  """What a run learned, with its own normalisation.
+
+  Attributes:
+    run: its folder.
+    classes: name of each class, in the order of the probabilities.
+    channels: name of each input channel.
+    trained: those of them that the run was given; the others stay missing here as they did there.
+    image_size: height and width of the images that the network sees.
+  """
+
+  def __init__(self, restored: Restored, run: Path):
+    spec, model = restored.spec, restored.model
+    self.run = run
+    self.classes = spec.classes[:model.num_classes]
+    self.channels = spec.channels.names
+    self.trained = spec.trained
+    self.image_size = spec.image_size
+    self._spec = spec.channels
+    self._variables = jax.device_put(restored.variables)
+    mean, std = (np.array(values, np.float32) for values in (spec.channels.mean, spec.channels.std))
+
+    def probabilities(variables: dict, inputs: jax.Array, present: jax.Array) -> jax.Array:
+      logits = model.apply(variables, (inputs - mean) / std, train=False, present=present)
+      return jax.nn.softmax(logits[:, :len(self.classes)].astype(jnp.float32))
+
+    self._probabilities = jax.jit(probabilities)
+
+  def __call__(self, images: np.ndarray, channels: ChannelNames = None) -> np.ndarray:
+    """Classifies images.
+
+    Args:
+      images: (N, H, W, C), or one of (H, W, C), of any dtype, in the units that the model was trained on. Of
+        another size than `image_size`, their central squares are resized, as folders of images are.
+      channels: name of each of their channels, in any order; None (or '-' in a text 'R,-,B') for one that is to be
+        left out. Without names they fill the first input channels. Input channels that get none are missing.
+
+    Returns:
+      (N, classes) float32, each row summing to 1. Where a model has more logits than named classes, those beyond
+      them, which no label ever was, are left out.
+
+    Raises:
+      UserError: a name is unknown, twice there or missing, none is of a trained channel, or the images' shape,
+        dtype or values cannot be used.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+      images = images[None]
+    if images.ndim != 4:
+      raise UserError(f'images have the shape {images.shape}; expected (N, H, W, C) or (H, W, C)')
+    if not len(images):
+      return np.zeros((0, len(self.classes)), np.float32)
+    size = self.batch_size(len(images))
+    parts = []
+    for start in range(0, len(images), size):
+      placed = [self.place(image, channels) for image in images[start:start + size]]
+      parts.append(self.probabilities(placed, size))
+    return np.concatenate([np.asarray(part) for part in parts])[:len(images)]
+
+  def missing(self, channels: str | Sequence[str | None]) -> tuple[str, ...]:
+    """The input channels that stay empty when images have these channels; raises UserError as a call does."""
+    source = self._source(self._split(channels))
+    return tuple(channel for channel, position in zip(self.channels, source, strict=True) if position < 0)
+
+  def batch_size(self, number: int) -> int:
+    """The fixed size of the batches for `number` images: a power of two, so that few sizes are ever compiled."""
+    return min(BATCH, 1 << max(number - 1, 0).bit_length())
+
+  def place(self, image: np.ndarray, channels: ChannelNames = None) -> tuple[np.ndarray, np.ndarray]:
+    """One image (H, W, C) as the input channels' values (height, width, inputs) float32, and which have any (inputs,)."""
+    if image.dtype.kind not in 'buif' or image.size == 0:
+      raise UserError(f'an image of shape {image.shape} and dtype {image.dtype}; expected numbers')
+    source = self._source(self._names(channels, image.shape[-1]))
+    present = source >= 0
+    taken = self._resize(image[..., source[present]]).astype(np.float32)
+    if not np.isfinite(taken).all():
+      bad = ~np.isfinite(taken).all(axis=(0, 1))
+      names = [channel for channel, there in zip(self.channels, present, strict=True) if there]
+      raise UserError(f'non-finite values, in channel {names[int(bad.argmax())]}; expected finite numbers, '
+                      'or the channel left out')
+    inputs = np.zeros((*self.image_size, len(source)), np.float32)
+    inputs[..., present] = taken
+    return inputs, present
+
+  def probabilities(self, placed: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> jax.Array:
+    """The probabilities (size, classes) of up to `size` placed images; rows beyond them mean nothing."""
+    inputs = np.zeros((size, *self.image_size, len(self.channels)), np.float32)
+    present = np.zeros((size, len(self.channels)), bool)
+    for row, (values, there) in enumerate(placed):
+      inputs[row], present[row] = values, there
+    return self._probabilities(self._variables, inputs, present)
+
+  def _names(self, channels: ChannelNames, count: int) -> list[str | None]:
+    """The names of an image's channels, as many as it has; unnamed ones fill the first input channels."""
+    if channels is None:
+      if count > len(self.channels):
+        raise UserError(f'{count} channels without names; the model has {len(self.channels)} input channels: '
+                        f'{", ".join(self.channels)}')
+      return list(self.channels[:count])
+    names = self._split(channels)
+    if len(names) != count:
+      raise UserError(f'{len(names)} channel names ({_listed(names)}) for images of {count} channels')
+    return names
+
+  def _split(self, channels: str | Sequence[str | None]) -> list[str | None]:
+    if isinstance(channels, str):
+      channels = split_names(channels, single_letters=all(len(channel) == 1 for channel in self.channels))
+    return [None if name == LEFT_OUT else name for name in channels]
+
+  def _source(self, names: list[str | None]) -> np.ndarray:
+    """(inputs,): the position of each input channel among the named ones, -1 where it is missing."""
+    if not names:
+      raise UserError(f'no channel is named. Valid: {", ".join(self.trained)}')
+    check_names([name for name in names if name is not None], 'channel', self.channels)
+    trained = [name if name in self.trained else None for name in names]
+    if not any(trained):
+      raise UserError(f'none of the channels {_listed(names)} is one that the model was trained on: '
+                      f'{", ".join(self.trained)}')
+    return self._spec.place(trained).source
+
+  def _resize(self, image: np.ndarray) -> np.ndarray:
+    height, width = self.image_size
+    if image.shape[:2] == self.image_size:
+      return image
+    if height != width:
+      raise UserError(f'an image of {image.shape[0]} x {image.shape[1]}; expected {height} x {width}')
+    return resize_square(image.astype(np.uint8) if image.dtype == bool else image, height)
+
+
+def _listed(names: Sequence[str | None]) -> str:
+  return ', '.join(LEFT_OUT if name is None else name for name in names) or 'none'

@@ -1,0 +1,151 @@
+"""A trained dynamic network with fewer kernels, as a run folder of its own: merged into plain convolutions, or pruned.
+
+The report's remedy for the K-fold cost of dynamic convolution: where the attention hardly differs between images, the
+K kernels are one.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.attention_run import AttentiveRun, check_attention, mean_attention, open_attention
+from mils_jax.data.loader import OnDevice, OnHost, gather, steps_per_epoch
+from mils_jax.errors import UserError
+from mils_jax.metrics.alignment import compare
+from mils_jax.metrics.predictions import Evaluator, Predictions
+from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
+from mils_jax.progress import log
+from mils_jax.run import describe_machine, model_size, summarise
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import by_path
+from mils_jax.training.run_folder import RunFolder, read_json, write_json
+
+SAME = ('weights', 'method', 'kernels')  # of two compressions that are one, wherever the original lies
+
+
+def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
+  """Makes a smaller run of a trained one, tests both, and writes the smaller one's folder whole or not at all.
+
+  Args:
+    config: the run's own, or one that differs in where the data lies.
+    folder: of the run.
+    output: folder of the new run.
+    keep: how many kernels of each layer stay, those with the largest mean attention over the training split; '': all
+      are merged into one by that mean.
+    command: that started it, for the record.
+
+  Returns:
+    What compression.json holds. Where `output` already is this very compression, it is only read.
+
+  Raises:
+    UserError: the run has no kernels to spare, `keep` is none of 1 to K - 1, or `output` is taken.
+  """
+  if not output:
+    raise UserError('--mode compress needs --output: a folder for the new run')
+  folder.check(config.to_dict(), free=('data.path',))
+  check_attention(config, folder)
+  kept = _number(keep, config.model.num_kernels)
+  target = Path(output)
+  _claim_parent(target)
+  started = time.perf_counter()
+  run = open_attention(config, folder)
+  origin = {'run': str(folder.path.absolute()), 'step': run.restored.step, 'weights': _digest(run.restored.variables),
+            'method': 'pruned' if kept else 'merged', 'kernels': kept or 1, 'of': run.kernels}
+  if target.exists():
+    values = read_json(RunFolder(target).compression)
+    made = values.get('made_from', {})
+    if any(made.get(name) != origin[name] for name in SAME):
+      _refuse_taken(target)
+    log(f'{target} is this compression already; this is its result')
+    return values
+  log(f'restored step {run.restored.step}; the attention of {len(run.layers)} layers over '
+      f'{len(run.data.splits["train"].labels)} training images')
+  mean = dict(zip(run.layers, mean_attention(run, 'train', _batches(run, 'train')), strict=True))
+  params = run.restored.variables['params']
+  smaller = {**run.restored.variables,
+             'params': prune_kernels(params, mean, kept) if kept else merge_kernels(params, mean)}
+  with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as unfinished:
+    new = RunFolder(Path(unfinished) / target.name)
+    new.path.mkdir()
+    values = _write(run, new, smaller, origin, mean)
+    write_json(new.run, {**describe_machine(command, time.perf_counter() - started), 'made_from': origin})
+    os.rename(new.path, target)
+  return values
+
+
+def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mean: dict[str, np.ndarray]) -> dict:
+  """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
+  config = ConfigDict(run.config.to_dict())
+  config.model.num_kernels = origin['kernels']
+  spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
+  model = build.build_model(config, len(spec.channels.names), len(spec.classes), spec.image_size)
+  evaluate = Evaluator(model, run.mapping, run.devices, batch_size)
+  replicated, test_batches = run.devices.replicate(variables), _batches(run, 'test')
+  validation = evaluate(replicated, run.data.splits['val'], _batches(run, 'val'), 'val')
+  test = evaluate(replicated, run.data.splits['test'], test_batches, 'test')
+  original = Evaluator(run.restored.model, run.mapping, run.devices, batch_size)(
+      run.variables, run.data.splits['test'], test_batches, 'test of the original')
+  epoch = step // steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
+  values = {
+      'made_from': origin,
+      'layers': [{'layer': name, 'mean_attention': weights.tolist(),
+                  'kept': strongest(weights, origin['kernels']).tolist() if origin['method'] == 'pruned' else []}
+                 for name, weights in mean.items()],
+      'original': _figures(original, model_size(run.restored.model, spec.image_size)),
+      'compressed': _figures(test, model_size(model, spec.image_size)),
+      'difference': compare(test, original).to_json(),  # of the compressed one to the original
+  }
+  with Checkpoints(new.checkpoints) as checkpoints:
+    checkpoints.save_best(step, variables, spec, validation.accuracy.rate)
+  test.save(new.predictions)
+  write_json(new.compression, values)
+  write_json(new.config, config.to_dict())
+  write_json(new.results, summarise(config, run.data, model, spec, epoch, validation, test))
+  return values
+
+
+def _figures(test: Predictions, size: dict) -> dict:
+  return {**test.accuracy.to_json(), **size}
+
+
+def _batches(run: AttentiveRun, split: str) -> OnDevice | OnHost:
+  return gather(run.data.splits[split], run.devices, run.config.runtime.data_placement)
+
+
+def _number(keep: str, kernels: int) -> int:
+  """What --keep says, 0 where it says nothing; raises UserError where so many kernels cannot be kept."""
+  if not keep:
+    return 0
+  if not keep.isdecimal() or not 1 <= int(keep) < kernels:
+    raise UserError(f'--keep={keep}: expected a whole number of kernels from 1 to {kernels - 1}, of the {kernels} that '
+                    'the run has; without it, all are merged into one')
+  return int(keep)
+
+
+def _claim_parent(target: Path) -> None:
+  """Raises UserError, before any work is lost, where the folder cannot be made or is something else already."""
+  if target.exists() and not RunFolder(target).compression.exists():
+    _refuse_taken(target)
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+
+
+def _refuse_taken(target: Path) -> None:
+  raise UserError(f'--output {target} exists and is no compression of this run: give a folder that does not exist')
+
+
+def _digest(variables: Any) -> str:
+  """A hash of all arrays, so that a run trained anew in the same folder is not predicted as the one before."""
+  digest = hashlib.blake2b(digest_size=8)
+  for name, array in sorted(by_path(variables).items()):
+    digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

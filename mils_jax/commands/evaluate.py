@@ -1,0 +1,106 @@
+"""A finished or stopped run's best checkpoint on any split of its own data or of another set."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.data.loader import gather
+from mils_jax.data.sources.source import SPLITS
+from mils_jax.errors import UserError, unknown
+from mils_jax.metrics.predictions import Evaluator, Predictions
+from mils_jax.progress import log
+from mils_jax.restore import FittingData, Restored, open_fitting_data, restore
+from mils_jax.run import model_size
+from mils_jax.training.run_folder import RunFolder, write_json
+
+RESULTS = 'evaluation.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What a run's best checkpoint said of one split.
+
+  Attributes:
+    run: the run's folder.
+    path: the folder for the results, evaluation.json and predictions.npz.
+    split: train, val or test.
+    config: the run's, with the data that it was tested on.
+    results: as a run's results.json, of this split alone under the name 'scores'.
+    predictions: of every example.
+    lost: whether the finished run has lost these predictions of its own, which saving gives back.
+  """
+
+  run: RunFolder
+  path: Path
+  split: str
+  config: ConfigDict
+  results: dict
+  predictions: Predictions
+  lost: bool
+
+  def save(self) -> None:
+    """Writes results and predictions; raises OSError where it cannot."""
+    self.path.mkdir(parents=True, exist_ok=True)
+    self.predictions.save(self.path / 'predictions.npz')
+    write_json(self.path / RESULTS, self.results)
+    if self.lost:
+      self.predictions.save(self.run.predictions)
+
+
+def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
+  """Restores the best checkpoint by validation accuracy and tests it; what it said is still to be saved.
+
+  Args:
+    config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
+    folder: of the run.
+    split: train, val or test.
+    output: folder for the results; '': evaluation/SPLIT in the run's, or, for another set, one with its fingerprint in
+      the name.
+
+  Raises:
+    UserError: there is no such split, the folder is another run's, there is no checkpoint yet, the data has other
+      classes or none of the channels, or `output` cannot be written or is something else already.
+  """
+  if split not in SPLITS:
+    raise unknown('--split', split, SPLITS)
+  restored = restore(folder, config)
+  fitting = open_fitting_data(restored, config)
+  data = fitting.data
+  if output:
+    _claim(Path(output))
+  devices = build.build_devices(config)
+  log(f'restored step {restored.step}')
+  evaluator = Evaluator(restored.model, fitting.mapping, devices, config.train.batch_size)
+  part = data.splits[split]
+  predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.data_placement),
+                          split)
+  name = split if fitting.own else f'{split}-{data.fingerprint[:8]}'
+  lost = fitting.own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
+  return Evaluation(folder, Path(output) if output else folder.path / 'evaluation' / name, split, config,
+                    _results(config, restored, fitting, split, predictions), predictions, lost and not output)
+
+
+def _claim(target: Path) -> None:
+  """Makes the folder; raises UserError, before any work is lost, where it cannot be written or is something else."""
+  try:
+    target.mkdir(parents=True, exist_ok=True)
+    taken = any(target.iterdir()) and not (target / RESULTS).exists()
+    tempfile.TemporaryFile(dir=target).close()
+  except OSError as error:
+    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+  if taken:
+    raise UserError(f'--output {target} holds something else than an evaluation: give a new or an empty folder')
+
+
+def _results(config: ConfigDict, restored: Restored, fitting: FittingData, split: str,
+             predictions: Predictions) -> dict:
+  spec, data = restored.spec, fitting.data
+  return {
+      'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
+      'channels': list(fitting.channels), 'input_channels': list(spec.channels.names),
+      'classes': list(data.classes), 'scores': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
+      **model_size(restored.model, spec.image_size), 'data_fingerprint': data.fingerprint,
+  }

@@ -1,0 +1,167 @@
+"""A trained model over images that nobody labelled: what it says of each, in a CSV."""
+
+import collections
+import csv
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mils_jax.classifier import Classifier
+from mils_jax.data.cache.workers import available_cores
+from mils_jax.data.inputs import Inputs, fit, open_inputs
+from mils_jax.data.sources.images import strict_warnings
+from mils_jax.errors import UserError
+from mils_jax.files import replaced
+from mils_jax.progress import bar
+from mils_jax.restore import restore
+from mils_jax.training.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+  """One image, ready for the network or not.
+
+  Attributes:
+    example_id: its path, or its place in its array.
+    inputs: (H, W, inputs) float32.
+    present: (inputs,) bool.
+    notes: what was done with its channels that is not plain.
+    error: why it cannot be classified, '' where it can.
+  """
+
+  example_id: str
+  inputs: np.ndarray
+  present: np.ndarray
+  notes: tuple[str, ...] = ()
+  error: str = ''
+
+
+@dataclasses.dataclass
+class Summary:
+  """What came out.
+
+  Attributes:
+    output: the CSV.
+    classes: how many images of each class were predicted.
+    missing: how many images lacked each channel.
+    notes: how many images each note is about.
+    errors: by image, why it could not be classified.
+  """
+
+  output: Path
+  classes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  missing: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  notes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  errors: dict[str, str] = dataclasses.field(default_factory=dict)
+
+  @property
+  def count(self) -> int:
+    """Images that were classified."""
+    return self.classes.total()
+
+
+def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: str, output: str,
+                   all_classes: bool) -> Summary:
+  """Classifies the images of `path` and writes a CSV with a row for each, in their order.
+
+  Args:
+    config: the run's own.
+    folder: of the run.
+    path: what `open_inputs` takes.
+    channels: names of the images' channels, '-' for one to leave out; '': each image's own.
+    output: the CSV; '': a new one in the run folder, named by `path`.
+    all_classes: write the probability of every class.
+
+  Raises:
+    UserError: there is no model or no image, names do not fit, or not one image can be classified.
+  """
+  if not path:
+    raise UserError('--mode predict needs --input: an image, a folder of images, an .npz or an .npy')
+  classifier = Classifier(restore(folder, config), folder.path)
+  target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(path)).stem}')
+  if target.suffix != '.csv' or not target.parent.is_dir():
+    raise UserError(f'--output {target}: expected a file .csv in a folder that exists')
+  if channels:
+    classifier.missing(channels)  # refuses names that do not fit, before any image is read
+  height, width = classifier.image_size
+  inputs = open_inputs(path, height if height == width else 0, config.data.channel_axis)
+  summary = Summary(target)
+  with replaced(target) as unfinished:
+    try:
+      with unfinished.open('w', newline='', encoding='utf-8') as file:
+        _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
+      if not summary.count:
+        example_id, reason = next(iter(summary.errors.items()))
+        raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
+    except BaseException:
+      unfinished.unlink(missing_ok=True)
+      raise
+  return summary
+
+
+def _new_file(folder: Path, name: str) -> Path:
+  """name.csv, name-2.csv, ...: the first that is not there, as images of two folders may share their name."""
+  stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
+  return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
+
+
+def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
+                summary: Summary) -> None:
+  shown = classifier.classes if all_classes else ()
+  writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
+  number = len(inputs.example_ids)
+  with strict_warnings(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
+    for placed, probabilities in _classified(classifier, inputs, channels):
+      for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
+        writer.writerow(_row(image, row, classifier, len(shown), summary))
+      advance(len(placed))
+
+
+def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterator[tuple]:
+  """Batches of images and their probabilities; while one is computed, the next is read."""
+  number = len(inputs.example_ids)
+  size = classifier.batch_size(number)
+  before = None
+  with ThreadPoolExecutor(available_cores()) as pool:
+    for start in range(0, number, size):
+      rows = range(start, min(start + size, number))
+      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels), rows))
+      probabilities = classifier.probabilities([(image.inputs, image.present) for image in placed], size)
+      if before:
+        yield before
+      before = placed, probabilities
+  yield before
+
+
+def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) -> Placed:
+  example_id = inputs.example_ids[index]
+  try:
+    image, own = inputs.read(index)
+    if channels:
+      names, notes = channels, ()
+    else:
+      image, names, notes = fit(image, own, classifier.channels)
+    return Placed(example_id, *classifier.place(image, names), tuple(notes))
+  except UserError as error:
+    inputs = len(classifier.channels)
+    return Placed(example_id, np.zeros((*classifier.image_size, inputs), np.float32), np.zeros(inputs, bool),
+                  error=str(error).removeprefix(f'{example_id}: '))
+
+
+def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown: int, summary: Summary) -> list:
+  if image.error:
+    summary.errors[image.example_id] = image.error
+    return [image.example_id, '', '', '', image.error, *[''] * shown]
+  best = int(probabilities.argmax())
+  missing = [channel for channel, there in zip(classifier.channels, image.present, strict=True) if not there]
+  summary.classes[classifier.classes[best]] += 1
+  summary.missing.update(missing)
+  summary.notes.update(image.notes)
+  numbers = [f'{value:.9g}' for value in (probabilities[best], *probabilities[:shown])]  # enough to read float32 back
+  return [image.example_id, classifier.classes[best], numbers[0], ';'.join(missing), '', *numbers[1:]]

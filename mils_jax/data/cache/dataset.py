@@ -1,0 +1,120 @@
+"""The dataset cache: what a source becomes once, on disk, and how it is opened again.
+
+A packed folder holds, per split, `images.npy` (N, H, W, C), `labels.npy` (N,) and `example_ids.npy` (N,), and beside
+them `manifest.json`. Opening maps the arrays into memory and reads no image.
+"""
+
+import dataclasses
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mils_jax.data.sources.source import SPLITS
+from mils_jax.errors import DamagedError
+
+FORMAT_VERSION = 1
+MANIFEST = 'manifest.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """One split of a dataset cache.
+
+  Attributes:
+    images: (N, H, W, C) in the source's dtype, a read-only memory map.
+    labels: (N,) int32.
+    example_ids: (N,) text, what names each image whatever size was asked for.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  example_ids: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class CachedDataset:
+  """A whole data set, opened.
+
+  Attributes:
+    folder: where it lies.
+    classes: name of each class.
+    channels: name of each channel.
+    units: unit of each channel's values, '' where unknown.
+    mean, std: (C,) float64, of the training split's finite values in the stored unit; a std of 0 is replaced by 1.
+    fingerprint: of the inputs and settings that it was made from.
+    splits: train, val and test.
+    nonfinite: per split, how many values are non-finite and where the first image with one is.
+  """
+
+  folder: Path
+  classes: tuple[str, ...]
+  channels: tuple[str, ...]
+  units: tuple[str, ...]
+  mean: np.ndarray
+  std: np.ndarray
+  fingerprint: str
+  splits: dict[str, Split]
+  nonfinite: dict[str, tuple[int, str]]
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """(H, W, C) of every image."""
+    return self.splits['train'].images.shape[1:]
+
+
+def write_manifest(folder: Path, values: dict) -> None:
+  """Writes the manifest, with checksums of the small arrays that already lie in the folder."""
+  checksums = {f'{split}/{name}.npy': _checksum(folder / split / f'{name}.npy')
+               for split in SPLITS for name in ('labels', 'example_ids')}
+  text = json.dumps({'version': FORMAT_VERSION, **values, 'checksums': checksums}, indent=1)
+  (folder / MANIFEST).write_text(text, encoding='utf-8')
+
+
+def open_folder(folder: Path) -> CachedDataset:
+  """Opens a packed folder.
+
+  Raises:
+    DamagedError: it is of another version, a file is missing or cut short, or labels or names do not have the
+      checksum that was written. Images are not read, so a changed pixel stays unseen.
+    PermissionError: it may not be read.
+  """
+  try:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
+    if manifest['version'] != FORMAT_VERSION:
+      raise DamagedError(f"has version {manifest['version']}, not {FORMAT_VERSION}")
+    for name, expected in manifest['checksums'].items():
+      if _checksum(folder / name) != expected:
+        raise DamagedError(f'is damaged ({name} has changed)')
+    splits = {split: _open_split(folder / split, manifest, split) for split in SPLITS}
+    texts = {key: tuple(manifest[key]) for key in ('classes', 'channels', 'units')}
+    numbers = {key: np.array(manifest[key], np.float64) for key in ('mean', 'std')}
+    nonfinite = {split: (count, first) for split, (count, first) in manifest['nonfinite'].items()}
+    return CachedDataset(folder, **texts, **numbers, fingerprint=manifest['fingerprint'], splits=splits,
+                     nonfinite=nonfinite)
+  except PermissionError:  # of another user: whole, for all that is known
+    raise
+  except FileNotFoundError as error:
+    raise DamagedError(f'is damaged ({Path(error.filename).name} is missing)') from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    raise DamagedError(f"is damaged ({' '.join(str(error).split())})") from error
+
+
+def _open_split(folder: Path, manifest: dict, split: str) -> Split:
+  images = np.load(folder / 'images.npy', mmap_mode='r', allow_pickle=False)
+  labels = np.load(folder / 'labels.npy', allow_pickle=False)
+  example_ids = np.load(folder / 'example_ids.npy', mmap_mode='r', allow_pickle=False)
+  shape, dtype = tuple(manifest['shapes'][split]), manifest['dtype']
+  if images.shape != shape or images.dtype != np.dtype(dtype):
+    raise DamagedError(f'is damaged ({split}/images.npy is {images.shape} of {images.dtype}, not {shape} of {dtype})')
+  if labels.shape != shape[:1] or example_ids.shape != shape[:1]:
+    raise DamagedError(f'is damaged ({split} has {len(images)} images but {len(labels)} labels)')
+  return Split(images, labels, example_ids)
+
+
+def _checksum(path: Path) -> int:
+  return zlib.crc32(path.read_bytes())

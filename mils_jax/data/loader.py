@@ -1,0 +1,143 @@
+"""Batches on the devices, gathered there (resident) or on the host and sent ahead (streamed); both give the same.
+
+A batch is a dict of arrays laid out over this process's D devices, B being its share of the batch:
+
+    image   (D, B / D, H, W, C)  in the stored dtype
+    label   (D, B / D)           int32
+    mask  (D, B / D)           float32, 0 for the padding of a last short batch
+"""
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mils_jax.data.cache.dataset import Split
+from mils_jax.data.order import EvaluationOrder, TrainingOrder, local_share, steps_per_epoch
+from mils_jax.distributed.devices import Devices
+from mils_jax.errors import unknown
+
+__all__ = ['PLACEMENTS', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'gather', 'steps_per_epoch']
+
+PLACEMENTS = ('auto', 'device', 'host')
+BATCHES_AHEAD = 2  # that the streamed gather keeps ready, beside the one in use and the one in the making
+
+Batch = dict[str, jax.Array]
+Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class OnDevice:
+  """Keeps the whole split on every device; a batch costs sending its row numbers."""
+
+  def __init__(self, split: Split, devices: Devices):
+    self.devices = devices
+    self._images = devices.replicate(np.asarray(split.images))
+    self._labels = devices.replicate(np.asarray(split.labels))
+    self._gather = devices.parallel(lambda images, labels, rows: (images[rows], labels[rows]), replicated=2, shared=1,
+                                    gather=True, local=True)
+
+  def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
+    """The batches of the steps first_step..last_step - 1."""
+    for step in range(first_step, last_step):
+      rows, mask = self.devices.share([local_share(values) for values in order(step)])
+      images, labels = self._gather(self._images, self._labels, rows)
+      yield {'image': images, 'label': labels, 'mask': mask}
+
+
+class OnHost:
+  """Reads each batch from the memory map, on a thread that keeps a few batches ahead.
+
+  The host holds `BATCHES_AHEAD` + 2 batches at most, whatever the size of the split.
+  """
+
+  def __init__(self, split: Split, devices: Devices):
+    self.split = split
+    self.devices = devices
+
+  def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
+    """The batches of the steps first_step..last_step - 1.
+
+    What fails on the thread is raised here. Closing the iterator early ends the thread.
+    """
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+    stop = threading.Event()
+
+    def offer(item: Batch | BaseException | None) -> None:
+      while not stop.is_set():
+        try:
+          return ready.put(item, timeout=0.1)
+        except queue.Full:
+          continue
+
+    def produce() -> None:
+      try:
+        for step in range(first_step, last_step):
+          if stop.is_set():
+            return
+          offer(self._batch(order, step))
+        offer(None)
+      except BaseException as error:
+        offer(error)
+
+    thread = threading.Thread(target=produce, name='batches', daemon=True)
+    thread.start()
+    try:
+      while (item := ready.get()) is not None:
+        if isinstance(item, BaseException):
+          raise item
+        yield item
+    finally:
+      stop.set()
+      thread.join()
+
+  def _batch(self, order: Order, step: int) -> Batch:
+    rows, mask = (local_share(values) for values in order(step))
+    return self.devices.share({'image': self.split.images[rows], 'label': self.split.labels[rows], 'mask': mask})
+
+
+def gather(split: Split, devices: Devices, mode: str = 'auto') -> OnDevice | OnHost:
+  """The gather for a split.
+
+  Args:
+    split: of a dataset cache.
+    devices: of this host.
+    mode: one of `PLACEMENTS`; auto: resident where all devices' copies take at most a quarter of their free memory.
+
+  Raises:
+    UserError: the mode is unknown.
+  """
+  if mode not in PLACEMENTS:
+    raise unknown('runtime.data_placement', mode, PLACEMENTS)
+  if mode == 'auto':
+    mode = 'device' if 4 * split.images.nbytes <= _free_bytes_per_device(devices) else 'host'
+  return OnDevice(split, devices) if mode == 'device' else OnHost(split, devices)
+
+
+def _free_bytes_per_device(devices: Devices) -> int:
+  stats = [device.memory_stats() for device in devices.local]
+  if all(values and 'bytes_limit' in values for values in stats):
+    return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
+  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory say nothing
+
+
+def _free_host_bytes() -> int:
+  try:
+    with open('/proc/meminfo', encoding='ascii') as lines:
+      kibibytes = next(int(line.split()[1]) for line in lines if line.startswith('MemAvailable:'))
+    return min(kibibytes * 1024, _free_container_bytes())
+  except (OSError, StopIteration):
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+
+
+def _free_container_bytes() -> int:
+  """What a container's limit leaves (cgroup v2); without a limit, more than any machine has."""
+  try:
+    limit, used = (Path('/sys/fs/cgroup', name).read_text().strip() for name in ('memory.max', 'memory.current'))
+    return int(limit) - int(used)
+  except (OSError, ValueError):  # no such files, or the limit 'max'
+    return sys.maxsize

@@ -1,0 +1,170 @@
+"""The devices of a run: replication of the state, sharing of a batch, and pmap over both.
+
+The state lives on every device as one replicated array, so it is saved, restored and printed like any other; a batch
+has a leading axis of devices. With several processes each one holds the state on its own devices and its own part of
+a batch; a pmapped function, and every sum over devices in it, goes over those of all of them. Everything a parallel
+function returns must be identical on every device (such a sum made it so).
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mils_jax.distributed import processes
+from mils_jax.errors import UserError
+
+AXIS = 'batch'  # the name of the mapped axis, for sums and synchronised batch statistics
+LITTLE_MEMORY = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}  # an option of XLA's compiler
+
+
+def use_deterministic_kernels() -> None:
+  """Makes GPUs compute the same bits in every run; must come before any other use of a device.
+
+  XLA then chooses no kernel by measuring and none that adds in the order in which threads happen to finish.
+  """
+  flag = '--xla_gpu_deterministic_ops=true'
+  given = os.environ.get('XLA_FLAGS', '')
+  if flag not in given:
+    os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()
+
+
+def sum_over_devices(values: Any, axis: str) -> Any:
+  """The sum over all devices of a mapped axis, for each array of a tree.
+
+  On one device that is the array itself, of which psum would make a copy, only after all arrays are there.
+  """
+  return values if lax.axis_size(axis) == 1 else lax.psum(values, axis)
+
+
+class Devices:
+  """All local devices, or the first `count` of them (0: all), of each process.
+
+  Attributes:
+    local: those of this process.
+    mesh: of the local ones.
+    everywhere: those of all processes, in the order of the processes.
+  """
+
+  def __init__(self, count: int = 0):
+    self.everywhere = []
+    for process in range(processes.count()):
+      available = jax.local_devices(process)
+      if count < 0 or count > len(available):
+        raise UserError(f'devices: {count} asked for, but this host has {len(available)} (0 takes all)')
+      self.everywhere += available[:count] if count else available
+    self.local = [device for device in self.everywhere if device.process_index == processes.index()]
+    if len(self.everywhere) != processes.count() * len(self.local):
+      raise UserError(f'the {processes.count()} processes have {len(self.everywhere)} devices, this one '
+                      f'{len(self.local)} of them: expected as many on each (runtime.devices takes so many of each)')
+    self.mesh = Mesh(np.array(self.local), (AXIS,))
+
+  @property
+  def count(self) -> int:
+    """Of the devices of all processes."""
+    return len(self.everywhere)
+
+  def check_batch_size(self, batch_size: int) -> None:
+    """Raises UserError where the devices cannot share a batch equally."""
+    if batch_size < 1 or batch_size % self.count:
+      many = f' of {processes.count()} processes' if processes.count() > 1 else ''
+      raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the {self.count} devices{many}')
+
+  def replicate(self, tree: Any) -> Any:
+    """Puts every array of `tree` on every local device, whole; the same ones on each process."""
+    return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+  def share(self, batch: Any) -> Any:
+    """Splits the leading axis of this process's part among its D devices: (B, ...) -> (D, B / D, ...)."""
+    split = jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)  # (D, B/D, ...)
+    return jax.device_put(split, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+
+  def parallel(self, function: Callable, replicated: int, shared: int, donate: tuple[int, ...] = (),
+               gather: bool = False, local: bool = False) -> Callable:
+    """Compiles `function` for all devices.
+
+    Args:
+      function: takes `replicated` arguments that every device has whole, then `shared` ones split among the devices.
+      replicated: how many arguments are whole.
+      shared: how many arguments are split.
+      donate: positions of arguments whose memory the result may take over.
+      gather: False: the result is identical on every device and comes once; True: each local device's own result
+        comes, stacked along a leading axis.
+      local: for this process's devices only; it need not be called by the others.
+    """
+    in_axes = (None,) * replicated + (0,) * shared
+    mapped = jax.pmap(function, AXIS, in_axes=in_axes, out_axes=0 if gather else None, donate_argnums=donate,
+                      devices=self.local if local else self.everywhere)
+    # With several processes, jax.pmap does more around the compiled function than calling it.
+    return _InLittleMemory(mapped) if jax.default_backend() == 'cpu' and processes.count() == 1 else mapped
+
+
+def compile_ahead(function: Callable, *arguments: Any) -> None:
+  """Begins to compile a parallel function for arguments of these shapes, while this thread does something else.
+
+  Its first call with such arguments waits until that is done. On a GPU or a TPU, and with several processes, that call
+  compiles.
+
+  Args:
+    function: made by `Devices.parallel`.
+    *arguments: arrays, or their shapes and dtypes.
+  """
+  if isinstance(function, _InLittleMemory):
+    function.compile_ahead(*arguments)
+
+
+class _InLittleMemory:
+  """A pmapped function, compiled for a CPU so that little memory is taken.
+
+  XLA orders operations so that many can run at once, and holds what they need; a CPU's few cores are busy without it.
+  What the compiler itself took is given back, which the C library would keep for the step.
+  """
+
+  def __init__(self, mapped: Callable):
+    self._mapped = mapped
+    self._compiled: dict[Any, Callable] = {}
+    self._under_way: dict[Any, Future] = {}
+
+  def __call__(self, *arguments: Any) -> Any:
+    kind = _kind(arguments)
+    if kind in self._under_way:
+      self._compiled[kind] = self._under_way.pop(kind).result()
+    elif kind not in self._compiled:
+      self._compiled[kind] = self._compile(arguments)
+    return self._compiled[kind](*arguments)
+
+  def compile_ahead(self, *arguments: Any) -> None:
+    compiler = ThreadPoolExecutor(1)
+    self._under_way[_kind(arguments)] = compiler.submit(self._compile, arguments)
+    compiler.shutdown(wait=False)
+
+  def _compile(self, arguments: tuple) -> Callable:
+    lowered = self._mapped.lower(*arguments)
+    try:
+      compiled = lowered.compile(compiler_options=LITTLE_MEMORY)
+    except jax.errors.JaxRuntimeError as error:
+      if 'No such compile option' not in str(error):
+        raise
+      compiled = lowered.compile()  # XLA's options come and go
+    _give_back_freed_memory()
+    return compiled
+
+
+def _kind(arguments: tuple) -> Any:
+  """What a compiled function is for: the structure of its arguments, their shapes and dtypes."""
+  leaves, structure = jax.tree.flatten(arguments)
+  return structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+def _give_back_freed_memory() -> None:
+  if sys.platform == 'linux':
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # of the GNU C library
+    if trim:
+      trim(0)

@@ -1,0 +1,61 @@
+"""What a count of correct answers can carry."""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import special
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+  """Correct answers among all, with the Wilson score interval (Wilson, 1927) of the rate.
+
+  Attributes:
+    correct: number of correct answers; a fraction where examples have weights or several runs are averaged.
+    count: number of examples, above 0.
+  """
+
+  correct: float
+  count: float
+
+  @classmethod
+  def of(cls, correct: np.ndarray, weights: np.ndarray | None = None) -> 'Accuracy':
+    """The accuracy of (N,) answers that are right or wrong.
+
+    Args:
+      correct: (N,) bool.
+      weights: (N,), not negative; 0 leaves an example out. Where the others differ, the rate is the weighted one and
+        the count Kish's effective sample size (Kish, 1965), so that the interval is as wide as it should be.
+    """
+    weights = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
+    used = weights[weights > 0]
+    if not len(used):
+      raise ValueError('no example has a weight above 0')
+    if (used == used[0]).all():
+      return cls(int(np.sum(correct[weights > 0])), len(used))
+    count = float(used.sum() ** 2 / (used ** 2).sum())
+    return cls(float(np.average(correct, weights=weights)) * count, count)
+
+  @property
+  def rate(self) -> float:
+    return self.correct / self.count
+
+  def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    """Lower and upper end, in [0, 1]."""
+    z = float(-special.ndtri((1 - confidence) / 2))
+    shrunk = 1 + z * z / self.count
+    centre = (self.rate + z * z / (2 * self.count)) / shrunk
+    half = z / shrunk * math.sqrt(self.rate * (1 - self.rate) / self.count + z * z / (4 * self.count ** 2))
+    low = centre - half if self.correct > 0 else 0.0
+    high = centre + half if self.correct < self.count else 1.0
+    return max(low, 0.0), min(high, 1.0)
+
+  def __str__(self) -> str:
+    low, high = self.interval()
+    correct, count = (f'{round(number, 2):.15g}' for number in (self.correct, self.count))
+    return f'{self.rate:.2%} ({correct} of {count}; 95% interval {low:.1%} to {high:.1%})'
+
+  def to_json(self) -> dict:
+    low, high = self.interval()
+    return {'correct': self.correct, 'count': self.count, 'rate': self.rate, 'wilson_95': [low, high]}

@@ -1,0 +1,235 @@
+"""Two models on the same examples: what differs, how surely, and what the test set could have shown at all."""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import special
+
+from mils_jax.metrics.accuracy import Accuracy
+
+LEVEL = 0.05  # of significance; intervals have 95%
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedDifference:
+  """Two models' correct answers on the same examples.
+
+  Attributes:
+    both, only_first, only_second, neither: number of examples on which so many of the two were right.
+  """
+
+  both: int
+  only_first: int
+  only_second: int
+  neither: int
+
+  @classmethod
+  def of(cls, first: np.ndarray, second: np.ndarray) -> 'PairedDifference':
+    """From (N,) bools: where the first and where the second was right, example by example."""
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    if first.shape != second.shape or first.ndim != 1 or not first.size:
+      raise ValueError(f'shapes {first.shape} and {second.shape}: expected (N,) twice, N at least 1')
+    return cls(*(int(cell.sum()) for cell in (first & second, first & ~second, ~first & second, ~first & ~second)))
+
+  @property
+  def count(self) -> int:
+    return self.both + self.only_first + self.only_second + self.neither
+
+  @property
+  def first(self) -> Accuracy:
+    return Accuracy(self.both + self.only_first, self.count)
+
+  @property
+  def second(self) -> Accuracy:
+    return Accuracy(self.both + self.only_second, self.count)
+
+  @property
+  def difference(self) -> float:
+    """Accuracy of the first less that of the second, in [-1, 1]."""
+    return (self.only_first - self.only_second) / self.count
+
+  @property
+  def p_value(self) -> float:
+    """McNemar's test (1947) in its exact form, two-sided: the chance of so uneven a split among equal models."""
+    return _exact_p(self.only_first, self.only_first + self.only_second)
+
+  def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    """Newcombe's score interval of the difference (Statistics in Medicine 17, 1998, p. 2635, method 10)."""
+    (low1, high1), (low2, high2) = self.first.interval(confidence), self.second.interval(confidence)
+    rate1, rate2 = self.first.rate, self.second.rate
+    margins = math.prod((self.first.correct, self.second.correct, self.count - self.first.correct,
+                         self.count - self.second.correct))
+    product = self.both * self.neither - self.only_first * self.only_second
+    if product > 0:
+      product = max(product - self.count / 2, 0)  # the correction that makes it method 10
+    phi = product / math.sqrt(margins) if margins else 0.0
+
+    def margin(one: float, other: float) -> float:
+      return math.sqrt(one ** 2 - 2 * phi * one * other + other ** 2)
+
+    return (max(self.difference - margin(rate1 - low1, high2 - rate2), -1.0),
+            min(self.difference + margin(high1 - rate1, rate2 - low2), 1.0))
+
+  @property
+  def smallest_detectable(self) -> float:
+    """The smallest difference that the exact test would call significant, given on how many examples the two disagree.
+
+    A true difference of that size is found about every other time. Where they disagree on fewer than six examples, no
+    split is significant, and six of one kind are taken.
+    """
+    disagree = self.only_first + self.only_second
+    for one_sided in range(disagree // 2, disagree + 1):
+      if _exact_p(one_sided, disagree) < LEVEL:
+        return (2 * one_sided - disagree) / self.count
+    return min(6 / self.count, 1.0)
+
+  @property
+  def distinguishable(self) -> bool:
+    return self.p_value < LEVEL
+
+  def verdict(self, first: str, second: str) -> str:
+    """The comparison as a sentence about two models of these names."""
+    return _sentence(self, first, second)
+
+  def to_json(self) -> dict:
+    return {'count': self.count, 'both': self.both, 'only_first': self.only_first, 'only_second': self.only_second,
+            'difference': self.difference, 'newcombe_95': list(self.interval()), 'mcnemar_p': self.p_value,
+            'smallest_detectable': self.smallest_detectable}
+
+  @classmethod
+  def from_json(cls, values: dict) -> 'PairedDifference':
+    both, first, second = (values[name] for name in ('both', 'only_first', 'only_second'))
+    return cls(both, first, second, values['count'] - both - first - second)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanDifference:
+  """The mean of several paired differences on the same examples: over channel subsets, or over seeds.
+
+  The examples are the sample: what is averaged for each of them (subsets, seeds) is taken as fixed.
+
+  Attributes:
+    count: number of examples.
+    total: sum over examples of each one's mean difference, which is in [-1, 1].
+    squares: sum of their squares.
+  """
+
+  count: int
+  total: float
+  squares: float
+
+  @classmethod
+  def of(cls, first: np.ndarray, second: np.ndarray) -> 'MeanDifference':
+    """From bools (comparisons, N), or (seeds, N) of either: where each was right. Their first axes may differ."""
+    first, second = np.atleast_2d(first), np.atleast_2d(second)
+    if first.shape[1] != second.shape[1] or not first.size or not second.size:
+      raise ValueError(f'shapes {first.shape} and {second.shape}: expected the same examples, at least 1')
+    values = first.mean(axis=0) - second.mean(axis=0)  # (N,)
+    return cls(len(values), float(values.sum()), float((values ** 2).sum()))
+
+  @property
+  def difference(self) -> float:
+    return self.total / self.count
+
+  @property
+  def _centre_and_error(self) -> tuple[float, float]:
+    """Mean and standard error with one example more at +1 and one at -1, so that neither is 0 without a reason."""
+    centre = self.total / (self.count + 2)
+    return centre, math.sqrt(((self.squares + 2) / (self.count + 2) - centre ** 2) / (self.count + 2))
+
+  def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    """Bonett and Price's adjusted Wald interval (2012), its cells generalised to each example's mean difference.
+
+    For one comparison it is theirs.
+    """
+    centre, error = self._centre_and_error
+    z = float(-special.ndtri((1 - confidence) / 2))
+    return max(centre - z * error, -1.0), min(centre + z * error, 1.0)
+
+  @property
+  def p_value(self) -> float:
+    """Two-sided, of the hypothesis that the mean is 0; below 0.05 where the 95% interval excludes 0."""
+    centre, error = self._centre_and_error
+    return float(2 * special.ndtr(-abs(centre) / error))
+
+  @property
+  def smallest_detectable(self) -> float:
+    """The smallest difference that would have been significant with examples that differ as much as these."""
+    return float(-special.ndtri(LEVEL / 2)) * self._centre_and_error[1]
+
+  @property
+  def distinguishable(self) -> bool:
+    return self.p_value < LEVEL
+
+  def verdict(self, first: str, second: str) -> str:
+    """The comparison as a sentence about two models of these names."""
+    return _sentence(self, first, second)
+
+  def to_json(self) -> dict:
+    return {'count': self.count, 'difference': self.difference, 'bonett_price_95': list(self.interval()),
+            'p_value': self.p_value}
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativeAccuracy:
+  """One accuracy as a share of another on the same examples.
+
+  Attributes:
+    ratio: first by second; inf or nan where the second is never right.
+    error: standard error of its logarithm, by the delta method over examples; inf where either is never right.
+  """
+
+  ratio: float
+  error: float
+
+  @classmethod
+  def of(cls, first: np.ndarray, second: np.ndarray) -> 'RelativeAccuracy':
+    """From bools (N,), or (seeds, N) of either: where each was right."""
+    first, second = (np.atleast_2d(correct).mean(axis=0) for correct in (first, second))  # (N,)
+    one, other = float(first.mean()), float(second.mean())
+    if not one or not other:
+      return cls(one / other if other else (math.inf if one else math.nan), math.inf)
+    return cls(one / other, math.sqrt(float(((first / one - second / other) ** 2).sum())) / len(first))
+
+  @classmethod
+  def unpaired(cls, first: Accuracy, second: Accuracy) -> 'RelativeAccuracy':
+    """From two counts alone, neither of them 0, as if of different examples (Katz et al., 1978): wider than paired."""
+    return cls(first.rate / second.rate, math.sqrt(1 / first.correct - 1 / first.count
+                                                   + 1 / second.correct - 1 / second.count))
+
+  def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    """On the scale of logarithms; of single runs, the Wald interval for the ratio of paired proportions."""
+    if math.isinf(self.error):
+      return 0.0, math.inf
+    factor = math.exp(float(-special.ndtri((1 - confidence) / 2)) * self.error)
+    return self.ratio / factor, self.ratio * factor
+
+  def __str__(self) -> str:
+    low, high = self.interval()
+    return f'{self.ratio:.1%} (95% interval {low:.1%} to {high:.1%})'
+
+
+def _sentence(comparison: PairedDifference | MeanDifference, first: str, second: str) -> str:
+  points = 100 * comparison.difference
+  if points:
+    judged = f'{first} is {abs(points):.1f} points {"better" if points > 0 else "worse"} than {second}'
+  else:
+    judged = f'{first} and {second} are equally good'
+  low, high = (100 * end for end in comparison.interval())
+  distinguishable = 'distinguishable' if comparison.distinguishable else 'not distinguishable'
+  return (f'{judged} on {comparison.count} images: {distinguishable} (95% interval {low:+.1f} to {high:+.1f}; '
+          f'{p_text(comparison.p_value)})')
+
+
+def p_text(p_value: float) -> str:
+  """'p = 0.82', 'p = 0.004', 'p < 0.001'."""
+  if p_value < 0.001:
+    return 'p < 0.001'
+  return f'p = {p_value:.2g}' if p_value < 0.01 else f'p = {p_value:.2f}'
+
+
+def _exact_p(one_sided: int, disagree: int) -> float:
+  from scipy import stats  # here, since it takes a second to load, and training has no use for it
+
+  return float(stats.binomtest(one_sided, disagree).pvalue) if disagree else 1.0

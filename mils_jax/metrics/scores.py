@@ -1,0 +1,97 @@
+"""How good a set of logits is, by every score that the reports give."""
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+from scipy.special import logsumexp
+
+from mils_jax.metrics.accuracy import Accuracy
+from mils_jax.metrics.calibration import Calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """Scores of one set of predictions; each is computed when it is asked for.
+
+  Attributes:
+    labels: (N,) integers.
+    logits: (N, classes).
+    weights: (N,), not negative; 0 leaves an example out, as if it were not there. None: all alike.
+  """
+
+  labels: np.ndarray
+  logits: np.ndarray
+  weights: np.ndarray | None = None
+
+  @cached_property
+  def predicted(self) -> np.ndarray:
+    """(N,) the class with the highest logit, the first among equals."""
+    return self.logits.argmax(axis=1)
+
+  @property
+  def accuracy(self) -> Accuracy:
+    return Accuracy.of(self.predicted == self.labels, self.weights)
+
+  def top(self, k: int) -> Accuracy:
+    """The label is among the k highest logits; a tie is broken by the lower class number, as in `predicted`."""
+    highest = np.argsort(-self.logits, axis=1, kind='stable')[:, :k]
+    return Accuracy.of((highest == self.labels[:, None]).any(axis=1), self.weights)
+
+  @cached_property
+  def confusion(self) -> np.ndarray:
+    """(classes, classes) weight of the examples by label and by predicted class."""
+    classes = self.logits.shape[1]
+    cell = self.labels.astype(np.int64) * classes + self.predicted
+    return np.bincount(cell, self._weights, classes * classes).reshape(classes, classes)
+
+  @property
+  def by_class(self) -> dict[int, Accuracy]:
+    """The accuracy of each class that occurs, by its number."""
+    present = np.unique(self.labels[self._weights > 0])
+    return {int(label): Accuracy.of(self.predicted[rows] == label, self._weights[rows])
+            for label in present for rows in [self.labels == label]}
+
+  @property
+  def balanced_accuracy(self) -> float:
+    """Mean over the classes that occur of the share of each one's examples that are correct."""
+    total = self.confusion.sum(axis=1)
+    return float(np.mean(self.confusion.diagonal()[total > 0] / total[total > 0]))
+
+  @property
+  def macro_f1(self) -> float:
+    """Mean of the F1 of each class that occurs among labels or predictions: the harmonic mean of precision, recall."""
+    total = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+    return float(np.mean(2 * self.confusion.diagonal()[total > 0] / total[total > 0]))
+
+  @property
+  def loss(self) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    of_label = np.take_along_axis(self._log_probabilities, self.labels[:, None], axis=1)[:, 0]
+    return float(np.average(-of_label, weights=self._weights))
+
+  @property
+  def brier(self) -> float:
+    """Mean squared distance of the probabilities from the label's one-hot vector (Brier, 1950): 0 is best, 2 worst."""
+    distance = np.exp(self._log_probabilities)
+    distance[np.arange(len(self.labels)), self.labels] -= 1
+    return float(np.average((distance ** 2).sum(axis=1), weights=self._weights))
+
+  @property
+  def calibration(self) -> Calibration:
+    return Calibration.of(np.exp(self._log_probabilities), self.labels, self._weights)
+
+  @cached_property
+  def _log_probabilities(self) -> np.ndarray:
+    logits = self.logits.astype(np.float64)
+    return logits - logsumexp(logits, axis=1, keepdims=True)
+
+  @property
+  def _weights(self) -> np.ndarray:
+    return np.ones(len(self.labels)) if self.weights is None else np.asarray(self.weights, np.float64)
+
+  def to_json(self) -> dict:
+    """The accuracy's count and interval, and every score beside it."""
+    return {**self.accuracy.to_json(), 'balanced_accuracy': self.balanced_accuracy, 'macro_f1': self.macro_f1,
+            'top_5': self.top(5).rate, 'loss': self.loss, 'brier': self.brier,
+            'calibration_error': self.calibration.error}

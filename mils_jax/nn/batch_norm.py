@@ -1,0 +1,94 @@
+"""Batch normalisation over the true examples of a batch, wherever they are.
+
+flax.linen.BatchNorm averages the devices' means, each with the same mask; a last short batch that is padded leaves
+the devices with different numbers of examples. Here the sums are taken over all devices first, so a padded batch on
+several devices has exactly the statistics of the short batch on one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from mils_jax.distributed.devices import sum_over_devices
+
+
+class BatchNorm(nn.Module):
+  """Normalises each channel to the batch's mean 0 and variance 1, then scales and shifts it (Ioffe & Szegedy, 2015).
+
+  Attributes:
+    momentum: share of the running statistics that a training step keeps (PyTorch's momentum 0.1 is 0.9 here).
+    epsilon: added to the variance.
+    axis_name: name of the mapped axis whose devices share the batch; None: one device.
+  """
+
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None,
+               pool: Callable[[jax.Array], jax.Array] | None = None) -> jax.Array:
+    """Normalises by the batch (train) or by the running statistics.
+
+    Args:
+      x: (B, H, W, C).
+      train: whether to use and record the batch's own statistics.
+      mask: (B,) 0 for padding, else 1; None: every example counts. Used in training only.
+      pool: a max pooling that follows. The largest of the normalised values are the normalised largest, or smallest
+        where the scale is negative, so only these are normalised, in the forward pass and in the gradient.
+    """
+    channels = x.shape[-1]
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
+    running_variance = self.variable('batch_stats', 'var', jnp.ones, channels)
+    scale = self.param('scale', nn.initializers.ones, (channels,))
+    bias = self.param('bias', nn.initializers.zeros, (channels,))
+    if train:
+      mask = jnp.ones(x.shape[0]) if mask is None else mask
+      axis_name = None if self.is_initializing() else self.axis_name
+      mean, variance = batch_statistics(x, mask, axis_name)
+      if not self.is_initializing():
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
+    else:
+      mean, variance = running_mean.value, running_variance.value
+    if pool is not None:
+      direction = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+      x = direction * pool(direction * x)
+    return normalise(x, mean, variance, scale, bias, self.epsilon)
+
+
+# Compiled functions of the module, so that a network's equal layers are traced once.
+
+
+@partial(jax.jit, static_argnames='axis_name')
+def batch_statistics(x: jax.Array, mask: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+  """Mean and (biased) variance of each channel, in float32.
+
+  Args:
+    x: (B, H, W, C).
+    mask: (B,) 0 for padding, else 1.
+    axis_name: as in BatchNorm.
+
+  Returns:
+    two arrays (C,).
+  """
+  values = x.astype(jnp.float32)
+  sums = (mask[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first: small sums stay exact
+  squares = (mask[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
+  totals = (sums, squares, mask.sum())
+  if axis_name is not None:
+    totals = sum_over_devices(totals, axis_name)
+  mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
+  return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
+
+
+@jax.jit
+def normalise(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array,
+              epsilon: float) -> jax.Array:
+  """(B, H, W, C), each channel's mean and variance (C,) made to be `bias` and the square of `scale` (C,)."""
+  factor = scale * lax.rsqrt(variance + epsilon)
+  return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)

@@ -1,0 +1,123 @@
+"""A convolution a few samples at a time, whose gradient keeps its arguments alone.
+
+The matrices that a convolution is computed from are several times as large as its image, and larger still where each
+sample has a kernel of its own. So they are made for as many samples at once as the cache holds, and made again for the
+gradient instead of being kept.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+CACHE = 2**23  # bytes of the matrices at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+  """How many of the samples are computed at once.
+
+  Attributes:
+    forward: for the result, and for the gradient of the images.
+    backward: for the gradients of the kernels, which are added up from chunk to chunk.
+  """
+
+  forward: int
+  backward: int
+
+
+def whole_chunk(batch: int, most: int) -> int:
+  """The largest divisor of `batch` up to `most`, or `batch` where that leaves less than half of what could be."""
+  largest = next(size for size in range(max(min(most, batch), 1), 0, -1) if batch % size == 0)
+  return largest if 2 * largest >= most else batch
+
+
+# Compiled, so that a network's equal layers are traced once.
+@partial(jax.jit, static_argnames=('multiply', 'chunks', 'turn', 'for_kernels'))
+def by_samples(images: jax.Array, kernels: jax.Array, *own: jax.Array, multiply: Callable[..., jax.Array],
+               chunks: Chunks, turn: bool, for_kernels: Callable[..., jax.Array] | None = None) -> jax.Array:
+  """`multiply`, computed in chunks of samples, of which only the arguments are kept for its gradient.
+
+  Args:
+    images: (B, H, W, C).
+    kernels: (..., k, k, C, features), shared by all samples.
+    *own: (B, ...), what else each sample has.
+    multiply: (images, kernels, *own) -> (B, H', W', features), a convolution of each image, linear in the images
+      and in the kernels. It is known by its value: a function of a module, or a frozen dataclass.
+    chunks: of how many samples.
+    turn: whether the gradient of the images is computed as the convolution of the result's gradient with the kernels
+      turned round, which a convolution of stride 1 allows; else it is multiply's own.
+    for_kernels: the same function as `multiply`, in the implementation whose gradient of the kernels is computed where `turn`;
+      None: multiply itself.
+  """
+
+  @jax.custom_vjp
+  def run(images: jax.Array, kernels: jax.Array, *own: jax.Array) -> jax.Array:
+    return _in_chunks(lambda images, *own: multiply(images, kernels, *own), chunks.forward, images, *own)
+
+  def forward(*arguments: jax.Array) -> tuple[jax.Array, tuple]:
+    return run(*arguments), arguments
+
+  def backward(arguments: tuple, gradient: jax.Array) -> tuple[Any, ...]:
+    images, kernels, *own = arguments
+
+    def gradients(gradient: jax.Array, images: jax.Array, *own: jax.Array) -> tuple:
+      if turn:
+        return None, *jax.vjp(partial(for_kernels or multiply, images), kernels, *own)[1](gradient)
+      return jax.vjp(multiply, images, kernels, *own)[1](gradient)
+
+    if chunks.backward < len(images):
+      found = _summed_over_chunks(gradients, kernels, chunks.backward, gradient, images, *own)
+    else:
+      found = _apart(gradients, gradient, images, *own)
+    if turn:
+      turned = jnp.flip(kernels, (-4, -3)).swapaxes(-2, -1)
+      convolution = run if chunks.forward < len(images) else partial(_apart, run)  # a loop is apart by itself
+      return convolution(gradient, turned, *own), *found[1:]
+    return found
+
+  run.defvjp(forward, backward)
+  return run(images, kernels, *own)
+
+
+def _in_chunks(function: Callable[..., jax.Array], size: int, *samples: jax.Array) -> jax.Array:
+  if size >= len(samples[0]):
+    return function(*samples)
+  return _joined(lax.map(lambda chunk: function(*chunk), _split(samples, size)))
+
+
+def _summed_over_chunks(gradients: Callable[..., tuple], kernels: jax.Array, size: int, *samples: jax.Array) -> tuple:
+  """`gradients` of chunks of samples: the second part, that of `kernels`, added up in float32, the others in a row."""
+  def add(total: jax.Array, chunk: tuple) -> tuple:
+    images, of_kernels, *own = gradients(*chunk)
+    return total + of_kernels, (images, *own)
+
+  total, (images, *own) = lax.scan(add, jnp.zeros(kernels.shape), _split(samples, size))
+  return _joined(images), total.astype(kernels.dtype), *_joined(own)
+
+
+def _split(arrays: Any, size: int) -> Any:
+  return jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), arrays)
+
+
+def _joined(arrays: Any) -> Any:
+  return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
+
+
+def _apart(function: Callable, gradient: jax.Array, *others: jax.Array) -> Any:
+  """`function` of the arguments where XLA cannot see what it does, and cannot merge it with what is around it.
+
+  On CPU it drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
+  everything; of turned kernels it makes no array, but reads the others across for each of Winograd's sixteen sums. It
+  does not look into the branches of a condition.
+  """
+  def no_numbers(*arguments: jax.Array) -> Any:
+    return jax.tree.map(lambda found: jnp.full(found.shape, jnp.nan, found.dtype),
+                        jax.eval_shape(function, *arguments))
+
+  first = gradient.reshape(-1)[0]
+  return lax.cond(jnp.isnan(first), no_numbers, function, gradient, *others)  # a NaN there leaves none anyway

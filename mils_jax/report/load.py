@@ -1,0 +1,211 @@
+"""Finished runs as reports read them, and what is wrong with the others."""
+
+import dataclasses
+import glob
+import json
+import shlex
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mils_jax.errors import RunError, UserError
+from mils_jax.metrics import Accuracy
+from mils_jax.metrics.alignment import aligned
+from mils_jax.metrics.predictions import Predictions
+from mils_jax.report.subset_answers import read_subset_answers
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.run_folder import RunFolder
+
+ROUNDING = 0.01  # share of answers that may change where predictions were made again on other hardware
+
+NEEDED = {  # what the report reads of each file
+    'config': ('channels', 'data', 'model', 'runtime', 'train'),
+    'results': ('best_epoch', 'channels', 'data_fingerprint', 'epochs', 'flops', 'image_shape', 'macs', 'parameters',
+                'input_channels', 'test'),
+    'metrics': ('epoch', 'train_accuracy', 'train_loss', 'val_accuracy', 'val_loss'),
+    'run': ('command', 'devices', 'platform', 'python', 'versions'),
+    'subsets': ('subsets',),
+    'diagnostics': ('subsets',),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A finished run.
+
+  Attributes:
+    folder: where it lies.
+    config, results: as in its files.
+    classes: names of the data's classes.
+    test: what it said of the test split, or of the one that `split` names.
+    metrics: a line per epoch.
+    machine: command, versions and hardware; {} where they were not written.
+    subsets, diagnostics: of its channel subsets, None where they were not measured.
+    subset_correct: by subset, (N,) bool in the order of `test`, where each test image's answer was kept.
+    split: that of the predictions.
+    origin: how a compressed run was made, such as 'merged from 4 kernels'; '' of one that was trained.
+  """
+
+  folder: RunFolder
+  config: dict
+  results: dict
+  classes: tuple[str, ...]
+  test: Predictions
+  metrics: list[dict]
+  machine: dict
+  subsets: dict | None = None
+  diagnostics: dict | None = None
+  subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
+  split: str = 'test'
+  origin: str = ''
+
+  @property
+  def name(self) -> str:
+    return str(self.folder.path)
+
+  @property
+  def channels(self) -> tuple[str, ...]:
+    """Those of the data that it was given, in the data's order, as the subsets name them."""
+    return tuple(self.results['channels'])
+
+  @property
+  def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
+    """By subset, as far as it was measured."""
+    if self.subsets:
+      return {tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in self.subsets['subsets']}
+    return {subset: Accuracy.of(correct) for subset, correct in self.subset_correct.items()}
+
+  @property
+  def sees_all(self) -> bool:
+    """No input channel of the network was left empty."""
+    return set(self.results['input_channels']) == set(self.channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class NotReported:
+  """Something that the pattern matched and that no figure can come from."""
+
+  name: str
+  reason: str
+
+
+class _UnusableError(Exception):
+  """A run that cannot be read; the message says why."""
+
+
+def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
+  """The runs that a pattern of folders matches, or that lie in folders that it matches, in the order of their names.
+
+  Raises:
+    UserError: no run matches or none is finished, a finished one has no predictions, or they are not of one task.
+  """
+  folders, others = _find(pattern)
+  runs = []
+  for folder in folders:
+    try:
+      runs.append(read_run(folder))
+    except _UnusableError as error:
+      others.append(NotReported(str(folder.path), str(error)))
+  if not folders:
+    raise UserError(f"no run matches --runs '{pattern}'. Expected a pattern of run folders, such as 'runs/*'")
+  if not runs:
+    raise UserError(f"--runs '{pattern}': no run is finished. {others[0].name}: {others[0].reason}")
+  return _of_one_task(runs), others
+
+
+def read_run(folder: RunFolder) -> Run:
+  """Reads one run; raises UserError where it is finished but for its predictions."""
+  try:
+    config, results, metrics = folder.read_config(), folder.read_results(), folder.read_metrics()
+    _check('config', config)
+    if results is None:
+      raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
+    _check('results', results)
+    for line in metrics:
+      _check('metrics', line)
+    if not folder.predictions.exists():
+      raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
+                      f'--workdir {shlex.quote(str(folder.path))}')
+    test = _load_predictions(folder)
+    written, count = results['test']['correct'], results['test']['count']
+    if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
+      raise _UnusableError('damaged: predictions.npz and results.json disagree')
+    machine, subsets, diagnostics, compression = map(
+        _optional, (folder.run, folder.subsets, folder.diagnostics, folder.compression))
+    for name, values in (('run', machine), ('subsets', subsets), ('diagnostics', diagnostics)):
+      if values is not None:
+        _check(name, values)
+    return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
+               origin=_origin(compression))
+  except (RunError, OSError, ValueError, KeyError, TypeError) as error:
+    raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+
+
+def _check(name: str, values: dict) -> None:
+  missing = [key for key in NEEDED[name] if key not in values] if isinstance(values, dict) else NEEDED[name]
+  if missing:
+    raise _UnusableError(f'damaged: not in its {name}: {", ".join(missing)}')
+
+
+def _load_predictions(folder: RunFolder) -> Predictions:
+  try:
+    return Predictions.load(folder.predictions)
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    raise _UnusableError('damaged: predictions.npz cannot be read') from error
+
+
+def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:
+  """The run folders, those inside of matched folders too, and what is none and holds none."""
+  folders, others = [], []
+  for match in filter(Path.is_dir, map(Path, sorted(glob.glob(pattern)))):
+    found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
+    for folder in map(RunFolder, found):
+      if folder.config.exists():
+        folders.append(folder)
+      else:
+        others.append(NotReported(str(folder.path), 'damaged: it has no config.json'))
+    if not found:
+      others.append(NotReported(str(match), 'no run folder: it has no config.json'))
+  return folders, others
+
+
+def _holds_run(path: Path) -> bool:
+  """Whether this is a run folder, or what is left of one."""
+  folder = RunFolder(path)
+  return any(file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
+
+
+def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:
+  if 'classes' in results:
+    return tuple(results['classes'])
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:  # a run from before results named them
+    return checkpoints.restore_spec().classes
+
+
+def _origin(compression: dict | None) -> str:
+  if compression is None:
+    return ''
+  made = compression['made_from']
+  return f'{made["method"]} from {made["of"]} kernels'
+
+
+def _optional(path: Path) -> dict | None:
+  return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+
+
+def _of_one_task(runs: list[Run]) -> list[Run]:
+  """The runs, their predictions in one order of the test images; refuses what cannot stand in one table."""
+  first = runs[0]
+  for run in runs:
+    if run.classes != first.classes:
+      different = sorted(set(run.classes) ^ set(first.classes))
+      shown = ', '.join(different[:6]) + (f' and {len(different) - 6} more' if len(different) > 6 else '')
+      raise UserError(f'{first.name} and {run.name} have different classes ({shown or "in another order"}): runs of '
+                      'different tasks cannot stand in one table. Give --runs that match one task')
+  tests = aligned({run.name: run.test for run in runs})
+  return [_with_subset_answers(dataclasses.replace(run, test=tests[run.name])) for run in runs]
+
+
+def _with_subset_answers(run: Run) -> Run:
+  return dataclasses.replace(run, subset_correct=read_subset_answers(run.folder, run.test))

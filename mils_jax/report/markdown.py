@@ -1,0 +1,50 @@
+"""A document as Markdown, its images as files beside it."""
+
+import re
+from pathlib import Path
+
+from mils_jax.report.document import Block, Command, Document, Examples, Figures, Heading, Points, Table, Text
+
+
+def to_markdown(document: Document, images: Path) -> str:
+  """The text; writes every image into the folder `images`, which the text names relative to its parent."""
+  images.mkdir(parents=True, exist_ok=True)
+  parts = [f'# {document.title}', escape(document.lead)]
+  for section in document.sections:
+    parts.append(f'## {escape(section.title)}')
+    for number, block in enumerate(section.blocks):
+      parts.append(_block(block, images, f'{section.title}-{number}'))
+  return '\n\n'.join(parts) + '\n'
+
+
+def escape(text: str) -> str:
+  """Text that Markdown shows as it is, in a table's cell too."""
+  return re.sub(r'([\\`*_{}\[\]<>|#~])', r'\\\1', ' '.join(text.split()))
+
+
+def _block(block: Block, images: Path, name: str) -> str:
+  match block:
+    case Text(text):
+      return escape(text)
+    case Heading(text):
+      return f'### {escape(text)}'
+    case Points(items):
+      return '\n'.join(f'- {escape(item)}' for item in items)
+    case Command(text, command):
+      return f'{escape(text)}\n\n    {command}'
+    case Table():
+      columns, *rows = [[escape(cell) for cell in row] for row in (block.columns, *block.rows)]
+      rule = ['---', *('---' if column in block.words else '---:' for column in block.columns[1:])]
+      return '\n'.join([escape(block.caption), '', *(f'| {" | ".join(row)} |' for row in (columns, rule, *rows))])
+    case Figures(figures):
+      for figure in figures:
+        (images / f'{figure.name}.svg').write_text(figure.svg, encoding='utf-8')
+      return '\n\n'.join(f'![{escape(figure.alternative)}]({images.name}/{figure.name}.svg)\n\n'
+                         f'{escape(figure.caption)}' for figure in figures)
+    case Examples(title, shown):
+      lines = []
+      for number, (image, text) in enumerate(shown):
+        file = images / (re.sub(r'\W+', '-', f'{name}-{title}-{number}'.lower())[-80:].strip('-') + '.png')
+        file.write_bytes(image)
+        lines.append(f'![{escape(text)}]({images.name}/{file.name})')
+      return f'{escape(title)}\n\n' + ' '.join(lines)

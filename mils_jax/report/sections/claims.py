@@ -1,0 +1,51 @@
+"""The published claims, held against these runs: each with what was measured and whether that carries it."""
+
+from mils_jax.report.document import Points, Section
+from mils_jax.report.formats import accuracy_text, interval_text, subset_name
+from mils_jax.report.groups import Group
+from mils_jax.report.published import SHARE, judge_share
+from mils_jax.report.specialists import mean_gap, subset_gaps, subset_series
+
+
+def claims_section(groups: list[Group]) -> Section:
+  complete = [group for group in groups if group.sees_all]
+  baseline = next((group for group in complete if group.title == 'ResNet34'), None)
+  items = []
+  if baseline:
+    items += [_share_claim(group, baseline) for group in complete if group.title == 'WideCNN2']
+    items += [_four_stages(group, baseline) for group in complete if group.title == 'WideCNN4']
+  items += _channel_claims([group for group in groups if group.title == 'DynamicResNet12'])
+  return Section('Published claims, measured here', [Points(items)] if items else [])
+
+
+def _share_claim(group: Group, baseline: Group) -> str:
+  share = group.share_of(baseline)
+  return (f'Claim: two stages reach over {SHARE:.0%} of ResNet34\'s accuracy. {group.label} reaches {share}, '
+          f'{judge_share(share)}.')
+
+
+def _four_stages(group: Group, baseline: Group) -> str:
+  macs, parameters = (group.size(name) / baseline.size(name) for name in ('macs', 'parameters'))
+  return (f'Claim: four wide stages match ResNet34. {group.against(baseline).verdict(group.label, baseline.label)}; it '
+          f'takes {macs:.0%} of the MACs and {parameters:.0%} of the parameters.')
+
+
+def _channel_claims(groups: list[Group]) -> list[str]:
+  items = []
+  for name, found in subset_series(groups).items() if groups else ():
+    if len(found) > 1:
+      who = f'O{name[1:]}' if name.startswith('one model: ') else f'DynamicResNet12, {name}'
+      best, worst = max(found, key=lambda key: found[key].rate), min(found, key=lambda key: found[key].rate)
+      items.append(f'Claim: accuracy is robust across combinations of channels. {who}: from '
+                   f'{accuracy_text(found[best])} with {subset_name(best)} to {accuracy_text(found[worst])} with '
+                   f'{subset_name(worst)}: {100 * (found[best].rate - found[worst].rate):.1f} points apart, rather too '
+                   'many than too few, for the ends were picked after the fact.')
+  for group in groups:
+    gaps = subset_gaps(group, groups)
+    if gaps:
+      differences = {subset: gap.difference.difference for subset, gap in gaps.items()}
+      mean, worst = mean_gap(gaps), min(differences, key=differences.get)
+      items.append(f'Claim: one network serves any channels. {group.label} is at {100 * mean.difference:+.1f} points '
+                   f'{interval_text(mean.interval(), signed=True)} on average against specialists for {len(gaps)} '
+                   f'subsets, and at {100 * differences[worst]:+.1f} with {subset_name(worst)}, the worst for it.')
+  return items

@@ -1,0 +1,112 @@
+"""A run folder as a usable model, and a set as this model takes it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.channels import ChannelMapping
+from mils_jax.data.cache.dataset import CachedDataset
+from mils_jax.errors import UserError
+from mils_jax.progress import log
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.record import ModelSpec
+from mils_jax.training.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """A trained model.
+
+  Attributes:
+    config: of its run.
+    model: the network.
+    variables: all that its apply takes, on the host, from the best checkpoint.
+    spec: what it expects and says.
+    step: after which these variables were saved.
+  """
+
+  config: ConfigDict
+  model: nn.Module
+  variables: dict
+  spec: ModelSpec
+  step: int
+
+
+def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
+  """Restores a run's best checkpoint by validation accuracy.
+
+  Args:
+    folder: of the run.
+    config: the run's own, or one that differs in what changes no result or in its data; None: its own.
+
+  Raises:
+    UserError: this is no run folder or another configuration's, or it has no checkpoint yet.
+    RunError: the checkpoint is damaged.
+  """
+  own = folder.read_config()
+  if config is None:
+    config = ConfigDict(own).lock()
+  folder.check(config.to_dict(), free=('data',))
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    step = checkpoints.best_step
+    if step is None:
+      raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
+    spec = checkpoints.restore_spec()
+    model = build.build_model(config, len(spec.channels.names), len(spec.classes), spec.image_size)
+    # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
+    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **_structure(model, spec)})
+  return Restored(config, model, variables, spec, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class FittingData:
+  """A set that a restored model can be tested on.
+
+  Attributes:
+    data: the dataset cache.
+    channels: those of its channels that the model was trained with, in the data's order.
+    mapping: of the data's channels in the model's input channels; the others are missing.
+    own: whether it is the set that the model was trained on.
+  """
+
+  data: CachedDataset
+  channels: tuple[str, ...]
+  mapping: ChannelMapping
+  own: bool
+
+
+def open_fitting_data(restored: Restored, config: ConfigDict, only_own: bool = False) -> FittingData:
+  """Opens the configured data for a restored model, and says which of its channels the model cannot use.
+
+  Args:
+    restored: the model.
+    config: names the data.
+    only_own: refuse any set but the one that the model was trained on.
+
+  Raises:
+    UserError: the data has other classes, shares no trained channel with the model, or is another set and may not be.
+  """
+  data, spec = build.open_data(config), restored.spec
+  build.check_classes(spec.classes, data)
+  own = data.fingerprint == spec.data_fingerprint
+  if only_own and not own:
+    raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '
+                    'Restore it, or test the run on other data by --mode evaluate')
+  names = tuple(name for name in data.channels if name in spec.trained)
+  if not names:
+    raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
+                    f'{", ".join(spec.trained)}: none fits')
+  if not own and len(names) < len(data.channels):
+    log('channels that the model was not trained with are left out: '
+        + ', '.join(name for name in data.channels if name not in names))
+  return FittingData(data, names, spec.channels.place([name if name in names else None for name in data.channels]),
+                     own)
+
+
+def _structure(model: nn.Module, spec: ModelSpec) -> dict:
+  images = jnp.zeros((1, *spec.image_size, len(spec.channels.names)))
+  return jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))

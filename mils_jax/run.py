@@ -1,0 +1,145 @@
+"""A whole run: trained or gone on with, tested once, and its results written."""
+
+import contextlib
+import json
+import platform
+import sys
+import time
+from functools import partial
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.data.cache.dataset import CachedDataset
+from mils_jax.distributed import processes
+from mils_jax.errors import RunError, UserError
+from mils_jax.metrics.predictions import Predictions
+from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
+from mils_jax.progress import log
+from mils_jax.training.record import ModelSpec
+from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
+from mils_jax.training.signals import StopSignals
+from mils_jax.training.trainer import TrainingPlan, train
+
+
+def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> dict:
+  """Trains to the end, or finds that it has been, and returns the results.
+
+  Args:
+    config: of the run.
+    folder: where it lies, or will.
+    command: that started it, for the record.
+
+  Raises:
+    UserError: the configuration does not fit, or another process trains in this folder.
+    RunError: the run failed; what was kept is named.
+    Stopped: a signal came.
+  """
+  with StopSignals() as stop:
+    results = processes.value_of_first('results', lambda: _earlier_results(config, folder))
+    if results is not None:
+      log(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
+      return results
+    plan = build.build_plan(config, folder)  # before the folder is made: a mistake must not leave it to a wrong config
+    _check_as_first(config, plan)
+    with folder.locked() if processes.is_first() else contextlib.nullcontext():
+      if processes.is_first():
+        folder.claim(config.to_dict())
+      try:
+        return _train_and_test(config, plan, command, stop)
+      except OSError as error:
+        raise RunError(f'{folder.path}: {error.strerror or error}. The last good checkpoint is kept in '
+                       f'{folder.checkpoints}; run the same command to resume from it') from error
+
+
+def _earlier_results(config: ConfigDict, folder: RunFolder) -> dict | None:
+  folder.check(config.to_dict())
+  return folder.read_results()
+
+
+def _check_as_first(config: ConfigDict, plan: TrainingPlan) -> None:
+  """Raises UserError where this process was given another configuration or other data than the first one."""
+  own = {'configuration': {key: value for key, value in config.to_dict().items() if key not in RUNTIME},
+         'data (its names, sizes or times)': plan.data.fingerprint}
+  own = json.loads(json.dumps(own))  # tuples become lists
+  first = processes.value_of_first('run', lambda: own)
+  for what, value in own.items():
+    if value != first[what]:
+      raise UserError(f'process {processes.index()} has another {what} than the first; expected the same on all')
+
+
+def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], stop: StopSignals) -> dict:
+  folder = plan.folder
+  log(f'training {type(plan.model).__name__} on {config.data.source}: '
+      + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
+      + f' images of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
+      + ', '.join(build.used_channels(config, plan.data))
+      + (f', on {plan.devices.count} devices of {processes.count()} processes' if processes.count() > 1 else ''))
+  without = [name for name in plan.data.channels if name not in plan.spec.channels.names]
+  if without:
+    log(f'channels that the model has no channel for are left out: {", ".join(without)}')
+  started = time.perf_counter()
+  outcome = train(plan, stop)
+  results = summarise(config, plan.data, plan.model, plan.spec, outcome.best_epoch, outcome.validation,
+                      outcome.test)
+  if not processes.is_first():
+    return results
+  folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
+  outcome.test.save(folder.predictions)
+  write_json(folder.run, describe_machine(command, time.perf_counter() - started))
+  write_json(folder.results, results)
+  return results
+
+
+def summarise(config: ConfigDict, data: CachedDataset, model: nn.Module, spec: ModelSpec, best_epoch: int,
+              validation: Predictions, test: Predictions) -> dict:
+  """What results.json holds: only what state and data determine."""
+  return {
+      'name': config.name,
+      'model': config.model.name,
+      'channels': list(build.used_channels(config, data)),
+      'input_channels': list(spec.channels.names),
+      'classes': list(data.classes),
+      'epochs': config.train.epochs,
+      'best_epoch': best_epoch,
+      'validation': validation.scores.to_json(),
+      'test': test.scores.to_json(),
+      'image_shape': list(data.image_shape),
+      **model_size(model, spec.image_size),
+      'data_fingerprint': data.fingerprint,
+  }
+
+
+def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
+  """Parameters, and multiply-adds of one image with K kernels in parallel, as the report counts them."""
+  images = jax.ShapeDtypeStruct((1, *image_size, model.in_channels), jnp.float32)
+  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
+  reported = as_defined(model.clone(mix='outputs') if hasattr(model, 'mix') else model)
+  macs = sum(count_multiply_adds(partial(reported.apply, train=False), variables, images).values())
+  parameters = sum(count_parameters(variables['params']).values())
+  return {'parameters': parameters, 'macs': macs, 'flops': 2 * macs}
+
+
+def describe_machine(command: list[str], seconds: float) -> dict:
+  """What run.json holds: how, on what and how long."""
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'mils-jax')
+  return {
+      'command': command,
+      'seconds': seconds,
+      'devices': [str(device.device_kind) for device in jax.devices()],
+      'processes': processes.count(),
+      'platform': platform.platform(),
+      'python': sys.version.split()[0],
+      'versions': {name: _version(name) for name in packages},
+  }
+
+
+def _version(package: str) -> str:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:  # run from a checkout
+    return 'not installed'

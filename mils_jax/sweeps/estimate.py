@@ -1,0 +1,106 @@
+"""How long a sweep would take: what is left of each member, and a few real steps of each kind. Trains nothing."""
+
+import dataclasses
+import statistics
+import time
+
+import jax
+
+from mils_jax.data.loader import TrainingOrder, gather
+from mils_jax.progress import log
+from mils_jax.sweeps.sweep import Member, Sweep, build_plan, check_folders
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.trainer import TrainingPlan, first_state_creator, parallel_step
+
+STEPS = 5  # that are measured
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTime:
+  """What one kind of step takes here and now.
+
+  Attributes:
+    step: median seconds of a step on a full batch.
+    compiling: seconds that the first step takes beyond that; less where the program lies in the cache.
+  """
+
+  step: float
+  compiling: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """What is left of one member.
+
+  Attributes:
+    member: which.
+    done: steps that are saved.
+    steps: in all; 0 where the member is finished and was not looked at.
+    finished: whether it was tested.
+    time: of its steps, None where none is left.
+  """
+
+  member: Member
+  done: int
+  steps: int
+  finished: bool
+  time: StepTime | None
+
+  @property
+  def state(self) -> str:
+    if self.finished:
+      return 'finished'
+    return f'at step {self.done}' if self.done else 'new'
+
+  @property
+  def seconds(self) -> float:
+    """Of the steps that are left; validation, test and saving come on top."""
+    return (self.steps - self.done) * self.time.step if self.time else 0.0
+
+
+def estimate_sweep(sweep: Sweep) -> list[Estimate]:
+  """What is left of each member, from a few measured steps of each distinct model, shape and batch.
+
+  Raises:
+    UserError: a member does not fit, or its folder is another configuration's.
+  """
+  check_folders(sweep)
+  times: dict[str, StepTime] = {}
+  return [_estimate(member, times) for member in sweep.members]
+
+
+def _estimate(member: Member, times: dict[str, StepTime]) -> Estimate:
+  if member.folder.read_results() is not None:
+    return Estimate(member, 0, 0, True, None)
+  plan = build_plan(member)
+  steps = plan.epochs * TrainingOrder(plan.seed, len(plan.data.splits['train'].labels), plan.batch_size).steps_per_epoch
+  done = _saved_steps(member)
+  if done == steps:  # only the test is left
+    return Estimate(member, done, steps, False, None)
+  kind = repr((plan.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.batch_size,
+               plan.augmentation))
+  if kind not in times:
+    log(f'measuring a step of {member.title}')
+    times[kind] = measure_step(plan)
+  return Estimate(member, done, steps, False, times[kind])
+
+
+def _saved_steps(member: Member) -> int:
+  with Checkpoints(member.folder.checkpoints, read_only=True) as checkpoints:
+    return checkpoints.latest_step or 0
+
+
+def measure_step(plan: TrainingPlan) -> StepTime:
+  """Times a run's own step on its own first batches, from its first state."""
+  training = plan.data.splits['train']
+  order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
+  step, seconds = parallel_step(plan, order.steps_per_epoch), []
+  state = plan.devices.replicate(first_state_creator(plan)())
+  for batch in gather(training, plan.devices, plan.data_placement).batches(order, 0, 1 + STEPS):
+    jax.block_until_ready(batch)
+    started = time.perf_counter()
+    state, signals = step(state, batch)
+    jax.block_until_ready((state, signals))
+    seconds.append(time.perf_counter() - started)
+  usual = statistics.median(seconds[1:])
+  return StepTime(usual, max(seconds[0] - usual, 0.0))

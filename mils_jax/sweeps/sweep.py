@@ -1,0 +1,199 @@
+"""Several runs, one after the other, as one piece of work that goes on where it was stopped.
+
+    sweep.json      the members: name, run folder, seed, overrides
+    sweep.md        the table that ends it
+    NAME-seedN/     each member: an ordinary run folder
+"""
+
+import dataclasses
+import gc
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.errors import RunError, UserError, unknown
+from mils_jax.metrics import Accuracy
+from mils_jax.progress import log
+from mils_jax.run import run_training
+from mils_jax.training.run_folder import RunFolder, read_json, write_json
+from mils_jax.training.trainer import TrainingPlan
+
+FIELDS = ('name', 'table', 'common', 'members')
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """One run of a sweep.
+
+  Attributes:
+    name: what is compared; members that differ only in their seed share it.
+    seed: its train.seed.
+    overrides: field by field, what makes it differ from its base, beside what all members have in common.
+    config: the whole.
+    folder: where it lies.
+  """
+
+  name: str
+  seed: int
+  overrides: dict[str, Any]
+  config: ConfigDict
+  folder: RunFolder
+
+  @property
+  def title(self) -> str:
+    return self.folder.path.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """Runs that are compared in one table.
+
+  Attributes:
+    name: of the sweep.
+    table: the kind of table that ends it.
+    path: its folder.
+    members: in the order in which they are trained.
+  """
+
+  name: str
+  table: str
+  path: Path
+  members: tuple[Member, ...]
+
+  def seeds_of(self, name: str) -> list[Member]:
+    """The members of that name."""
+    return [member for member in self.members if member.name == name]
+
+
+def check_sweep(config: ConfigDict) -> None:
+  """Raises UserError where a configuration is no sweep's."""
+  missing = [field for field in FIELDS if field not in config]
+  if missing or not config.members:
+    what = 'members' if 'members' in missing or not missing else missing[0]
+    raise UserError(f"the config is no sweep: it has no {what}. Expected {', '.join(FIELDS)}, as in configs/sweeps/")
+
+
+def read_sweep(config: ConfigDict, path: Path) -> Sweep:
+  """The sweep that a configuration describes.
+
+  Args:
+    config: `name`, `table`, `common` (fields that all members are given, in sections) and `members`, each of them
+      (name, base configuration, overrides by field, seeds).
+    path: the sweep's folder.
+
+  Raises:
+    UserError: there are no members, two have one name, or one is given a field that its base has not.
+  """
+  check_sweep(config)
+  names = [name for name, *_ in config.members]
+  name, times = Counter(names).most_common(1)[0]
+  if times > 1:
+    raise UserError(f"two members of the sweep are called '{name}'; each needs a name of its own")
+  common = dict(_flattened(config.common.to_dict()))
+  members = []
+  for name, base, overrides, seeds in config.members:
+    if not re.fullmatch(r'[\w.=,+-]+', name):
+      raise UserError(f"member '{name}': its name becomes a folder; expected letters, digits and . = , + - _")
+    if not seeds or len(set(seeds)) < len(seeds):
+      raise UserError(f"member '{name}': seeds={tuple(seeds)}; expected at least one, each once")
+    for seed in seeds:
+      fields = {**common, **overrides, 'train.seed': seed}
+      members.append(Member(name, seed, dict(overrides), _changed(base, fields, name),
+                            RunFolder(path / f'{name}-seed{seed}')))
+  return Sweep(config.name, config.table, path, tuple(members))
+
+
+def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:
+  """Trains what is not finished and returns what failed, by the member's title.
+
+  Raises:
+    UserError: a member does not fit, or its folder is another configuration's; found before anything is trained.
+    Stopped: a signal came.
+  """
+  check_folders(sweep)
+  for member in sweep.members:
+    if member.folder.read_results() is None:
+      build_plan(member)
+  write_members(sweep)
+  failures = {}
+  for number, member in enumerate(sweep.members, 1):
+    log(f'{sweep.name}, {number} of {len(sweep.members)}: {member.title}')
+    try:
+      results = member.folder.read_results() or run_training(member.config, member.folder, command)
+      log(f'  {Accuracy(results["test"]["correct"], results["test"]["count"])}')
+    except RunError as error:
+      log(f'  {member.title} failed: {error}')
+      failures[member.title] = error
+    gc.collect()  # a run's arrays and programs hang in circles; the next one needs their memory
+    jax.clear_caches()
+  return failures
+
+
+def check_folders(sweep: Sweep) -> None:
+  """Raises UserError where the sweep's folder, or a member's, is not its own."""
+  file = sweep.path / 'sweep.json'
+  if file.exists():
+    other = read_json(file)['name']
+    if other != sweep.name:
+      raise UserError(f"{sweep.path} belongs to the sweep '{other}', not '{sweep.name}'. Give another --workdir")
+  elif sweep.path.exists() and (not sweep.path.is_dir() or any(sweep.path.iterdir())):
+    raise UserError(f'{sweep.path} exists and is no sweep folder (it has no sweep.json). Give another --workdir')
+  for member in sweep.members:
+    member.folder.check(member.config.to_dict())
+
+
+def write_members(sweep: Sweep) -> None:
+  """Writes sweep.json; raises UserError where the folder cannot be written."""
+  members = [{'name': member.name, 'folder': member.title, 'seed': member.seed, 'overrides': member.overrides}
+             for member in sweep.members]
+  try:
+    sweep.path.mkdir(parents=True, exist_ok=True)
+    write_json(sweep.path / 'sweep.json', {'name': sweep.name, 'table': sweep.table, 'members': members})
+  except OSError as error:
+    raise UserError(f'the sweep folder {sweep.path} cannot be written: {error.strerror}') from error
+
+
+def build_plan(member: Member) -> TrainingPlan:
+  """Everything that a member's training takes; raises UserError, with its name, for what does not fit."""
+  try:
+    return build.build_plan(member.config, member.folder)
+  except UserError as error:
+    raise UserError(f"member '{member.name}': {error}") from error
+
+
+def _flattened(section: dict, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  for key, value in section.items():
+    if isinstance(value, dict):
+      yield from _flattened(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key, value
+
+
+def _changed(base: ConfigDict, fields: dict[str, Any], member: str) -> ConfigDict:
+  """A copy of the base with fields changed; raises UserError for one that it has not, or a value of another type."""
+  config = base.copy_and_resolve_references()
+  for field, value in fields.items():
+    *sections, last = field.split('.')
+    section, known = config, ''
+    for part in sections:
+      section = _within(section, known, part, member)
+      known += f'{part}.'
+    _within(section, known, last, member)
+    try:
+      section[last] = value
+    except TypeError as error:
+      raise UserError(f"member '{member}': {field}={value!r}: expected {type(section[last]).__name__}") from error
+  return config.lock()
+
+
+def _within(section: Any, known: str, part: str, member: str) -> Any:
+  if not isinstance(section, ConfigDict) or part not in section:
+    choices = section.keys() if isinstance(section, ConfigDict) else ()
+    raise unknown(f"config field of member '{member}'", known + part, [known + key for key in choices])
+  return section[part]

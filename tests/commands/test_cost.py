@@ -1,0 +1,23 @@
+from configs.task_a import get_config
+from mils_jax.commands.cost import measure_cost
+from mils_jax.report.text import cost_lines
+
+
+def test_a_dynamic_network_is_counted_in_both_formulations():
+  config = get_config('mini_imagenet')
+  config.data.image_size = 16
+  config.model.update(num_kernels=2, widths=(8,), blocks=1, stem_width=8)
+  cost = measure_cost(config)
+  parallel, mixed = cost.mixes
+  assert (parallel.mix, mixed.mix) == ('outputs', 'kernels')
+  # 3x3 of 3 to 8 channels on 16x16 places, for both kernels; or for the mixture, and the mixing itself; the attention.
+  convolution, attention = 9 * 3 * 8, 3 * 1 + 1 * 2
+  assert parallel.macs['stem_conv'] == 2 * 256 * convolution + attention
+  assert mixed.macs['stem_conv'] == 256 * convolution + 2 * convolution + attention
+  assert parallel.inference.flops > 2 * sum(parallel.macs.values())
+  for part in cost.mixes:
+    assert part.training.flops > 2 * part.inference.flops
+  text = '\n'.join(cost_lines(cost))
+  assert 'MACs parallel  MACs mixed' in text
+  assert text.count('XLA, training step') == 2
+  assert text.index('stem_conv') < text.index('stage1_block1') < text.index('classifier')

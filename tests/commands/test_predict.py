@@ -1,0 +1,164 @@
+"""`--mode predict` as its users meet it: images in, a CSV out."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mils_jax
+from mils_jax.cli import main
+from mils_jax.data.sources import images as images
+
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 255, (20, 24, 4), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def run(small_runs):
+  return small_runs['wide_cnn']
+
+
+@pytest.fixture(scope='module')
+def classifier(run):
+  return mils_jax.load(run)
+
+
+def predict(run, path, *words):
+  return main(['main.py', '--mode=predict', f'--workdir={run}', f'--input={path}', *words])
+
+
+def rows(path):
+  with open(path, newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_each_file_of_a_folder_counts_with_its_own_channels(run, classifier, tmp_path, capsys):
+  folder = tmp_path / 'images'
+  (folder / 'bands').mkdir(parents=True)
+  Image.fromarray(PHOTO[..., :3]).save(folder / 'colour.png')
+  Image.fromarray(PHOTO).save(folder / 'alpha.png')
+  Image.fromarray(PHOTO[..., 0]).save(folder / 'grey.png')
+  np.save(folder / 'two.npy', PHOTO[..., :2])
+  (folder / 'bands' / 'channels.txt').write_text('B nm\nnir nm\nR nm\n')
+  np.save(folder / 'bands' / 'three.npy', PHOTO[..., :3])
+  assert predict(run, folder, f'--output={tmp_path / "out.csv"}', '--all_classes') == 0
+  found = rows(tmp_path / 'out.csv')
+  grey = np.repeat(PHOTO[..., :1], 3, axis=-1)
+  expected = {'alpha.png': (PHOTO, 'RGB-', ''), 'bands/three.npy': (PHOTO[..., :3], 'B-R', 'G'),
+              'colour.png': (PHOTO[..., :3], 'RGB', ''), 'grey.png': (grey, 'RGB', ''),
+              'two.npy': (PHOTO[..., :2], 'RG', 'B')}
+  assert [row['file'] for row in found] == [f'{folder}/{name}' for name in expected]
+  for row, (image, channels, missing) in zip(found, expected.values(), strict=True):
+    probabilities = classifier(image, channels)[0]
+    assert row['class'] == classifier.classes[probabilities.argmax()]
+    assert row['missing'] == missing
+    assert row['error'] == ''
+    written = [float(row[f'p({name})']) for name in classifier.classes]
+    np.testing.assert_allclose(written, probabilities, rtol=1e-5)
+    assert float(row['probability']) == max(written)
+  out = capsys.readouterr().out
+  assert 'a grey image was taken as the colour image that it is: R, G and B alike (1 of 5 images)' in out
+  assert 'left out, because the model has no channel of this name: alpha (1 of 5 images)' in out
+  assert 'left out, because the model has no channel of this name: nir (1 of 5 images)' in out
+  assert 'channels without names filled the first input channels: R, G (1 of 5 images)' in out
+  assert '5 images classified; of ' in out
+  assert 'channels missing: ' in out
+  assert 'G (1 of 5 images)' in out
+  assert f'saved as {tmp_path / "out.csv"}' in out
+
+
+def test_a_row_for_every_image_and_a_failure_for_those_that_cannot_be_read(run, tmp_path, capsys):
+  folder = tmp_path / 'images'
+  folder.mkdir()
+  Image.fromarray(PHOTO[..., :3]).save(folder / 'b.png')
+  (folder / 'a.png').write_bytes(b'no image')
+  np.save(folder / 'c.npy', np.full((16, 16, 3), np.nan, np.float32))
+  np.save(folder / 'd.npy', PHOTO[..., [0, 1, 2, 3, 0]])
+  assert predict(run, folder) == 1
+  found = rows(run / 'predictions-images.csv')
+  assert [bool(row['class']) for row in found] == [False, True, False, False]
+  assert found[0]['error'] == 'does not decode: not an image that Pillow knows'
+  assert 'non-finite' in found[2]['error']
+  assert '5 channels without names' in found[3]['error']
+  said = capsys.readouterr()
+  assert f'not classified: {folder}/a.png: does not decode' in said.out
+  assert said.err.startswith('failed: 3 images could not be classified')
+  assert not list(run.glob('*.tmp'))
+
+
+def test_arrays_are_classified_in_batches(run, classifier, tmp_path):
+  images = RNG.integers(0, 255, (70, 16, 16, 3), np.uint8)
+  np.savez(tmp_path / 'set.npz', test_images=images, channels=['B', 'G', 'R'], test_labels=np.zeros(70))
+  np.save(tmp_path / 'set.npy', images)
+  assert predict(run, tmp_path / 'set.npz', f'--output={tmp_path / "named.csv"}') == 0
+  assert predict(run, tmp_path / 'set.npy', f'--output={tmp_path / "given.csv"}', '--channels=B,G,R') == 0
+  named, given = rows(tmp_path / 'named.csv'), rows(tmp_path / 'given.csv')
+  assert [row['file'] for row in named] == [f'test_images[{row}]' for row in range(70)]
+  probabilities = classifier(images[..., ::-1])
+  np.testing.assert_allclose([float(row['probability']) for row in named], probabilities.max(axis=1), rtol=1e-5)
+  assert [row['class'] for row in named] == [classifier.classes[best] for best in probabilities.argmax(axis=1)]
+  assert [list(row.values())[1:] for row in named] == [list(row.values())[1:] for row in given]
+
+
+def test_threads_leave_the_filters_of_warnings_alone(run, tmp_path, monkeypatch):
+  Image.fromarray(PHOTO[..., :3]).save(tmp_path / 'a.png')
+  monkeypatch.setattr(images, 'strict_warnings', None)  # what reading one image would enter
+  assert predict(run, tmp_path, f'--output={tmp_path / "out.csv"}') == 0
+
+
+def test_folders_of_the_same_name_keep_a_file_each(run, tmp_path):
+  for folder in ('a', 'b'):
+    (tmp_path / folder / 'photos').mkdir(parents=True)
+    Image.fromarray(PHOTO[..., :3]).save(tmp_path / folder / 'photos' / 'x.png')
+    assert predict(run, tmp_path / folder / 'photos') == 0
+  for folder, name in (('a', 'predictions-photos.csv'), ('b', 'predictions-photos-2.csv')):
+    assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/photos/x.png']
+
+
+def save(**arrays):
+  return lambda path: np.savez(path, **arrays)
+
+
+def save_photo(path):
+  np.save(path, PHOTO[..., :3])
+
+
+MISTAKES = {
+    'no file': ('x.png', lambda path: None, [], 'no such file or folder'),
+    'empty folder': ('x', lambda path: path.mkdir(), [], 'no images in it'),
+    'no image': ('x.txt', lambda path: path.write_text('x'), [], 'no image that can be read. Valid: .jpg'),
+    'unknown name': ('x.npy', save_photo, ['--channels=R,G,X'], "unknown channel 'X'. Valid: R, G, B"),
+    'name twice': ('x.npy', save_photo, ['--channels=R,R,G'], "channel 'R' is given twice"),
+    'nothing named': ('x.npy', save_photo, ['--channels= '], 'no channel is named. Valid: R, G, B'),
+    'empty name': ('x.npy', save_photo, ['--channels=,'], "unknown channel ''. Valid: R, G, B"),
+    'no name': ('x.npy', save_photo, ['--channels=-,-,-'], 'none of the channels -, -, - is one that the model'),
+    'other count': ('x.npy', save_photo, ['--channels=R,G'], '2 channel names (R, G) for images of 3 channels'),
+    'output': ('x.npy', save_photo, ['--output=x.png'], 'expected a file .csv'),
+    'no images': ('x.npz', save(x=PHOTO), [], 'it holds x'),
+    'objects': ('x.npz', save(images=np.array([{}])), [], 'images does not load'),
+    'nothing common': ('x.npz', save(images=PHOTO[None], bands=list('wxyz')), [],
+                       "its channels are w, x, y, z, the model's R, G, B: none fits"),
+}
+
+
+@pytest.mark.parametrize('case', MISTAKES)
+def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_no_file(run, case, tmp_path, capsys):
+  name, make, words, message = MISTAKES[case]
+  make(tmp_path / name)
+  before = sorted(run.iterdir())
+  assert predict(run, tmp_path / name, *words) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert sorted(run.iterdir()) == before
+
+
+def test_without_an_input_or_a_checkpoint_there_is_nothing_to_predict(run, tmp_path, capsys):
+  assert main(['main.py', '--mode=predict', f'--workdir={run}']) == 2
+  assert 'needs --input' in capsys.readouterr().err
+  (tmp_path / 'config.json').write_bytes((run / 'config.json').read_bytes())
+  assert predict(tmp_path, tmp_path) == 2
+  assert 'has no checkpoint yet' in capsys.readouterr().err
+  assert predict(tmp_path / 'untrained', tmp_path, '--config=configs/task_a.py') == 2
+  assert 'is no run folder' in capsys.readouterr().err

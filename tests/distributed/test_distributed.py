@@ -1,0 +1,156 @@
+"""Runs of two processes with two devices each, through the real runtime: equal to one process, and never hanging."""
+
+import json
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.runs import finish, run, start_together
+
+pytestmark = pytest.mark.slow
+SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40', '--config.checkpoint.every_steps=1')
+SOON = ('--config.runtime.heartbeat_timeout=5', '--config.runtime.join_timeout=60')
+GO_ON = 'Run the same command to resume from the last checkpoint: python main.py --config='
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory, cache):
+  """One process with four devices."""
+  folder = tmp_path_factory.mktemp('alone') / 'run'
+  done = run(folder, cache, devices=4)
+  assert done.returncode == 0, done.stderr
+  return folder
+
+
+def assert_same_up_to_rounding(folder, expected):
+  lines, expected_lines = ([json.loads(line) for line in (one / 'metrics.jsonl').read_text().splitlines()]
+                           for one in (folder, expected))
+  for line, other in zip(lines, expected_lines, strict=True):
+    assert line == pytest.approx(other, rel=1e-3)
+    assert (line['train_count'], line['val_count']) == (250, 64)
+  with np.load(folder / 'predictions.npz') as ours, np.load(expected / 'predictions.npz') as others:
+    assert ours['example_id'].tolist() == others['example_id'].tolist()
+    np.testing.assert_array_equal(ours['label'], others['label'])
+    np.testing.assert_allclose(ours['logits'], others['logits'], atol=2e-3)
+
+
+def latest(folder):
+  return sorted(int(path.name) for path in (folder / 'checkpoints' / 'latest').glob('*') if path.name.isdecimal())
+
+
+def wait_for_step(folder, step, processes):
+  end = time.monotonic() + 200
+  while not latest(folder) or latest(folder)[-1] < step:
+    assert all(process.poll() is None for process in processes), finish(processes)
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def own_lines(lines):
+  """Without what the collectives of the CPU backend print."""
+  return [line for line in lines if 'peer rank' not in line and line]
+
+
+@pytest.mark.parametrize('gather', ['device', 'host'])
+def test_two_processes_train_as_one_does(gather, alone, cache, tmp_path):
+  first, second = finish(start_together(tmp_path / 'run', cache, f'--config.runtime.data_placement={gather}'))
+  assert (first[0], second[0]) == (0, 0), (first, second)
+  assert_same_up_to_rounding(tmp_path / 'run', alone)
+  assert any('on 4 devices of 2 processes' in line for line in first[1])
+  assert own_lines(second[1]) == own_lines(second[2]) == own_lines(first[2]) == []
+  assert len(json.loads((tmp_path / 'run' / 'run.json').read_text())['devices']) == 4
+  again = finish(start_together(tmp_path / 'run', cache))
+  assert [code for code, *_ in again] == [0, 0]
+  assert any('is finished; this is its result' in line for line in again[0][1])
+
+
+@pytest.mark.parametrize('victim', [0, 1])
+def test_a_killed_process_ends_the_other_and_the_run_goes_on_with_one(victim, alone, cache, tmp_path):
+  processes = start_together(tmp_path / 'run', cache, '--config.checkpoint.every_steps=1', *SOON)
+  wait_for_step(tmp_path / 'run', 3, processes)
+  processes[victim].kill()
+  ended = finish(processes, timeout=30)
+  code, _, error = ended[1 - victim]
+  assert code not in (0, None), ended
+  assert error[-1].startswith('failed: '), error
+  assert GO_ON in error[-1], error
+  done = run(tmp_path / 'run', cache)
+  assert done.returncode == 0, done.stderr
+  assert int(re.search(r'resuming from step (\d+)', done.stdout)[1]) >= 3
+  assert_same_up_to_rounding(tmp_path / 'run', alone)
+
+
+def test_a_run_of_one_process_goes_on_with_two(alone, cache, tmp_path):
+  done = run(tmp_path / 'run', cache, '--config.checkpoint.every_steps=3')
+  assert done.returncode == 0, done.stderr
+  for step in latest(tmp_path / 'run')[1:]:
+    (tmp_path / 'run' / 'checkpoints' / 'latest' / str(step)).rename(tmp_path / str(step))
+  (tmp_path / 'run' / 'results.json').unlink()
+  first, second = finish(start_together(tmp_path / 'run', cache))
+  assert (first[0], second[0]) == (0, 0), (first, second)
+  assert any('resuming from step 15' in line for line in first[1]), first
+  assert_same_up_to_rounding(tmp_path / 'run', alone)
+
+
+@pytest.mark.parametrize('victim', [0, 1])
+def test_a_frozen_process_ends_the_other_within_the_time_out(victim, cache, tmp_path):
+  processes = start_together(tmp_path / 'run', cache, *SLOWLY, *SOON)
+  wait_for_step(tmp_path / 'run', 1, processes)
+  processes[victim].send_signal(signal.SIGSTOP)
+  other = 1 - victim
+  try:
+    (code, _, error), = finish(processes[other:other + 1], timeout=60)
+  finally:
+    processes[victim].kill()
+    processes[victim].communicate()
+  assert code not in (0, None)
+  assert GO_ON in error[-1], error
+
+
+@pytest.mark.parametrize('targets', [[1], [0, 1]])
+def test_a_signal_to_any_process_saves_once_and_ends_all(targets, cache, tmp_path):
+  processes = start_together(tmp_path / 'run', cache, *SLOWLY)
+  wait_for_step(tmp_path / 'run', 1, processes)
+  for index in targets:
+    processes[index].send_signal(signal.SIGTERM)
+  first, second = finish(processes, timeout=60)
+  assert (first[0], second[0]) == (143, 143), (first, second)
+  found = re.match(r'stopped by SIGTERM after step (\d+), which is saved\. ' + re.escape(GO_ON), first[2][-1])
+  assert found, first
+  assert int(found[1]) == latest(tmp_path / 'run')[-1]
+  assert second[2] == []
+
+
+def test_what_is_wrong_on_one_process_is_one_line_of_the_first(cache, tmp_path):
+  own = ['--config.train.seed=0'], ['--config.train.seed=1']
+  first, second = finish(start_together(tmp_path / 'run', cache, own=own))
+  assert (first[0], second[0]) == (2, 2), (first, second)
+  assert first[2] == ['error: process 1 has another configuration than the first; expected the same on all']
+  assert second[2] == []
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_a_process_that_stays_alone_gives_up_with_one_line(index, cache, tmp_path):
+  processes = start_together(tmp_path / 'run', cache, '--config.runtime.join_timeout=20')
+  processes[1 - index].kill()
+  processes[1 - index].communicate()
+  (code, _, error), = finish(processes[index:index + 1], timeout=60)
+  assert code == 1
+  assert len(error) == 1
+  assert 'was not reached by all processes within 20 seconds (runtime.join_timeout)' in error[0]
+
+
+def test_a_batch_that_the_devices_of_all_cannot_share_is_one_line(cache, tmp_path):
+  first, second = finish(start_together(tmp_path / 'run', cache, '--config.train.batch_size=30'))
+  assert (first[0], second[0]) == (2, 2), (first, second)
+  assert len(first[2]) == 1
+  assert 'batch_size=30: must be a positive multiple of the 4 devices of 2 processes' in first[2][0]
+  assert not (tmp_path / 'run').exists()

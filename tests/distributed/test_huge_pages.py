@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mils_jax.distributed import huge_pages
+
+PROGRAM = """
+import os, sys
+from mils_jax.distributed.huge_pages import start_with_huge_pages
+start_with_huge_pages()
+block = b'x' * 2**27  # of plain malloc; NumPy asks for huge pages by itself
+with open('/proc/self/smaps_rollup') as rollup:
+  kilobytes = next(int(line.split()[1]) for line in rollup if line.startswith('AnonHugePages'))
+print(os.getpid(), sys.argv[1:], sys.flags.utf8_mode, kilobytes)
+"""
+
+
+def start(**variables: str) -> tuple[int, str]:
+  """The example_id that the process had at first, and what it printed."""
+  environment = {name: value for name, value in os.environ.items() if name != huge_pages.TUNABLES} | variables
+  process = subprocess.Popen([sys.executable, '-X', 'utf8', '-c', PROGRAM, 'an argument', '--flag=ä'], text=True,
+                             stdout=subprocess.PIPE, env=environment)
+  output, _ = process.communicate()
+  assert process.returncode == 0
+  return process.pid, output
+
+
+@pytest.mark.skipif(not huge_pages._only_on_request(), reason='this machine gives huge pages always, or never')
+def test_huge_pages_of_a_program_that_keeps_its_process_and_its_words():
+  process, output = start()
+  kilobytes = int(output.split()[-1])
+  assert output == f"{process} ['an argument', '--flag=ä'] 1 {kilobytes}\n"
+  assert kilobytes >= 120 * 1024
+  assert int(start(GLIBC_TUNABLES='glibc.malloc.hugetlb=0')[1].split()[-1]) < 16 * 1024, 'a given setting is kept'
+
+
+def test_no_new_start_where_the_system_has_no_such_setting(monkeypatch, tmp_path):
+  monkeypatch.setattr(os, 'execv', lambda *_: pytest.fail('started anew'))
+  monkeypatch.delenv(huge_pages.TUNABLES, raising=False)
+  monkeypatch.setattr(huge_pages, 'SETTING', tmp_path / 'missing')
+  huge_pages.start_with_huge_pages()
+  huge_pages.SETTING.write_text('[always] madvise never\n')
+  huge_pages.start_with_huge_pages()

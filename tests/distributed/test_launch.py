@@ -1,0 +1,58 @@
+import socket
+
+import pytest
+
+from mils_jax.distributed.launch import FLAGS, Membership, Place, place_from_flags
+from mils_jax.errors import UserError
+
+SLURM = {'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'node1,node2', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '1',
+         'SLURM_LOCALID': '0'}
+ALL = {'distributed': True, 'coordinator': 'node1:1234', 'process_id': '1', 'num_processes': '2'}
+
+
+def test_without_flags_or_a_cluster_a_process_is_alone():
+  assert place_from_flags(FLAGS) is None
+
+
+def test_the_flags_give_the_place():
+  assert place_from_flags(FLAGS | ALL) == Place('node1:1234', 2, 1)
+
+
+@pytest.mark.parametrize(('tasks', 'place'), [('2', Place()), ('1', None)])
+def test_a_cluster_is_joined_where_it_started_several(tasks, place, monkeypatch):
+  for name, value in (SLURM | {'SLURM_NTASKS': tasks}).items():
+    monkeypatch.setenv(name, value)
+  assert place_from_flags(FLAGS) == place
+  assert place_from_flags(FLAGS | {'distributed': True}) == Place()
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'coordinator': '', 'process_id': '', 'num_processes': ''}, 'no cluster is recognised here'),
+    ({'distributed': False}, '--coordinator needs --distributed'),
+    ({'coordinator': ''}, '--coordinator is missing'),
+    ({'num_processes': ''}, '--num_processes is missing'),
+    ({'coordinator': 'node1'}, '--coordinator=node1: expected HOST:PORT'),
+    ({'process_id': 'one'}, '--process_id=one: expected a whole number'),
+    ({'process_id': '-1'}, '--process_id=-1: expected a whole number'),
+    ({'process_id': '2'}, '--process_id=2: must be below --num_processes=2'),
+])
+def test_flags_that_do_not_fit_together_are_refused(changes, message):
+  with pytest.raises(UserError, match=message):
+    place_from_flags(FLAGS | ALL | changes)
+
+
+@pytest.mark.parametrize('port', ['taken', 99999])
+def test_a_port_that_cannot_be_opened_is_refused(port):
+  with socket.socket() as taken:
+    taken.bind(('', 0))
+    taken.listen()
+    coordinator = f'localhost:{taken.getsockname()[1] if port == "taken" else port}'
+    member = Membership()
+    with pytest.raises(UserError, match=f'--coordinator={coordinator}: port .* cannot be opened'):
+      member.join(Place(coordinator, 2, 0), 5, 5, '')
+  assert not member.joined
+
+
+def test_alone_a_line_is_said_and_the_code_returned(capsys):
+  assert Membership().leave(2, 'error: so it is') == 2
+  assert capsys.readouterr().err == 'error: so it is\n'

@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mils_jax.nn.convolution import Conv, chunks_of, convolve, faster_implementation
+from mils_jax.nn.lowering.chunks import Chunks
+from mils_jax.nn.lowering.gemm import output_size, places_in_use
+from tests.nn import reference
+
+
+@pytest.mark.parametrize('implementation', ['lax', 'patches', 'auto'])
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('kernel_size', [1, 3, 7])
+@pytest.mark.parametrize('size', [(8, 8), (9, 6), (1, 2), (1, 1), (3, 2)])
+def test_every_form_is_the_convolution_of_its_definition(implementation, stride, kernel_size, size):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, *size, 5)).astype(np.float32)
+  kernel = rng.normal(size=(kernel_size, kernel_size, 5, 4)).astype(np.float32)
+  expected = reference.convolution(x, kernel, stride)
+  np.testing.assert_allclose(convolve(x, kernel, stride, implementation), expected, atol=2e-5)
+  assert expected.shape[1:3] == tuple(output_size(side, kernel_size, stride) for side in size)
+
+
+@pytest.mark.parametrize('size', [(8, 8), (9, 6), (5, 7), (1, 2), (1, 1)])
+def test_winograds_form_is_as_exact_as_float32_allows(size):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, *size, 64)).astype(np.float32)
+  kernel = (rng.normal(size=(3, 3, 64, 4)) / 24).astype(np.float32)  # results of deviation 1
+  expected = reference.convolution(x, kernel, 1)
+  errors = {implementation: np.abs(convolve(x, kernel, 1, implementation) - expected).max() for implementation in ('lax', 'winograd')}
+  assert errors['winograd'] < 8 * errors['lax'] < 2e-5
+
+
+def test_forms_refuse_other_kernels_and_strides():
+  x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
+  for stride, size in ((2, 3), (1, 1)):
+    with pytest.raises(ValueError, match='kernel size 3 and stride 1, not'):
+      convolve(x, kernel[:size, :size], stride, 'winograd')
+  with pytest.raises(ValueError, match="'taps' is for stride 1"):
+    convolve(x, kernel, 2, 'taps')
+
+
+@pytest.mark.parametrize(('implementation', 'kernel_size', 'stride'), [
+    *(('patches', kernel_size, stride) for kernel_size in (1, 3, 7) for stride in (1, 2)), ('winograd', 3, 1)])
+@pytest.mark.parametrize('size', [(9, 8), (1, 3)])
+def test_every_form_has_the_same_gradients(implementation, kernel_size, stride, size):
+  result = tuple(output_size(side, kernel_size, stride) for side in size)
+  x, kernel, weights = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
+      [(2, *size, 3), (kernel_size, kernel_size, 3, 4), (2, *result, 4)]))
+
+  def gradients(implementation):
+    return jax.jit(jax.grad(lambda x, kernel: (convolve(x, kernel, stride, implementation) * weights).sum(), argnums=(0, 1)))(
+        x, kernel)
+
+  for own, lax in zip(gradients(implementation), gradients('lax'), strict=True):
+    np.testing.assert_allclose(own, lax, atol=1e-4)
+
+
+@given(size=st.integers(1, 12), kernel_size=st.sampled_from([1, 3, 5, 7]), stride=st.integers(1, 3))
+def test_the_places_in_use_are_those_that_meet_the_map(size, kernel_size, stride):
+  positions = np.arange(kernel_size)[:, None] + stride * np.arange(output_size(size, kernel_size, stride))
+  met = positions - kernel_size // 2
+  assert list(places_in_use(size, kernel_size, stride)) == [
+      place for place in range(kernel_size) if ((met[place] >= 0) & (met[place] < size)).any()]
+
+
+def test_places_that_meet_only_padding_cost_nothing():
+  """On a map of one pixel a 3x3 kernel is its centre."""
+  x, kernel = jnp.ones((32, 1, 1, 64)), jnp.ones((3, 3, 64, 64))
+  compiled = jax.jit(lambda x, kernel: convolve(x, kernel, 1, 'patches')).lower(x, kernel).compile()
+  assert compiled.cost_analysis()['flops'] == 2 * 32 * 64 * 64
+
+
+def test_the_matrices_of_a_chunk_fit_the_cache():
+  """8 MiB, or three times all kernels where their gradients are added up; as one where there are no matrices to fit."""
+  def chunks(implementation, gradient_implementation, batch, side, channels):
+    x, kernels = jnp.ones((batch, side, side, channels)), jnp.ones((4, 3, 3, channels, channels))
+    return chunks_of(implementation, gradient_implementation, x, (side, side), kernels, own_kernels=1)
+
+  assert chunks('patches', 'patches', 32, 6, 256) == Chunks(2, 8)  # 2.7 MB for a sample, 28 MB for the kernels thrice
+  assert chunks('patches', 'taps', 32, 6, 256) == Chunks(2, 32)  # a ninth of it
+  assert chunks('patches', 'taps', 128, 11, 128) == Chunks(4, 64)
+  assert chunks('winograd', 'patches', 32, 21, 64) == Chunks(32, 4)
+  assert chunks('winograd', 'winograd', 32, 21, 64) == Chunks(32, 32)
+
+
+def test_the_form_follows_backend_and_shape():
+  kernel = (3, 64, 64)
+  assert {faster_implementation(backend, size, kernel, 1) for backend in ('gpu', 'tpu') for size in ((1, 1), (84, 84))} == {'lax'}
+  assert {faster_implementation('cpu', (side, side), kernel, 1) for side in (2, 4, 6, 11, 21)} == {'winograd'}
+  assert {faster_implementation('cpu', (side, side), kernel, 1) for side in (1, 3)} == {'patches'}  # too much beyond the border
+  assert faster_implementation('cpu', (21, 21), kernel, 2) == faster_implementation('cpu', (84, 84), (3, 3, 64), 1) == 'patches'
+  assert faster_implementation('cpu', (112, 112), (3, 256, 64), 2) == 'lax'
+
+
+def test_conv_computes_in_its_dtype_and_keeps_float32_parameters():
+  layer = Conv(4, dtype=jnp.bfloat16)
+  out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 6, 6, 3)))
+  assert out.dtype == jnp.bfloat16
+  assert variables['params']['kernel'].dtype == jnp.float32

@@ -1,0 +1,149 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mils_jax.models import DynamicConv
+from mils_jax.nn.dynamic_conv import (
+  faster_gradient_implementation,
+  faster_mix,
+  faster_mixed_implementation,
+  mixed_kernels,
+  parallel_convolutions,
+)
+from tests.nn import reference
+
+
+def make(mix, kernel_size, stride, in_channels=4, temperature=3.0, implementation='auto'):
+  layer = DynamicConv(6, in_channels, kernel_size, stride, num_kernels=3, temperature=temperature, mix=mix,
+                      implementation=implementation)
+  variables = layer.init(jax.random.key(1), jnp.zeros((1, 5, 5, in_channels)))
+  # Larger attention parameters than the initial ones, so that the samples' kernels really differ.
+  variables = jax.tree.map(lambda value: value * 3, variables)
+  return layer, variables
+
+
+@pytest.mark.parametrize('mix', ['outputs', 'kernels', 'auto'])
+@settings(max_examples=12, deadline=None)
+@given(kernel_size=st.sampled_from([1, 3]), stride=st.sampled_from([1, 2]), height=st.integers(2, 9),
+       width=st.integers(2, 9), channels=st.integers(1, 4))
+def test_equals_the_definition_in_float64(mix, kernel_size, stride, height, width, channels):
+  layer, variables = make(mix, kernel_size, stride)
+  x = np.random.default_rng(height * 10 + width).normal(size=(3, height, width, channels)).astype(np.float32)
+  expected = reference.dynamic_convolution(x, variables['params'], stride, temperature=3.0)
+  np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), expected, atol=3e-5)
+
+
+@pytest.mark.parametrize('mix', ['outputs', 'kernels'])
+@settings(max_examples=6, deadline=None)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), channels=st.integers(1, 4))
+def test_winograds_form_equals_it_too(mix, height, width, channels):
+  layer, variables = make(mix, 3, 1, implementation='winograd')
+  x = np.random.default_rng(height * 10 + width).normal(size=(3, height, width, channels)).astype(np.float32)
+  expected = reference.dynamic_convolution(x, variables['params'], 1, temperature=3.0)
+  np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), expected, atol=3e-5)
+
+
+@pytest.mark.parametrize(('implementation', 'kernel_size', 'stride'), [
+    *(('auto', kernel_size, stride) for kernel_size in (1, 3) for stride in (1, 2)), ('winograd', 3, 1)])
+@pytest.mark.parametrize(('size', 'channels'), [((6, 6), 4), ((7, 5), 1), ((2, 3), 3)])
+def test_both_formulations_have_the_same_gradients(implementation, kernel_size, stride, size, channels):
+  x = jax.random.normal(jax.random.key(5), (3, *size, channels))
+
+  def gradients(mix, implementation):
+    layer, variables = make(mix, kernel_size, stride, implementation=implementation)
+    gradient = jax.grad(lambda variables, x: jnp.sin(layer.apply(variables, x)).sum(), argnums=(0, 1))
+    return jax.jit(gradient)(variables, x)
+
+  expected = gradients('outputs', 'lax')
+  for mix in ('outputs', 'kernels'):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), gradients(mix, implementation), expected)
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
+
+
+def test_samples_have_kernels_of_their_own():
+  layer, variables = make('kernels', 3, 1)
+  x = jax.random.normal(jax.random.key(3), (2, 6, 6, 4)) + jnp.array([[[[3.0]]], [[[-3.0]]]])
+  together = layer.apply(variables, x)
+  swapped = layer.apply(variables, x[::-1])[::-1]
+  np.testing.assert_allclose(together, swapped, atol=1e-5)
+  only_first = layer.apply(variables, jnp.concatenate([x[:1], x[:1]]))
+  np.testing.assert_allclose(together[0], only_first[1], atol=1e-5)
+
+
+def test_temperature_evens_the_kernels_out():
+  outputs = []
+  for temperature in (1.0, 1e6):
+    layer, variables = make('kernels', 3, 1, in_channels=32, temperature=temperature)
+    outputs.append(layer.apply(variables, jnp.ones((1, 5, 5, 32))))
+  uniform = variables['params']['kernels'].mean(axis=0)
+  expected = reference.convolution(np.ones((1, 5, 5, 32)), np.asarray(uniform), 1)
+  np.testing.assert_allclose(outputs[1], expected, atol=1e-4)
+  assert np.abs(outputs[0] - expected).max() > 1e-2
+
+
+def test_too_many_channels_are_refused():
+  layer, variables = make('auto', 3, 1)
+  with pytest.raises(ValueError, match='5 channels given, at most 4 fit'):
+    layer.apply(variables, jnp.ones((1, 5, 5, 5)))
+
+
+def test_an_unknown_formulation_is_refused():
+  with pytest.raises(ValueError, match='auto, parallel, mixed'):
+    DynamicConv(2, 3, mix='fast').init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
+
+
+def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
+  assert [faster_mix('cpu', 32, side * side) for side in (21, 4, 3, 2)] == ['kernels'] * 2 + ['outputs'] * 2
+  assert faster_mix('cpu', 1, 4) == 'kernels'
+  assert {faster_mix(backend, batch, 441) for backend in ('gpu', 'tpu') for batch in (1, 32)} == {'outputs'}
+
+
+def test_mixed_kernels_take_winograds_form_while_they_are_small():
+  assert faster_mixed_implementation('cpu', 32, (21, 21), (3, 64, 64), 1) == 'winograd'
+  assert faster_mixed_implementation('cpu', 32, (11, 11), (3, 128, 128), 1) == 'patches'
+  assert {faster_mixed_implementation(backend, 32, (21, 21), (3, 64, 64), stride)
+          for backend, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
+
+
+def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
+  assert {faster_gradient_implementation('cpu', size, kernel)
+          for size, kernel in (((11, 11), (3, 128, 128)), ((6, 6), (3, 256, 256)))} == {'taps'}
+  assert {faster_gradient_implementation('cpu', size, kernel)
+          for size, kernel in (((21, 21), (3, 64, 64)), ((4, 4), (3, 128, 128)))} == {'patches'}
+  assert {faster_gradient_implementation(backend, (6, 6), (kernel_size, 256, 256))
+          for backend, kernel_size in (('gpu', 3), ('cpu', 1))} == {'patches'}
+
+
+@pytest.mark.parametrize('implementation', ['patches', 'winograd'])
+@pytest.mark.parametrize('gradient_implementation', ['patches', 'taps', 'winograd'])
+@pytest.mark.parametrize('size', [(5, 4), (1, 4)])  # on one row, two rows of the kernel meet only padding
+def test_every_form_of_the_gradient_is_the_same(implementation, gradient_implementation, size):
+  keys = jax.random.split(jax.random.key(7), 3)
+  arguments = (jax.random.normal(keys[0], (3, *size, 2)), jax.random.normal(keys[1], (2, 3, 3, 2, 6)),
+               jax.nn.softmax(jax.random.normal(keys[2], (3, 2))))
+
+  def gradients(function, **implementations):
+    return jax.grad(lambda *arguments: jnp.sin(function(*arguments, stride=1, **implementations)).sum(), (0, 1, 2))(*arguments)
+
+  found = gradients(mixed_kernels, implementation=implementation, gradient_implementation=gradient_implementation)
+  expected = gradients(parallel_convolutions, implementation='lax')
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
+
+
+def test_an_unknown_form_is_refused():
+  for implementations in ({'implementation': 'fast'}, {'gradient_implementation': 'fast'}):
+    with pytest.raises(ValueError, match="'fast' is none of auto, lax, patches, taps, winograd"):
+      mixed_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, **implementations)
+
+
+@pytest.mark.parametrize('mix', ['outputs', 'kernels', 'auto'])
+def test_no_convolution_is_grouped(mix):
+  """Per-sample grouped kernels are slow in the backward pass, and sharded ones gather the whole batch."""
+  layer, variables = make(mix, 3, 1)
+  x = jnp.ones((4, 12, 12, 4))
+  text = str(jax.make_jaxpr(jax.grad(lambda v: layer.apply(v, x).sum()))(variables))
+  assert 'feature_group_count=1' in text or 'conv_general_dilated' not in text
+  assert 'batch_group_count=1' in text or 'conv_general_dilated' not in text

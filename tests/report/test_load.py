@@ -1,0 +1,125 @@
+"""Which folders become figures of a report, and what is said of the others."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from mils_jax.errors import UserError
+from mils_jax.report.load import collect
+from tests.report.fakes import add_subsets, fake_predictions, fake_run
+
+
+def test_every_finished_run_is_read_those_inside_of_a_study_too(tmp_path):
+  fake_run(tmp_path / 'one')
+  fake_run(tmp_path / 'sweep' / 'member-seed0', accuracy=0.5)
+  fake_run(tmp_path / 'sweep' / 'member-seed1', accuracy=0.5, seed=1)
+  runs, others = collect(f'{tmp_path}/*')
+  assert [run.name.removeprefix(f'{tmp_path}/') for run in runs] == ['one', 'sweep/member-seed0', 'sweep/member-seed1']
+  assert not others
+  assert runs[1].test.accuracy.correct == 225
+  for run in runs[1:]:
+    np.testing.assert_array_equal(run.test.example_ids, runs[0].test.example_ids)
+
+
+def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
+  for name in ('good', 'stopped', 'damaged', 'changed', 'no json'):
+    fake_run(tmp_path / name)
+  (tmp_path / 'stopped' / 'results.json').unlink()
+  (tmp_path / 'stopped' / 'metrics.jsonl').write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+  (tmp_path / 'damaged' / 'predictions.npz').write_bytes(b'PK and no more')
+  shutil.copy(fake_run(tmp_path / 'other', accuracy=0.3) / 'predictions.npz', tmp_path / 'changed')
+  (tmp_path / 'no json' / 'results.json').write_text('{')
+  (tmp_path / 'notes').mkdir()
+  runs, others = collect(f'{tmp_path}/[gsdcn]*')
+  assert [run.folder.path.name for run in runs] == ['good']
+  reasons = {other.name.rpartition('/')[2]: other.reason for other in others}
+  assert reasons['stopped'] == 'not finished: 2 of 6 epochs'
+  assert reasons['damaged'] == 'damaged: predictions.npz cannot be read'
+  assert reasons['changed'] == 'damaged: predictions.npz and results.json disagree'
+  assert 'results.json cannot be read' in reasons['no json']
+  assert reasons['notes'] == 'no run folder: it has no config.json'
+
+
+@pytest.mark.parametrize(('file', 'name', 'key'), [
+    ('config.json', 'config', 'train'), ('results.json', 'results', 'macs'), ('run.json', 'run', 'versions'),
+    ('subsets.json', 'subsets', 'subsets')])
+def test_a_file_without_what_the_report_reads_of_it_is_damaged(file, name, key, tmp_path):
+  fake_run(tmp_path / 'good')
+  bad = fake_run(tmp_path / 'bad', seed=1)
+  add_subsets(bad, {'RGB': 0.6, 'R': 0.4}, {})
+  values = json.loads((bad / file).read_text())
+  for damaged in ({other: value for other, value in values.items() if other != key}, []):
+    (bad / file).write_text(json.dumps(damaged))
+    (run,), (other,) = collect(f'{tmp_path}/*')
+    assert run.name.endswith('/good')
+    assert re.fullmatch(rf'damaged: not in its {name}: .*{key}.*', other.reason)
+  (bad / file).write_text(json.dumps(values))
+  (bad / 'metrics.jsonl').write_text('{"epoch": 1}\n')
+  assert 'not in its metrics: train_accuracy' in collect(f'{tmp_path}/*')[1][0].reason
+
+
+def test_what_is_left_of_a_run_inside_of_a_study_is_named_too(tmp_path):
+  for seed in (0, 1):
+    fake_run(tmp_path / 'sweep' / f'member-seed{seed}', seed=seed)
+  (tmp_path / 'sweep' / 'member-seed1' / 'config.json').unlink()
+  (tmp_path / 'sweep' / 'report').mkdir()
+  (run,), (other,) = collect(f'{tmp_path}/*')
+  assert run.name.endswith('member-seed0')
+  assert (other.name, other.reason) == (f'{tmp_path}/sweep/member-seed1', 'damaged: it has no config.json')
+
+
+def test_no_run_at_all_is_refused(tmp_path):
+  with pytest.raises(UserError, match='no run matches --runs'):
+    collect(f'{tmp_path}/*')
+  (fake_run(tmp_path / 'run') / 'results.json').unlink()
+  with pytest.raises(UserError, match=r'no run is finished\. .*: not finished: 6 of 6 epochs'):
+    collect(f'{tmp_path}/*')
+
+
+def test_missing_predictions_are_refused_with_what_makes_them(tmp_path):
+  (fake_run(tmp_path / 'run') / 'predictions.npz').unlink()
+  with pytest.raises(UserError, match=r'Make it: python main\.py --mode evaluate --workdir .*/run'):
+    collect(f'{tmp_path}/*')
+
+
+def test_runs_of_different_classes_or_test_images_are_refused(tmp_path):
+  fake_run(tmp_path / 'a')
+  fake_run(tmp_path / 'b', names=['cat', 'dog', 'class 2', 'class 3', 'class 4'])
+  fake_run(tmp_path / 'c', count=400)
+  with pytest.raises(UserError, match=r'different classes \(cat, class 0, class 1, dog\)'):
+    collect(f'{tmp_path}/[ab]')
+  with pytest.raises(UserError, match='tested on different images: 450 images, fingerprint'):
+    collect(f'{tmp_path}/[ac]')
+
+
+def test_answers_by_subset_are_joined_with_the_test_images(tmp_path):
+  add_subsets(fake_run(tmp_path / 'run'), {'RGB': 0.6, 'R': 0.4}, {})
+  (run,), _ = collect(f'{tmp_path}/*')
+  assert {subset: int(correct.sum()) for subset, correct in run.subset_correct.items()} == {
+      ('R', 'G', 'B'): 270, ('R',): 180}
+
+
+def test_answers_of_an_interrupted_subset_mode_are_used_or_left(tmp_path):
+  folder = fake_run(tmp_path / 'run')
+  add_subsets(folder, {'RGB': 0.6, 'R': 0.4}, {})
+  (folder / 'subsets.json').unlink()
+  assert {subset: found.correct for subset, found in collect(f'{tmp_path}/*')[0][0].subset_accuracy.items()} == {
+      ('R', 'G', 'B'): 270, ('R',): 180}
+  with np.load(folder / 'subsets.npz') as saved:
+    np.savez(folder / 'subsets.npz', **{**saved, 'channels': ['R']})
+  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}
+
+
+def test_answers_that_a_study_kept_are_read_too(tmp_path):
+  folder, said = fake_run(tmp_path / 'run'), fake_predictions(0.4)
+  order = np.random.default_rng(0).permutation(450)
+  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], example_id=said.example_ids[order],
+           label=said.labels[order], logits=said.logits[order][None])
+  (run,), _ = collect(f'{tmp_path}/*')
+  np.testing.assert_array_equal(run.subset_correct['R', 'B'], said.correct)
+  assert run.subset_accuracy['R', 'B'].correct == 180
+  (folder / 'subset_predictions.npz').write_bytes(b'PK damaged')
+  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}

@@ -1,0 +1,24 @@
+"""A sweep that is trained in seconds: two members on the built-in shapes, and one that diverges."""
+
+from ml_collections import ConfigDict
+
+from configs import base, task_b
+
+
+def get_config() -> ConfigDict:
+  config = ConfigDict()
+  config.name = 'tiny'
+  config.table = 'models'
+  config.common = ConfigDict()
+  config.common.data = ConfigDict({'num_train': 250, 'num_val': 64, 'num_test': 64, 'image_size': 16})
+  config.common.train = ConfigDict({'epochs': 2, 'batch_size': 32})
+  config.common.model = ConfigDict({'width': 16})
+  config.common.checkpoint = base.base_config('').checkpoint
+  config.common.runtime = base.base_config('').runtime
+  recipe = task_b.get_config()
+  config.members = (
+      ('two', recipe, {'model.stages': 2}, (0,)),
+      ('diverging', recipe, {'model.stages': 2, 'optimizer.learning_rate': 1e30}, (0,)),
+      ('three', recipe, {'model.stages': 3}, (1,)),
+  )
+  return config

@@ -1,0 +1,126 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+from scipy.special import softmax
+
+import mils_jax
+from mils_jax import build
+from mils_jax.data.sources.images import read_image
+from mils_jax.errors import UserError
+from mils_jax.restore import restore
+from mils_jax.training.run_folder import RunFolder
+
+
+@pytest.fixture(scope='module', params=['wide_cnn', 'dynamic_resnet12'])
+def run(request, small_runs):
+  return small_runs[request.param]
+
+
+@pytest.fixture(scope='module')
+def classifier(run):
+  return mils_jax.load(run)
+
+
+@pytest.fixture(scope='module')
+def images(run):
+  """The run's own test split, as it is stored."""
+  return np.asarray(build.open_data(ConfigDict(RunFolder(run).read_config())).splits['test'].images)
+
+
+def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, images):
+  with np.load(run / 'predictions.npz') as predictions:
+    logits = predictions['logits']
+  found = classifier(images)
+  assert found.shape == (41, 20)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, softmax(logits[:, :20], axis=1), rtol=1e-4, atol=1e-6)
+  assert (classifier.image_size, classifier.channels, len(classifier.classes)) == ((16, 16), ('R', 'G', 'B'), 20)
+
+
+def test_named_channels_give_the_same_bits_in_any_order(classifier, images):
+  plain = classifier(images)
+  assert (classifier(images[..., [2, 0, 1]], channels=['B', 'R', 'G']) == plain).all()
+  assert (classifier(images[..., ::-1], 'BGR') == plain).all()
+  assert not np.allclose(classifier(images[..., ::-1]), plain)
+
+
+def test_a_channel_that_is_left_out_does_not_count_whatever_it_holds(classifier, images):
+  two = classifier(images[..., [2, 0]], channels=['B', 'R'])
+  spoilt = images.astype(np.float64)
+  spoilt[..., 1] = np.nan
+  assert (classifier(spoilt, channels=['R', None, 'B']) == two).all()
+  assert (classifier(spoilt, channels='R,-,B') == two).all()
+  assert classifier.missing(['B', 'R']) == ('G',)
+  assert not np.allclose(two, classifier(images))
+  # missing is not zero
+  assert not np.allclose(two, classifier(np.where(np.arange(3) == 1, 0, images)))
+  with pytest.raises(UserError, match='non-finite, in channel G'):
+    classifier(spoilt)
+
+
+def test_number_types_single_images_and_none(classifier, images):
+  plain = classifier(images[:2])
+  for kind in (np.float64, np.int32, np.uint16, np.float32):
+    assert (classifier(images[:2].astype(kind)) == plain).all()
+  assert classifier(images[0]).shape == (1, 20)
+  np.testing.assert_allclose(classifier(images[0])[0], plain[0], rtol=1e-5)
+  assert classifier(images[:0]).shape == (0, 20)
+
+
+def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, images):
+  classifier = mils_jax.load(run)
+  many = classifier(np.concatenate([images, images, images[::-1]]))
+  assert classifier._probabilities._cache_size() == 1
+  once = classifier(images)
+  np.testing.assert_allclose(many, np.concatenate([once, once, once[::-1]]), rtol=1e-5)
+
+
+def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
+  photo = np.random.default_rng(0).integers(0, 255, (40, 52, 3), np.uint8)
+  Image.fromarray(photo).save(tmp_path / 'photo.png')
+  packed = read_image(str(tmp_path / 'photo.png'), 16, '')
+  assert (classifier(photo) == classifier(packed)).all()
+  assert (classifier(photo[..., [2, 0]], 'BR') == classifier(packed[..., [2, 0]], 'BR')).all()
+
+
+@pytest.mark.parametrize(('shape', 'channels', 'message'), [
+    ((1, 16, 16, 3), ['R', 'G', 'X'], "unknown channel 'X'. Valid: R, G, B"),
+    ((1, 16, 16, 2), ['R', 'R'], "channel 'R' is given twice"),
+    ((1, 16, 16, 2), ['R'], r'1 channel names \(R\) for images of 2 channels'),
+    ((1, 16, 16, 2), [None, None], r'none of the channels -, - is one that the model was trained on: R, G, B'),
+    ((1, 16, 16, 4), None, '4 channels without names; the model has 3 in_channels: R, G, B'),
+    ((16, 16), None, r'expected \(N, H, W, C\) or \(H, W, C\)'),
+    ((1, 0, 16, 3), None, 'expected numbers'),
+])
+def test_what_does_not_fit_is_named(classifier, shape, channels, message):
+  with pytest.raises(UserError, match=message):
+    classifier(np.zeros(shape), channels)
+
+
+def test_slots_that_training_never_filled_stay_absent(run, images):
+  restored = restore(RunFolder(run))
+  assert restored.spec.trained == ('R', 'G', 'B')
+  classifier = mils_jax.load(run)
+  two = classifier(images, ['R', None, 'B'])
+  classifier.trained = ('R', 'B')
+  assert (classifier(images) == two).all()
+  assert classifier.missing('RGB') == ('G',)
+  with pytest.raises(UserError, match='none of the channels G is one that the model was trained on: R, B'):
+    classifier(images[..., 1:2], ['G'])
+
+
+def test_a_folder_without_a_run_or_a_checkpoint_is_refused(tmp_path, run):
+  with pytest.raises(UserError, match='is no run folder'):
+    mils_jax.load(tmp_path)
+  (tmp_path / 'config.json').write_bytes((run / 'config.json').read_bytes())
+  with pytest.raises(UserError, match='has no checkpoint yet'):
+    mils_jax.load(tmp_path)
+
+
+def test_importing_the_package_loads_no_library():
+  code = 'import sys, mils_jax; sys.exit(any(name in sys.modules for name in ("jax", "numpy", "flax")))'
+  assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

@@ -1,0 +1,76 @@
+"""A trained model on data that is not its own."""
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from mils_jax import build
+from mils_jax.commands.evaluate import run_evaluation
+from mils_jax.errors import UserError
+from mils_jax.metrics.predictions import Predictions
+from mils_jax.restore import open_fitting_data, restore
+from mils_jax.subsets import run_subsets
+from mils_jax.training.run_folder import RunFolder
+
+
+@pytest.fixture
+def run(small_runs):
+  folder = RunFolder(small_runs['wide_cnn'])
+  return ConfigDict(folder.read_config()), folder
+
+
+@pytest.fixture
+def with_infrared(run, tmp_path):
+  """The run's configuration on its own test images with one channel more, whose values are absurd."""
+  config, folder = run
+  data = build.open_data(config)
+  test = data.splits['test']
+  images = np.concatenate([np.full((*test.images.shape[:3], 1), 255, np.uint8), test.images], axis=-1)
+  arrays = {f'{split}_{what}': value for split in ('train', 'val', 'test')
+            for what, value in (('images', images), ('labels', test.labels))}
+  np.savez(tmp_path / 'infrared.npz', **arrays, channels=['nir', 'R', 'G', 'B'], classes=data.classes)
+  other = config.copy_and_resolve_references()
+  other.data.update(source='arrays', path=str(tmp_path / 'infrared.npz'))
+  return other, folder
+
+
+def test_a_channel_that_the_model_was_not_trained_with_is_left_out_and_named(with_infrared, capsys):
+  config, folder = with_infrared
+  found = run_evaluation(config, folder)
+  assert 'not trained with are left out: nir' in capsys.readouterr().out
+  assert found.results['channels'] == ['R', 'G', 'B']
+  np.testing.assert_allclose(found.predictions.logits, Predictions.load(folder.predictions).logits, atol=1e-5)
+
+
+def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_infrared):
+  before = sorted(path.name for path in with_infrared[1].path.iterdir())
+  with pytest.raises(UserError, match=r'not the data that the run was trained on.*--mode evaluate'):
+    run_subsets(*with_infrared)
+  assert sorted(path.name for path in with_infrared[1].path.iterdir()) == before
+
+
+def test_data_that_shares_no_trained_channel_is_refused(with_infrared):
+  config, folder = with_infrared
+  restored = restore(folder, config)
+  config.data.channel_names = 'nir,swir,red,blue'
+  with pytest.raises(UserError, match=r'channels nir, swir, red, blue, the model was trained with R, G, B: none fits'):
+    open_fitting_data(restored, config)
+
+
+def test_the_temperature_is_that_of_the_last_step_before_the_checkpoint(small_runs):
+  restored = restore(RunFolder(small_runs['dynamic_resnet12']))
+  assert (restored.step, restored.model.temperature) == (5, 0.5)
+  assert restored.variables['schedules']['temperature'] == pytest.approx(30 - 29.5 * 4 / 10)
+
+
+def test_own_data_fits_whole(run):
+  config, folder = run
+  fitting = open_fitting_data(restore(folder), config, only_own=True)
+  assert (fitting.own, fitting.channels, fitting.mapping.source.tolist()) == (True, ('R', 'G', 'B'), [0, 1, 2])
+
+
+def test_what_was_found_of_an_earlier_best_epoch_is_forgotten(tmp_path):
+  for name in ('subsets.json', 'subsets.npz', 'subset_predictions.npz', 'diagnostics.json', 'predictions.npz'):
+    (tmp_path / name).touch()
+  RunFolder(tmp_path).forget_findings()
+  assert [path.name for path in tmp_path.iterdir()] == ['predictions.npz']

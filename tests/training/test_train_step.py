@@ -1,0 +1,219 @@
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from mils_jax.channels import ChannelDropout, ChannelSpec
+from mils_jax.data.augment import Augmentation
+from mils_jax.distributed.devices import AXIS, Devices
+from mils_jax.errors import UserError
+from mils_jax.models import DynamicResNet12, WideCNN
+from mils_jax.random_streams import stream_key
+from mils_jax.training import train_step as steps
+from mils_jax.training.state import NonFinite, create_state
+from mils_jax.training.train_step import make_train_step
+
+MAPPING = ChannelSpec(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).place(['R', 'G', 'B'])
+NETWORKS = {
+    'dynamic': DynamicResNet12(5, widths=(8, 16), stem_width=8, blocks=1, axis_name=AXIS),
+    'wide': WideCNN(5, stages=2, width=16, axis_name=AXIS),
+}
+
+
+def make(model, augmentation=Augmentation(), learning_rate=0.05):  # noqa: B008 (frozen)
+  optimizer = optax.sgd(learning_rate, 0.9)
+  step = make_train_step(model, optimizer, MAPPING, augmentation, axis=AXIS, label_smoothing=0.1, seed=3,
+                         steps_per_epoch=3)
+  return step, create_state(model, optimizer, (16, 16, 3), seed=3)
+
+
+def batch(size, count=None, seed=0):
+  rng = np.random.default_rng(seed)
+  mask = np.zeros(size, np.float32)
+  mask[:size if count is None else count] = 1
+  return {'image': rng.integers(0, 255, (size, 16, 16, 3), np.uint8), 'label': rng.integers(0, 5, size, np.int32),
+          'mask': mask}
+
+
+@pytest.fixture(scope='module')
+def four_devices():
+  if jax.local_device_count() < 4:
+    pytest.skip('needs four devices')
+
+
+def run(step, state, devices, batches):
+  state = devices.replicate(state)
+  compiled = devices.parallel(step, replicated=1, shared=1)
+  for values in batches:
+    state, signals = compiled(state, devices.share(values))
+  return jax.device_get(state), jax.device_get(signals)
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_1_2_and_4_devices_train_the_same(network, four_devices):
+  """With random crops and flips, and a last batch whose padding leaves one device with no example at all."""
+  step, state = make(NETWORKS[network], Augmentation(crop_padding=2, horizontal_flip=True))
+  batches = [batch(16, seed=1), batch(16, seed=2), batch(16, count=9, seed=3)]
+  alone, _ = run(step, state, Devices(1), batches)
+  for count in (2, 4):
+    shared, _ = run(step, state, Devices(count), batches)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-3), shared, alone)
+    assert shared.sums.count == alone.sums.count == 16 + 16 + 9
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_of_the_true_examples():
+  step, state = make(NETWORKS['wide'])
+  values = batch(8, count=5)
+  after, (sums, _) = run(step, state, Devices(1), [values])
+  images, present = MAPPING.apply(jnp.asarray(values['image'][:5]))
+  model = NETWORKS['wide'].clone(axis_name=None)
+  logits, _ = model.apply(state.variables, images, train=True, present=present, mutable=['batch_stats'])
+  log_probabilities = np.asarray(jax.nn.log_softmax(logits), np.float64)
+  targets = 0.9 * np.eye(5)[values['label'][:5]] + 0.1 / 5
+  np.testing.assert_allclose(sums.loss, -(targets * log_probabilities).sum(), rtol=1e-4)
+  assert sums.correct == (np.argmax(logits, axis=1) == values['label'][:5]).sum()
+  assert sums.count == 5
+  assert after.step == 1
+
+
+def test_sums_start_anew_with_each_epoch():
+  step, state = make(NETWORKS['wide'])
+  counts = []
+  devices = Devices(1)
+  state, compiled = devices.replicate(state), devices.parallel(step, replicated=1, shared=1)
+  for number in range(4):
+    state, (sums, _) = compiled(state, devices.share(batch(4, seed=number)))
+    counts.append(int(sums.count))
+  assert counts == [4, 8, 12, 4]
+
+
+def test_training_lowers_the_loss():
+  step, state = make(NETWORKS['wide'])
+  devices = Devices(1)
+  state, compiled = devices.replicate(state), devices.parallel(step, replicated=1, shared=1)
+  losses = []
+  for _ in range(21):
+    state, (sums, _) = compiled(state, devices.share(batch(16)))
+    losses.append(float(sums.loss / sums.count))
+  assert losses[-1] < 0.75 * losses[0]
+
+
+def test_the_first_step_that_is_not_finite_is_remembered():
+  step, state = make(NETWORKS['wide'], learning_rate=1e20)
+  after, (_, nonfinite) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
+  assert 1 <= nonfinite.count <= 4
+  assert after.nonfinite == nonfinite
+
+
+class Sharp(nn.Module):
+  """A network that gives all-white images an infinite slope or no number at all."""
+
+  kind: str
+  num_classes: int = 5
+  in_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, mask=None):
+    dark = jnp.where((images > 3).all(), 0.0, 1.0)
+    scale = self.param('scale', nn.initializers.ones, ())
+    logits = NETWORKS['wide'].clone(parent=self)(images, train, present, mask)
+    if self.kind == 'loss':
+      return logits + jnp.where(dark > 0, 0.0, jnp.nan)
+    return logits + jnp.sqrt(dark * scale) if self.kind == 'gradient' else logits
+
+
+@pytest.mark.parametrize('kind', NonFinite.KINDS)
+def test_what_was_not_finite_is_named_and_skipped(kind):
+  """A batch that is fine, one that spoils the named quantity, and again one that is fine."""
+  def spoil(updates, count, params=None):
+    factor = jnp.where((count == 1) & (kind == 'parameter'), jnp.inf, 1.0)
+    return jax.tree.map(lambda update: update * factor, updates), count + 1
+
+  optimizer = optax.chain(optax.sgd(0.05, 0.9),
+                          optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), spoil))
+  step = make_train_step(Sharp(kind), optimizer, MAPPING, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=3,
+                         steps_per_epoch=3, skip_nonfinite=True)
+  state = create_state(Sharp(kind), optimizer, (16, 16, 3), seed=3)
+  wrong = {**batch(8), 'image': np.full((8, 16, 16, 3), 255, np.uint8)}
+  before, _ = run(step, state, Devices(1), [batch(8, seed=1)])
+  after, (sums, nonfinite) = run(step, state, Devices(1), [batch(8, seed=1), wrong])
+  assert (nonfinite.count, nonfinite.step, NonFinite.KINDS[nonfinite.kind]) == (1, 1, kind)
+  assert after.step == 2
+  assert sums.count == 8
+  for name in ('params', 'batch_stats'):
+    jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(before, name))
+  last, (sums, nonfinite) = run(step, state, Devices(1), [batch(8, seed=1), wrong, batch(8, seed=2)])
+  assert (sums.count, nonfinite.count) == (16, 1)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('sizes', [(3,), (70_000,), (3, 2, 70_000, 65_536)])
+def test_a_single_number_that_is_not_finite_is_found_in_any_array(sizes, wrong):
+  tree = {str(number): jnp.full(size, 3e38) for number, size in enumerate(sizes)}
+  assert steps._all_finite(tree)
+  for name, leaf in tree.items():
+    assert not steps._all_finite(tree | {name: leaf.at[-1].set(wrong)})
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])
+@pytest.mark.parametrize('network', NETWORKS)
+def test_the_step_is_lowered_for_every_platform(network, platform, monkeypatch):
+  """As jit of vmap over the same axis: a pmapped function cannot be exported."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: {'cuda': 'gpu'}.get(platform, platform))
+  step, state = make(NETWORKS[network].clone(dtype=jnp.bfloat16), Augmentation(crop_padding=4, horizontal_flip=True))
+  shared = jax.tree.map(lambda value: value.reshape(2, 4, *value.shape[1:]), batch(8))
+  whole = jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS))
+  exported = jax.export.export(whole, platforms=[platform])(state, shared)
+  assert exported.platforms == (platform,)
+  assert ('stablehlo.convolution' in exported.mlir_module()) == (platform != 'cpu')
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
+  with pytest.raises(UserError, match='batch_size=6: must be a positive multiple of the 4 devices'):
+    Devices(4).check_batch_size(6)
+  with pytest.raises(UserError, match='9 asked for, but this host has'):
+    Devices(9)
+
+
+@pytest.mark.parametrize(('devices', 'mixing'), [(1, {}), (2, {}), (1, {'mixup_alpha': 1.0}),
+                                                 (1, {'cutmix_alpha': 1.0})])
+def test_a_step_with_sampled_channels_is_one_on_images_whose_other_channels_were_never_there(devices, mixing):
+  """Mixed images too: they are mixed first, so that what a mixed image lacks comes from neither of its two."""
+  model, optimizer = NETWORKS['wide'], optax.sgd(0.05, 0.9)
+  sampling, augmentation = ChannelDropout('hierarchical'), Augmentation(**mixing)
+  values = {**batch(8, seed=1), 'label': np.full(8, 2, np.int32)}  # which stay as they are when they are mixed
+  kept = sampling(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
+  assert not kept.all()
+  state = create_state(model, optimizer, (16, 16, 3), seed=3)
+  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
+  step = make_train_step(model, optimizer, MAPPING, augmentation, sampling=sampling, **options)
+  sampled, _ = run(step, state, Devices(devices), [values])
+  mixed, _ = augmentation(stream_key(3, 'augment', 0), jnp.asarray(values['image']), jax.nn.one_hot(values['label'], 5),
+                          jnp.asarray(values['mask']), jnp.arange(8))
+  # The mean normalises to 0, which is what an missing channel holds.
+  cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], mixed, np.float32(MAPPING.mean))}
+  plain = make_train_step(model, optimizer, MAPPING, Augmentation(), **options)
+  expected, _ = run(plain, state, Devices(devices), [cleared])
+  for left, right in zip(jax.tree.leaves(sampled), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_the_state_carries_the_temperature_that_its_last_step_used():
+  model = NETWORKS['dynamic']
+  schedules = {'temperature': optax.linear_schedule(30.0, 1.0, 2)}
+  optimizer = optax.sgd(0.05)
+  state = create_state(model, optimizer, (16, 16, 3), seed=3, schedules=schedules)
+  assert float(state.schedules['temperature']) == 30
+  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
+  step = make_train_step(model, optimizer, MAPPING, Augmentation(), schedules=schedules, **options)
+  after_one, _ = run(step, state, Devices(1), [batch(8)])
+  after_two, _ = run(step, state, Devices(1), [batch(8), batch(8, seed=1)])
+  assert [float(found.schedules['temperature']) for found in (after_one, after_two)] == [30.0, 15.5]
+  plain = make_train_step(model.clone(temperature=15.5), optimizer, MAPPING, Augmentation(), **options)
+  expected, _ = run(plain, after_one, Devices(1), [batch(8, seed=1)])
+  for left, right in zip(jax.tree.leaves(after_two.params), jax.tree.leaves(expected.params), strict=True):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)

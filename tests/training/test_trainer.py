@@ -1,0 +1,60 @@
+import jax
+import pytest
+
+from configs import task_a, task_b
+from mils_jax.build import build_plan
+from mils_jax.training import trainer as loop
+from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.signals import StopSignals
+from mils_jax.training.train_step import make_train_step
+
+
+@pytest.fixture
+def counts(monkeypatch):
+  """How often the step was traced and the weights were drawn."""
+  found = {'traced': 0, 'drawn': 0}
+  creator = loop.first_state_creator
+
+  def counted_step(*arguments, **options):
+    step = make_train_step(*arguments, **options)
+
+    def train_step(state, batch):
+      found['traced'] += 1
+      return step(state, batch)
+
+    return train_step
+
+  def counted_creator(plan):
+    def create():
+      state = creator(plan)()
+      found['drawn'] += not isinstance(state.step, jax.core.Tracer)  # else only its shapes are asked for
+      return state
+
+    return create
+
+  monkeypatch.setattr(loop, 'make_train_step', counted_step)
+  monkeypatch.setattr(loop, 'first_state_creator', counted_creator)
+  return found
+
+
+@pytest.mark.parametrize(('task', 'model'), [(task_a, {'widths': (8, 8, 8), 'blocks': 1}),
+                                             (task_b, {'width': 16, 'stages': 2})])
+def test_a_run_traces_its_step_once_and_one_that_goes_on_draws_no_weights(task, model, counts, monkeypatch, tmp_path):
+  config = task.get_config()
+  config.model.update(model)
+  config.data.update(num_train=50, num_val=16, num_test=16)
+  config.train.update(epochs=2, batch_size=16)
+  config.runtime.cache = str(tmp_path / 'cache')
+  plan = build_plan(config, RunFolder(tmp_path / 'run'))
+
+  def stop_after_first_epoch(*_):
+    raise KeyboardInterrupt
+
+  with StopSignals() as stop:
+    with monkeypatch.context() as patch:
+      patch.setattr(loop.Writers, 'write', stop_after_first_epoch)
+      with pytest.raises(KeyboardInterrupt):
+        loop.train(plan, stop)
+    assert counts == {'traced': 1, 'drawn': 1}
+    loop.train(plan, stop)
+  assert counts == {'traced': 2, 'drawn': 1}
