@@ -1,21 +1,30 @@
-"""Names, subsets and presence of channels: which channel of the data goes to which input channel of a model.
+"""Names and presence of channels: which channel of the data goes to which input channel of a model.
 
-A model's input channels have names. A named channel goes to the input channel of its name, whatever its position; unnamed channels
-fill the first input channels (the report's rule). An input channel without input is missing, which is not the same as zero.
+A model's input channels have names. A named channel goes to the input channel of its name, whatever its position;
+unnamed ones fill the first (the report's rule). An input channel without input is missing, which is not the same as
+zero.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mils_jax.errors import UserError, unknown
-from mils_jax.random_streams import sample_keys
+from mils_jax.config import Section, option
+from mils_jax.errors import UserError
 
-DROPOUTS = ('none', 'independent', 'hierarchical')
-DROPOUT_PER = ('sample', 'batch')
+
+@dataclasses.dataclass(frozen=True)
+class ChannelOptions(Section):
+  """The model's input channels, and which of the data's channels a run is given."""
+
+  section: ClassVar[str] = 'channels'
+
+  names: str = option('', "names of the model's input channels, comma-separated; empty: the data's")
+  use: str = option('', "which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +50,11 @@ class ChannelSpec:
   def from_json(cls, values: dict) -> 'ChannelSpec':
     return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
 
-  def place(self, names: Sequence[str | None]) -> 'ChannelMapping':
-    """The mapping of channels called `names` into the input channels; a channel named None goes nowhere.
+  def map_from(self, names: Sequence[str | None]) -> 'ChannelMapping':
+    """How channels called `names` become the input channels; one named None goes nowhere.
 
     Raises:
-      UserError: a name is given twice, or is no channel's.
+      UserError: a name is given twice, or is no input channel's.
     """
     check_names([name for name in names if name is not None], 'channel', self.names)
     source = [list(names).index(channel) if channel in names else -1 for channel in self.names]
@@ -54,12 +63,12 @@ class ChannelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ChannelMapping:
-  """Where each channel's values come from.
+  """Where the values of each of a model's C' input channels come from.
 
   Attributes:
-    source: (in_channels,) position of the channel among the given ones, -1 where it is missing.
-    mean: (in_channels,) float32.
-    std: (in_channels,) float32.
+    source: (C',) position of the channel among the given ones, -1 where it is missing.
+    mean: (C',) float32, subtracted from the values.
+    std: (C',) float32, what they are divided by.
   """
 
   source: np.ndarray
@@ -68,80 +77,21 @@ class ChannelMapping:
 
   @property
   def present(self) -> np.ndarray:
-    """(in_channels,) bool: which input channels have a channel."""
+    """(C',) bool: which input channels have a source."""
     return self.source >= 0
 
   def apply(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Normalises images and puts their channels into the in_channels.
+    """Normalises images and puts their channels where the model expects them.
 
     Args:
       images: (B, H, W, C) of any dtype, in the data's own order of channels.
 
     Returns:
-      (B, H, W, in_channels) float32, zero in missing channels, and the presence mask (B, in_channels).
+      (B, H, W, C') float32, zero in missing channels, and the presence mask (B, C').
     """
-    taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, in_channels)
+    taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, C')
     placed = jnp.where(self.present, (taken - self.mean) / self.std, 0.0)
     return placed, jnp.broadcast_to(self.present, (images.shape[0], len(self.source)))
-
-
-@dataclasses.dataclass(frozen=True)
-class ChannelDropout:
-  """Which of its channels a training sample keeps, so that one model learns to do without the others.
-
-  Attributes:
-    sampling: none: all of them; independent: each is dropped with probability `dropout_rate`, but never all; hierarchical:
-      a number k, each of 1 to all as likely as the other, and then k of them ("Channel Vision Transformers", Bao et
-      al., ICLR 2024).
-    dropout_rate: of `independent`, in [0, 1).
-    dropout_per: sample: every sample draws for itself; batch: all draw the same.
-
-  Raises:
-    UserError: a value is none that it can take.
-  """
-
-  sampling: str = 'none'
-  dropout_rate: float = 0.5
-  dropout_per: str = 'sample'
-
-  def __post_init__(self):
-    if self.sampling not in DROPOUTS:
-      raise unknown('channels.dropout', self.sampling, DROPOUTS)
-    if self.dropout_per not in DROPOUT_PER:
-      raise unknown('channels.dropout_per', self.dropout_per, DROPOUT_PER)
-    if not 0 <= self.dropout_rate < 1:
-      raise UserError(f'channels.dropout_rate={self.dropout_rate}: must be at least 0 and below 1')
-
-  def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
-    """The channels that are kept.
-
-    Args:
-      key: of the step.
-      present: (B, C) bool, which channels the samples have, at least one each.
-      positions: (B,) of the samples in the batch of all devices.
-
-    Returns:
-      (B, C) bool, at least one of `present` in each row, none that is not.
-    """
-    if self.sampling == 'none':
-      return present
-    keys = sample_keys(key, positions if self.dropout_per == 'sample' else jnp.zeros_like(positions))
-    draw = _draw_independent if self.sampling == 'independent' else _draw_hierarchical
-    return jax.vmap(lambda key, row: draw(key, row, self.dropout_rate))(keys, present)
-
-
-def _draw_independent(key: jax.Array, present: jax.Array, dropout_rate: float) -> jax.Array:
-  """(C,) bool; where all were dropped, the one that came nearest to being kept stays."""
-  chance = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
-  return present & ((chance >= dropout_rate) | (jnp.arange(len(present)) == chance.argmax()))
-
-
-def _draw_hierarchical(key: jax.Array, present: jax.Array, _: float) -> jax.Array:
-  """(C,) bool."""
-  number_key, order_key = jax.random.split(key)
-  number = jax.random.randint(number_key, (), 1, jnp.maximum(present.sum(), 1) + 1)
-  chance = jnp.where(present, jax.random.uniform(order_key, present.shape), 2.0)
-  return present & (chance.argsort().argsort() < number)  # the first `number` in a random order
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:

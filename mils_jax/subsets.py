@@ -142,37 +142,6 @@ def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
   return SubsetReport(fitting.channels, results)
 
 
-def select_subsets(channels: Sequence[str], all_subsets_up_to: int, sampled_subsets: int, seed: int) -> list[Subset]:
-  """All non-empty subsets, smaller ones first, in the channels' own order.
-
-  Of too many channels: every single one, every set that lacks one, the full set, and others drawn from a seed, their
-  size first, each as likely as the other.
-
-  Args:
-    channels: names.
-    all_subsets_up_to: number of channels that are not too many.
-    sampled_subsets: how many others, at most.
-    seed: of their choice.
-
-  Raises:
-    UserError: a number is negative.
-  """
-  if all_subsets_up_to < 0 or sampled_subsets < 0 or seed < 0:
-    raise UserError(f'evaluation: all_subsets_up_to={all_subsets_up_to}, sampled_subsets={sampled_subsets}, '
-                    f'seed={seed}: must be at least 0')
-  count = len(channels)
-  if count <= max(all_subsets_up_to, 1):
-    return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
-  chosen = {*((place,) for place in range(count)), tuple(range(count)),
-            *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
-  fixed, random = len(chosen), np.random.default_rng(seed)
-  possible = 2**count - 1 if count < 63 else 2**63
-  while len(chosen) < min(fixed + sampled_subsets, possible):
-    size = random.integers(2, count - 1)
-    chosen.add(tuple(int(place) for place in np.sort(random.choice(count, size, replace=False))))
-  return [tuple(channels[place] for place in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
-
-
 def predict_subsets(config: ConfigDict, folder: RunFolder,
                     subsets: Iterable[Subset]) -> Iterator[tuple[Subset, Predictions]]:
   """A run's best checkpoint on the test split, with only the channels of one subset after the other.
@@ -204,11 +173,3 @@ def _predict(config: ConfigDict, restored: Restored, fitting: FittingData,
   for number, subset in enumerate(subsets, 1):
     keep = np.array([channel in subset for channel in input_channels])
     yield subset, evaluator(variables, test, batches, f'subset {number} of {len(subsets)}', keep)
-
-
-def check_subset(subset: Subset, channels: Sequence[str]) -> None:
-  """Raises UserError for a subset that is empty or has a channel that is none of `channels`."""
-  unknown = [name for name in subset if name not in channels]
-  if unknown or not subset:
-    what = f"names '{unknown[0]}', which the run was not given" if unknown else 'names no channel'
-    raise UserError(f"the subset '{','.join(subset)}' {what}. Valid: {', '.join(channels)}")

@@ -1,27 +1,19 @@
 """When to save a checkpoint within an epoch."""
 
 import dataclasses
-import math
+from typing import ClassVar
 
-from mils_jax.errors import UserError
+from mils_jax.config import Section, option
 
 
 @dataclasses.dataclass(frozen=True)
-class Cadence:
-  """Every so many steps, every so many minutes, or both; 0 turns one off.
+class CheckpointOptions(Section):
+  """When the state is saved, beside every epoch's end. Changes no result: may differ when a run is resumed."""
 
-  Attributes:
-    every_steps: steps from one checkpoint to the next.
-    every_minutes: minutes since the last checkpoint.
-  """
+  section: ClassVar[str] = 'checkpoint'
 
-  every_steps: int
-  every_minutes: float
-
-  def __post_init__(self):
-    for name, value in dataclasses.asdict(self).items():
-      if not (math.isfinite(value) and value >= 0):
-        raise UserError(f'checkpoint.{name}={value}: must be at least 0 (0: not)')
+  every_steps: int = option(0, 'also save after so many steps; 0: not', low=0)
+  every_minutes: float = option(10.0, 'also save when so many minutes have passed since the last checkpoint; 0: not', low=0)
 
   def due(self, step: int, seconds: float) -> bool:
     """Whether to save after `step` steps, `seconds` after the last checkpoint."""

@@ -65,14 +65,14 @@ def test_levels_are_seen_inside_the_shape():
   assert abs(red[..., 1].mean() - red[..., 2].mean()) < 4
 
 
-@pytest.mark.parametrize('options', [{'num_val': 0}, {'seed': -1}, {'image_size': -2}, {'channel_axis': 'middle'}])
+@pytest.mark.parametrize('options', [{'shapes': {'num_val': 0}}, {'seed': -1}, {'image_size': -2}, {'channel_axis': 'middle'}])
 def test_bad_settings_are_one_line_that_names_them(options):
   with pytest.raises(UserError) as raised:
     open_source('shapes', **options)
-  assert next(iter(options)) in str(raised.value)
+  assert str(next(iter(options))) in str(raised.value)
   assert '\n' not in str(raised.value)
 
 
 def test_unknown_source_lists_the_valid_ones():
-  with pytest.raises(UserError, match=r"unknown source 'shape'.*shapes, folder, arrays, tfds"):
+  with pytest.raises(UserError, match=r"unknown data.source 'shape'.*arrays, folder, shapes, tfds"):
     open_source('shape')

@@ -86,8 +86,12 @@ def data_dir(tmp_path_factory):
   return str(folder)
 
 
+OWN = ('name', 'image_key', 'label_key', 'train_split', 'val_split', 'test_split')
+
+
 def open_patches(data_dir, **options):
-  return open_source('tfds', tfds_name='colour_patches', path=data_dir, **options)
+  own = {'name': 'colour_patches', **{key: options.pop(key) for key in OWN if key in options}}
+  return open_source('tfds', path=data_dir, tfds=own, **options)
 
 
 def as_set(images):
@@ -109,8 +113,7 @@ def test_colour_images_are_read_back_and_packed_without_tensorflow(data_dir, tmp
 
 
 def test_thirteen_bands_keep_their_type_under_other_keys(data_dir, tmp_path):
-  packed = open_dataset(open_source('tfds', tfds_name='many_bands', path=data_dir, image_key='sentinel2',
-                                   label_key='kind'), tmp_path)
+  packed = open_dataset(open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind'), tmp_path)
   assert packed.splits['test'].images.dtype == np.uint16
   assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 13) for index in range(8))
   assert packed.channels == tuple(f'c{band}' for band in range(13))
@@ -131,20 +134,20 @@ def test_the_size_does_not_change_identities(data_dir):
 
 
 @pytest.mark.parametrize(('options', 'parts'), [
-    ({'tfds_name': 'colour_patch'}, ("'colour_patch'", 'colour_patches')),
-    ({'tfds_name': ''}, ('data.tfds_name', )),
-    ({'tfds_name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
-    ({'tfds_name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
-    ({'image_key': 'image'}, ("data.image_key='image'", 'image, label, note')),
-    ({'label_key': 'note'}, ("data.label_key='note'", 'not a class label')),
-    ({'val_split': 'validation'}, ("data.val_split='validation'", 'train', 'test')),
-    ({'train_split': 'train[:x%]'}, ('data.train_split',)),
-    ({'train_split': 'train[:0]'}, ('data.train_split', 'empty')),
+    ({'name': 'colour_patch'}, ("'colour_patch'", 'colour_patches')),
+    ({'name': ''}, ('data.tfds.name', )),
+    ({'name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
+    ({'name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
+    ({'image_key': 'image'}, ("data.tfds.image_key='image'", 'image, label, note')),
+    ({'label_key': 'note'}, ("data.tfds.label_key='note'", 'not a class label')),
+    ({'val_split': 'validation'}, ("data.tfds.val_split='validation'", 'train', 'test')),
+    ({'train_split': 'train[:x%]'}, ('data.tfds.train_split',)),
+    ({'train_split': 'train[:0]'}, ('data.tfds.train_split', 'empty')),
     ({'channel_names': 'a,b'}, ('2 channel names', '3 channels')),
 ])
 def test_mistakes_are_one_line(data_dir, options, parts):
   with pytest.raises(UserError) as raised:
-    open_source('tfds', **{'tfds_name': 'colour_patches', 'path': data_dir, **options})
+    open_source('tfds', **{'name': 'colour_patches', 'path': data_dir, **options})
   text = str(raised.value)
   assert '\n' not in text
   assert all(part in text for part in parts), text
@@ -154,7 +157,7 @@ def test_a_set_that_tensorflow_must_prepare_names_the_extra(tmp_path):
   if importlib.util.find_spec('tensorflow'):
     pytest.skip('TensorFlow is here, so TFDS can prepare the set')
   with pytest.raises(UserError, match=r"TensorFlow once.*'.\[tfds-prepare\]'"):
-    open_source('tfds', tfds_name='plain_arrays', path=str(tmp_path))
+    open_patches(str(tmp_path), name='plain_arrays')
 
 
 def test_another_missing_module_is_not_taken_for_tensorflow(tmp_path, monkeypatch):

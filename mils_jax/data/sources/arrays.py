@@ -6,8 +6,9 @@ import zipfile
 
 import numpy as np
 
-from mils_jax.data.sources import images as images
-from mils_jax.data.sources import names
+from mils_jax.config import Section
+from mils_jax.data.sources import images, names
+from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import SPLITS, hashed_example_id
 from mils_jax.errors import UserError
 
@@ -202,3 +203,8 @@ def _stored_offset(path: str, member: str) -> int | None:
     file.seek(info.header_offset + 30 + int(name_length) + int(extra_length))
     _read_header(file)
     return file.tell()
+
+
+@register('arrays', Section)
+def open_arrays_source(data: DataOptions, _: Section) -> ArraysSource:
+  return ArraysSource(data.path, data.image_size, data.names, data.channel_axis)

@@ -1,14 +1,17 @@
 """A folder of image files: split lists (`relative/path label` a line), or trees `train/<class>/...`."""
 
+import dataclasses
 import os
 import re
 import stat
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from mils_jax.data.sources import images as images
-from mils_jax.data.sources import names
+from mils_jax.config import Section, option
+from mils_jax.data.sources import images, names
+from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError
 
@@ -144,7 +147,7 @@ class FolderSource:
     root = os.path.realpath(self.root)
     if os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) != root:
       raise UserError(f"{self._origin[split]}: '{name[:120]}' lies outside of {self.root}, perhaps by a link; expected "
-                      'paths beneath it (data.allow_outside=true allows others)')
+                      'paths beneath it (data.folder.allow_outside=true allows others)')
 
   def _name_channels(self, channel_names: tuple[str, ...]) -> None:
     count = self.read('train', 0)[0].shape[-1]
@@ -205,3 +208,17 @@ def images_beneath(folder: str, prefix: str) -> list[str]:
       elif entry.name.lower().endswith(images.SUFFIXES):
         found.append(f'{prefix}/{entry.name}')
   return found
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(Section):
+  """What folders alone have."""
+
+  section: ClassVar[str] = 'data.folder'
+
+  allow_outside: bool = option(False, "let images lie outside of the folder, by a list's paths or by links")
+
+
+@register('folder', FolderOptions)
+def open_folder_source(data: DataOptions, own: FolderOptions) -> FolderSource:
+  return FolderSource(data.path, data.image_size, data.names, data.channel_axis, own.allow_outside)

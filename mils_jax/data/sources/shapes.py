@@ -15,8 +15,12 @@ in that channel. Any two channels tell all four colours apart.
 
 import dataclasses
 import hashlib
+from typing import ClassVar
 
 import numpy as np
+
+from mils_jax.config import Section, option
+from mils_jax.data.sources.registry import DataOptions, register
 
 DRAWING_VERSION = 1  # part of the dataset cache's fingerprint: raise it when the drawing changes
 DEFAULT_SIZE = 32
@@ -136,3 +140,19 @@ def _cover(shape: str, centre: np.ndarray, radius: float, angle: float, size: in
   else:
     distance = np.abs(np.hypot(u, v) - 0.7) - 0.22
   return np.clip(0.5 - distance * radius * size, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapesOptions(Section):
+  """How many images of shapes are drawn."""
+
+  section: ClassVar[str] = 'data.shapes'
+
+  num_train: int = option(5000, 'images of the training split', low=1)
+  num_val: int = option(500, 'of the validation split', low=1)
+  num_test: int = option(1000, 'of the test split', low=1)
+
+
+@register('shapes', ShapesOptions)
+def open_shapes_source(data: DataOptions, own: ShapesOptions) -> ShapesSource:
+  return ShapesSource(data.image_size or DEFAULT_SIZE, data.seed, own.num_train, own.num_val, own.num_test)

@@ -1,14 +1,16 @@
 """Any TFDS classification set, read through TFDS's random-access data source, without TensorFlow."""
 
+import dataclasses
 import functools
 import os
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from mils_jax.data.sources import images as images
-from mils_jax.data.sources import names
+from mils_jax.config import Section, option
+from mils_jax.data.sources import images, names
+from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import hashed_example_id
 from mils_jax.errors import RunError, UserError
 
@@ -42,12 +44,12 @@ class TfdsSource:
     features = builder.info.features
     for option, key in (('image_key', image_key), ('label_key', label_key)):
       if key not in features:
-        raise UserError(f"data.{option}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
+        raise UserError(f"data.tfds.{option}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
     self._splits = self._find_splits(splits)
     self.splits = tuple(self._splits)
     count = features[label_key].num_classes if hasattr(features[label_key], 'num_classes') else None
     if count is None:
-      raise UserError(f"data.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
+      raise UserError(f"data.tfds.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
     image = self._image('train', 0)
     images.check_number_type(image.dtype, f"{name}, feature '{image_key}'")
@@ -120,13 +122,13 @@ class TfdsSource:
       try:
         length = available[own].num_examples
       except (KeyError, ValueError) as error:
-        raise UserError(f"data.{split}_split='{own}': {self.name} has no such split. Valid: "
+        raise UserError(f"data.tfds.{split}_split='{own}': {self.name} has no such split. Valid: "
                         f"{', '.join(available)} and slices such as {next(iter(available))}[:90%]") from error
       if not length:
-        raise UserError(f"data.{split}_split='{own}': the split is empty")
+        raise UserError(f"data.tfds.{split}_split='{own}': the split is empty")
       found[split] = own
     if 'train' not in found:
-      raise UserError(f"data.train_split='': {self.name} has no split of that name. Valid: {', '.join(available)} and "
+      raise UserError(f"data.tfds.train_split='': {self.name} has no split of that name. Valid: {', '.join(available)} and "
                       f"slices such as {next(iter(available))}[:90%]")
     return found
 
@@ -160,7 +162,7 @@ def _not_opened(name: str, error: Exception) -> UserError:
     known += [f'{base}/{config}' for config in tfds.builder_cls(base).builder_configs]
     reason = reason.rpartition('}": ')[2].partition('. Here are')[0]  # without what TFDS was called with
   near = get_close_matches(name.split(':')[0], known, n=5)
-  return UserError(f"unknown TFDS set data.tfds_name='{name}' ({reason}). "
+  return UserError(f"unknown TFDS set data.tfds.name='{name}' ({reason}). "
                    f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()")
 
 
@@ -190,3 +192,23 @@ def _missing_module(error: BaseException | None) -> str:
       return error.name.split('.')[0]
     error = error.__cause__ or error.__context__
   return 'that it asks for'
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsOptions(Section):
+  """What sets of TensorFlow Datasets alone have."""
+
+  section: ClassVar[str] = 'data.tfds'
+
+  name: str = option('', 'of the set, such as cifar10 or eurosat/all')
+  image_key: str = option('image', 'its feature that is the image')
+  label_key: str = option('label', 'its feature that is the label')
+  train_split: str = option('train', 'a name or a slice, such as train[:90%]')
+  val_split: str = option('', "likewise; empty: the set's own validation split, else cut from training")
+  test_split: str = option('', 'likewise for the test split')
+
+
+@register('tfds', TfdsOptions)
+def open_tfds_source(data: DataOptions, own: TfdsOptions) -> TfdsSource:
+  splits = {'train': own.train_split, 'val': own.val_split, 'test': own.test_split}
+  return TfdsSource(own.name, data.path, data.image_size, data.names, own.image_key, own.label_key, splits)

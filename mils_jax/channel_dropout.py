@@ -1,0 +1,58 @@
+"""Channel dropout: training samples that lack some of their channels, so that one model serves any subset of them."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from mils_jax.config import Section, option
+from mils_jax.random_streams import sample_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelDropout(Section):
+  """Which of its channels a training sample keeps, so that one model learns to do without the others.
+
+  Hierarchical dropout draws a number k, each of 1 to all as likely as the other, and then k of the channels ("Channel
+  Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108, section 3.2); independent dropout drops
+  each channel by itself, but never all.
+  """
+
+  section: ClassVar[str] = 'channel_dropout'
+
+  method: str = option('none', 'which channels a training sample keeps', choices=('none', 'independent', 'hierarchical'))
+  rate: float = option(0.5, 'independent: probability of dropping each channel', low=0, below=1)
+  per: str = option('sample', 'whether each sample draws for itself, or all of a batch the same',
+                    choices=('sample', 'batch'))
+
+  def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
+    """The channels that are kept.
+
+    Args:
+      key: of the step.
+      present: (B, C) bool, which channels the samples have, at least one each.
+      positions: (B,) of the samples in the batch of all devices.
+
+    Returns:
+      (B, C) bool, at least one of `present` in each row, none that is not.
+    """
+    if self.method == 'none':
+      return present
+    keys = sample_keys(key, positions if self.per == 'sample' else jnp.zeros_like(positions))
+    draw = _draw_independent if self.method == 'independent' else _draw_hierarchical
+    return jax.vmap(lambda key, row: draw(key, row, self.rate))(keys, present)
+
+
+def _draw_independent(key: jax.Array, present: jax.Array, rate: float) -> jax.Array:
+  """(C,) bool; where all were dropped, the one that came nearest to being kept stays."""
+  chance = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
+  return present & ((chance >= rate) | (jnp.arange(len(present)) == chance.argmax()))
+
+
+def _draw_hierarchical(key: jax.Array, present: jax.Array, _: float) -> jax.Array:
+  """(C,) bool."""
+  number_key, order_key = jax.random.split(key)
+  number = jax.random.randint(number_key, (), 1, jnp.maximum(present.sum(), 1) + 1)
+  chance = jnp.where(present, jax.random.uniform(order_key, present.shape), 2.0)
+  return present & (chance.argsort().argsort() < number)  # the first `number` in a random order

@@ -1,0 +1,158 @@
+"""Options: each is declared once, as a field of its section, with its default, its help and the values that it takes.
+
+    @dataclasses.dataclass(frozen=True)
+    class CheckpointOptions(Section):
+      section: ClassVar[str] = 'checkpoint'
+      every_steps: int = option(0, 'also save after so many steps; 0: not', low=0)
+
+Everything else follows from the declaration: the ConfigDict that configuration files fill in (`section_config`), the
+answer to a bad value, the list that --help prints, and what a missing field of an older run folder means. A section
+lives in the room of what it configures; run_config.py puts them together.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from mils_jax.errors import UserError, unknown
+
+METADATA = 'option'
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+  """What is declared of a field, beside its name, type and default.
+
+  Attributes:
+    help: what it does, with its unit.
+    low, high: the least and the largest value.
+    above, below: limits that the value itself may not reach.
+    choices: the valid values; empty: any in the range.
+    before: the value of runs from before the option existed; None: the default.
+  """
+
+  help: str
+  low: float | None = None
+  high: float | None = None
+  above: float | None = None
+  below: float | None = None
+  choices: Sequence[str] = ()
+  before: Any = None
+
+  def check(self, name: str, value: Any) -> None:
+    """Raises UserError for a value that the option cannot take; `name` is the whole name, such as 'train.epochs'."""
+    if self.choices and value not in self.choices:
+      raise unknown(name, value, [choice or "''" for choice in self.choices])
+    if isinstance(value, int | float) and not (self._in_range(value) and math.isfinite(value)):
+      raise UserError(f'{name}={value}: must be {self._range(value)}')
+
+  def _in_range(self, value: float) -> bool:
+    return ((self.low is None or value >= self.low) and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high) and (self.below is None or value < self.below))
+
+  def _range(self, value: float) -> str:
+    """'at least 0 and below 1'."""
+    limits = (('at least', self.low), ('above', self.above), ('at most', self.high), ('below', self.below))
+    parts = [f'{word} {limit}' for word, limit in limits if limit is not None]
+    unbounded = isinstance(value, float) and self.high is None and self.below is None
+    return ' and '.join([*parts, 'finite'] if unbounded else parts)
+
+
+def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,  # noqa: A002 (the field's word)
+           high: float | None = None, below: float | None = None, choices: Sequence[str] = (), before: Any = None) -> Any:
+  """A dataclass field that is an option; arguments as Option's attributes."""
+  return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before)})
+
+
+def options_of(owner: type) -> dict[str, dataclasses.Field]:
+  """The fields of a dataclass that are options, by name; others (a module's dtype, say) are the program's to set."""
+  return {field.name: field for field in dataclasses.fields(owner) if METADATA in field.metadata}
+
+
+def declared(field: dataclasses.Field) -> Option:
+  """What is declared of an option's field."""
+  return field.metadata[METADATA]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """Base of all sections: a frozen dataclass whose fields are options or sections.
+
+  Rules between fields go into a subclass's own __post_init__, after super().__post_init__().
+
+  Attributes:
+    section: its place in the configuration, for messages.
+
+  Raises:
+    UserError: a value is of another type than the default, out of range or no valid choice.
+  """
+
+  section: ClassVar[str] = ''
+
+  def __post_init__(self):
+    for name, field in options_of(type(self)).items():
+      value = _converted(f'{self.section}.{name}', getattr(self, name), field)
+      object.__setattr__(self, name, value)
+      declared(field).check(f'{self.section}.{name}', value)
+
+  @classmethod
+  def read(cls, values: Mapping[str, Any]) -> Self:
+    """The section that a mapping of its fields describes; an older file that lacks one means "as before it existed".
+
+    Raises:
+      UserError: there is no such field, or as the section itself raises.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    given = {name: declared(field).before for name, field in options_of(cls).items()
+             if name not in values and declared(field).before is not None}
+    for name, value in values.items():
+      if name not in fields:
+        raise unknown('config field', f'{cls.section}.{name}', [f'{cls.section}.{known}' for known in fields])
+      inner = fields[name].type
+      is_section = isinstance(inner, type) and issubclass(inner, Section)
+      given[name] = inner.read(value) if is_section else value
+    return cls(**given)
+
+
+def _converted(name: str, value: Any, field: dataclasses.Field) -> Any:
+  """The value in the type of the option's default: JSON has no tuples and writes whole floats as integers."""
+  default = field.default
+  if isinstance(default, tuple):
+    value = tuple(value) if isinstance(value, list | tuple) else (value,)
+    kinds = {type(item) for item in default}
+    if kinds and not {type(item) for item in value} <= kinds:
+      raise UserError(f"{name}={','.join(map(str, value))}: expected {_NAMES.get(kinds.pop(), 'values')}s in brackets, "
+                      f"such as --config.{name}='{default}'")
+  elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    value = float(value)
+  if type(value) is not type(default):
+    raise UserError(f'{name}={value!r}: expected {_NAMES[type(default)]}')
+  return value
+
+
+_NAMES = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text', tuple: 'values in brackets'}
+
+
+def section_values(section: Section) -> dict[str, Any]:
+  """A section as plain nested values, for a ConfigDict or config.json."""
+  return dataclasses.asdict(section)
+
+
+def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option]]:
+  """(whole name, value, declaration) of every option of the sections, in order."""
+  for name, section in sections.items():
+    fields = options_of(type(section))
+    for field in dataclasses.fields(section):
+      value = getattr(section, field.name)
+      if isinstance(value, Section):
+        yield from describe({f'{name}.{field.name}': value})
+      elif field.name in fields:
+        yield f'{name}.{field.name}', value, declared(fields[field.name])
+
+
+def module_section(owner: type, base: type[Section]) -> type[Section]:
+  """A section with the fields of `base` and those of a linen module that are options."""
+  fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))
+            for name, field in options_of(owner).items()]
+  return dataclasses.make_dataclass(f'{owner.__name__}Options', fields, bases=(base,), frozen=True)

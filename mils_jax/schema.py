@@ -1,0 +1,68 @@
+"""What config.json of an older version means today.
+
+A field that came later is not here: it is missing in older files and then has its default, so a new option's default
+must mean "as before it existed" (or its configuration says otherwise). Only what was renamed, moved or removed is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+VERSION = 2
+KEY = 'schema'
+
+# Of version 1: the old name of a field and what it became.
+RENAMED = {
+    'channels.slots': 'channels.names',
+    'channels.sampling': 'channel_dropout.method',
+    'channels.drop_rate': 'channel_dropout.rate',
+    'channels.sampling_per': 'channel_dropout.per',
+    'model.fill': 'model.imputation',
+    'model.kernels': 'model.num_kernels',
+    'model.formulation': 'model.mix',
+    'augment.quarter_turns': 'augment.rot90',
+    'runtime.gather': 'runtime.data_placement',
+    'data.allow_outside': 'data.folder.allow_outside',
+    'data.num_train': 'data.shapes.num_train',
+    'data.num_val': 'data.shapes.num_val',
+    'data.num_test': 'data.shapes.num_test',
+    'data.tfds_name': 'data.tfds.name',
+    'data.image_key': 'data.tfds.image_key',
+    'data.label_key': 'data.tfds.label_key',
+    'data.train_split': 'data.tfds.train_split',
+    'data.val_split': 'data.tfds.val_split',
+    'data.test_split': 'data.tfds.test_split',
+}
+VALUES = {  # likewise of its values, under the new name
+    'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
+    'runtime.data_placement': {'resident': 'device', 'streamed': 'host'},
+}
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+  """The same configuration with today's names, without the schema's version."""
+  fields = dict(flattened({name: value for name, value in config.items() if name != KEY}))
+  if config.get(KEY, 1) < 2:
+    fields = {RENAMED.get(name, name): value for name, value in fields.items()}
+    fields |= {name: new.get(fields[name], fields[name]) for name, new in VALUES.items() if name in fields}
+  return nested(fields)
+
+
+def flattened(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """('train.epochs', 6) and so on, for every field of nested sections."""
+  for name, value in section.items():
+    if isinstance(value, dict):
+      yield from flattened(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value
+
+
+def nested(fields: dict[str, Any]) -> dict[str, Any]:
+  """What `flattened` took apart."""
+  config: dict[str, Any] = {}
+  for name, value in fields.items():
+    *sections, last = name.split('.')
+    inner = config
+    for section in sections:
+      inner = inner.setdefault(section, {})
+    inner[last] = value
+  return config
