@@ -10,8 +10,7 @@ from configs.base import base_config, select_data
 
 
 def get_config(variant: str = 'shapes') -> ConfigDict:
-  config = base_config('resnet34')
-  config.model.name = 'resnet34'
+  config = base_config('resnet34', 'resnet34')
   config.train.epochs = 8
   config.optimizer.learning_rate = 0.02  # 0.1 is too high for so deep a network in so few epochs
   select_data(config, variant)

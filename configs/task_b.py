@@ -10,14 +10,7 @@ from configs.base import base_config, select_data
 
 
 def get_config(variant: str = 'shapes') -> ConfigDict:
-  config = base_config('task_b')
-  config.model.name = 'wide_cnn'
-  config.model.stages = 4  # 2, 3 or 4
-  config.model.width = 256  # channels of every stage
-  config.model.strides = (2, 2, 2, 2)  # of each stage; 1 in early stages keeps detail and costs time
-  config.model.dropout = 0.0  # rate before the classifier
-  config.model.drop_block = 0.0  # rate of cleared squares after every stage
-  config.model.drop_block_size = 5  # side of these squares, in places of the map
+  config = base_config('task_b', 'wide_cnn')
   config.train.epochs = 12
   select_data(config, variant)
   if variant == 'mini_imagenet':

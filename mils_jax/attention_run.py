@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.channels import ChannelMapping
@@ -14,6 +13,7 @@ from mils_jax.metrics.attention import AttentionReader, attention_layers
 from mils_jax.models import MODELS
 from mils_jax.progress import bar
 from mils_jax.restore import Restored, open_fitting_data, restore
+from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -33,7 +33,7 @@ class AttentiveRun:
     read: the attention over examples.
   """
 
-  config: ConfigDict
+  config: RunConfig
   restored: Restored
   data: CachedDataset
   devices: Devices
@@ -44,13 +44,13 @@ class AttentiveRun:
   read: AttentionReader
 
 
-def open_attention(config: ConfigDict, folder: RunFolder) -> AttentiveRun:
+def open_attention(config: RunConfig, folder: RunFolder) -> AttentiveRun:
   """Restores a run's best checkpoint and opens its data.
 
   Raises:
     UserError: the network has no attention, the data has other classes than it, or as `restore` does.
   """
-  folder.check(config.to_dict(), free=('data',))
+  check_owner(folder, config, free=('data',))
   check_attention(config, folder)
   restored = restore(folder, config)
   spec = restored.spec
@@ -64,10 +64,10 @@ def open_attention(config: ConfigDict, folder: RunFolder) -> AttentiveRun:
                       kernels, read)
 
 
-def check_attention(config: ConfigDict, folder: RunFolder) -> None:
+def check_attention(config: RunConfig, folder: RunFolder) -> None:
   """Raises UserError for a network that mixes no kernels."""
   dynamic = ', '.join(name for name, network in MODELS.items() if hasattr(network, 'num_kernels'))
-  if 'num_kernels' not in config.model:
+  if not hasattr(config.model, 'num_kernels'):
     raise UserError(f'{folder.path} has no dynamic convolutions: model.name={config.model.name}. Expected a run of '
                     f'{dynamic}')
   if config.model.num_kernels == 1:

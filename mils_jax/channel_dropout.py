@@ -21,7 +21,8 @@ class ChannelDropout(Section):
 
   section: ClassVar[str] = 'channel_dropout'
 
-  method: str = option('none', 'which channels a training sample keeps', choices=('none', 'independent', 'hierarchical'))
+  method: str = option('none', 'how the channels that a training sample keeps are drawn; none: all are kept',
+                       choices=('none', 'independent', 'hierarchical'))
   rate: float = option(0.5, 'independent: probability of dropping each channel', low=0, below=1)
   per: str = option('sample', 'whether each sample draws for itself, or all of a batch the same',
                     choices=('sample', 'batch'))

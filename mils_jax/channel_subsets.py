@@ -19,8 +19,8 @@ class EvaluationOptions(Section):
 
   section: ClassVar[str] = 'evaluation'
 
-  all_subsets_up_to: int = option(8, 'channels, up to which every subset is evaluated; of more: each channel alone, all '
-                                  'but one, all, and a sample of others', low=0)
+  all_subsets_up_to: int = option(8, 'channels up to which every subset is evaluated; of more: each channel alone, '
+                                  'all but one, all, and a sample of others', low=0)
   sampled_subsets: int = option(100, 'how many others, at most', low=0)
   seed: int = option(0, 'of their choice', low=0)
 

@@ -143,7 +143,7 @@ class Classifier:
     if not any(trained):
       raise UserError(f'none of the channels {_listed(names)} is one that the model was trained on: '
                       f'{", ".join(self.trained)}')
-    return self._spec.place(trained).source
+    return self._spec.map_from(trained).source
 
   def _resize(self, image: np.ndarray) -> np.ndarray:
     height, width = self.image_size

@@ -1,114 +1,113 @@
-"""What the words of the command line say: the mode, its flags, the configuration with its changes, the run folder."""
+"""What the words of the command line ask for: the command, its flags, the configuration with its changes, the folder."""
 
-import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mils_jax.distributed import launch as membership
+from mils_jax.commands import COMMANDS, Flag
+from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
-from mils_jax.sweeps.sweep import check_sweep
-from mils_jax.training.run_folder import RUNTIME, RunFolder
+from mils_jax.training.run_folder import RunFolder
 
-USAGE = """Image classifiers for any input channels, and shallow wide ones.
+_USAGE = """Image classifiers for any input channels, and shallow wide ones.
 
 usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--workdir FOLDER] [--mode MODE]
 
   --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
-  --config.*  any of its fields, such as --config.train.epochs=10; the file lists them with their meaning
+  --config.*  any of its fields, such as --config.train.epochs=10; with --help beside --config all are listed
   --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      train (default), evaluate (the best checkpoint again), cost (parameters, MACs, XLA's FLOPs),
-              inspect (what the data holds, before anyone trains), predict (classes of other images), subsets (what
-              each channel subset costs the trained model), sweep (several runs and their table, from a configuration
-              such as configs/sweeps/specialists.py), report (a page on finished runs), diagnose (how the trained model
-              uses its kernels) or compress (a smaller run made of it)
-  evaluate    [--split train|val|test] [--output FOLDER] tests on that split (default: test), and writes into that
-              folder (default: one in the run's)
-  report      [--runs 'runs/*'] writes about the run folders of that pattern, into --workdir (default: report)
-  sweep       [--dry_run] only says what would be trained, and for how long
-  predict     --input PATH (an image, a folder, an .npz or .npy) [--channels red,green,-,nir] [--output FILE.csv]
-              [--all_classes]
-  compress    --output FOLDER [--keep K] merges the kernels of each layer into one, or keeps only the K strongest
-  --distributed [--coordinator HOST:PORT --process_id I --num_processes N]
-              train as one of several processes: those of the cluster that JAX recognises, or of these addresses
-  --help      this text
+  --mode      what to do (default: train), each with flags of its own:
 """
 
-FLAGS: dict[str, str | bool] = {  # flags that only some modes take, with their defaults
-    'input': '',
-    'channels': '',
-    'output': '',
-    'all_classes': False,
-    'dry_run': False,
-    'keep': '',
-    'split': 'test',
-    'runs': 'runs/*',
-    **membership.FLAGS,
-}
+
+def usage() -> str:
+  """The text of --help."""
+  lines = [_USAGE.rstrip()]
+  for name, command in COMMANDS.items():
+    lines += ['', f'  {name:<10}  {command.help}']
+    for flag, declared in command.flags.items():
+      word = f'--{flag} {declared.value}'.rstrip()
+      lines.append(f'      {word:<30}  {declared.help}')
+  return '\n'.join(lines)
 
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-  """What the flags say: the configuration, the run folder, the mode's own flags and the words themselves."""
-
-  mode: str
-  config: ConfigDict | None
-  folder: RunFolder
-  flags: dict[str, str | bool]
-  argv: list[str]
+def wants_help(words: list[str]) -> bool:
+  return any(word in ('--help', '-h', '-help') for word in words[1:])
 
 
-@dataclasses.dataclass(frozen=True)
-class Mode:
-  """What one word after --mode does, which of FLAGS it takes, and whether it works on one configuration."""
+def help_lines(words: list[str]) -> list[str]:
+  """What --help prints: the usage, or, beside a --config, every field of it with its value and meaning."""
+  rest = _normalised([word for word in words if word not in ('--help', '-h', '-help')])
+  mode, _, path, _ = _plain_flags(rest)
+  if not path:
+    return [usage()]
+  config, _ = _load_config(rest, path)
+  if COMMANDS[mode].takes == 'sweep' or 'members' in config:
+    return [usage(), '', f'{path} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
+  from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
 
-  run: Callable[[Command], None]
-  flags: tuple[str, ...] = ()
-  configured: bool = True
+  lines = [f'fields of {path}:', '']
+  for name, value, option in RunConfig.read(config).options():
+    choices = f' ({", ".join(map(repr, option.choices))})' if option.choices else ''
+    lines += [f'  --config.{name}={value!r}', f'      {option.help}{choices}']
+  return lines
 
 
-def parse(argv: list[str], modes: Mapping[str, Mode]) -> Command:
-  """Reads the flags of one of `modes`; raises UserError for each way in which they can be wrong."""
-  words = [re.sub('^-(?=[a-z])', '--', word) for word in argv]
-  mode, workdir, path, own = _plain_flags(words, modes)
-  if not modes[mode].configured:
+def parse(argv: list[str]) -> Request:
+  """Reads the words of a command line; raises UserError for each way in which they can be wrong."""
+  words = _normalised(argv)
+  mode, workdir, path, own = _plain_flags(words)
+  takes = COMMANDS[mode].takes
+  if takes == 'runs':
     if path:
       raise UserError(f'--mode {mode} takes no --config: every run has its own')
-    return Command(mode, None, RunFolder(Path(workdir or mode)), own, argv)
+    return Request(mode, RunFolder(Path(workdir or mode)), None, None, own, argv)
+  if not path and takes == 'sweep':
+    raise UserError(f'--mode {mode} needs a --config such as configs/sweeps/specialists.py')
+  if not path and not workdir:
+    raise UserError('no --config given. Try --config configs/task_a.py, or --help')
+  from mils_jax.run_config import FREE, RunConfig, saved_config  # brings JAX, which the mistakes above do without
+
   if not path:
-    if mode == 'sweep':
-      raise UserError('--mode sweep needs a --config such as configs/sweeps/specialists.py')
-    if not workdir:
-      raise UserError('no --config given. Try --config configs/task_a.py, or --help')
     folder = RunFolder(Path(workdir))
-    return Command(mode, ConfigDict(folder.read_config()).lock(), folder, own, argv)
+    return Request(mode, folder, saved_config(folder), None, own, argv)
   config, overrides = _load_config(words, path)
-  if mode == 'sweep':
-    check_sweep(config)
-  elif 'members' in config:
+  changed = {key: value for key, value in overrides.items() if key.removeprefix('common.').split('.')[0] not in FREE}
+  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(str(config.get('name', '')), path, changed))
+  if takes == 'sweep':
+    return Request(mode, folder, None, config, own, argv)
+  if 'members' in config:
     raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
-  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(config.name, path, overrides))
-  return Command(mode, config, folder, own, argv)
+  return Request(mode, folder, RunConfig.read(config), None, own, argv)
 
 
-def run_name(name: str, path: str, overrides: dict) -> str:
-  """A folder name from the configuration's name, its variant and its changed fields (those that change results)."""
+def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
+  """A folder name from the configuration's name, its variant and its changed fields.
+
+  Args:
+    name: of the configuration.
+    path: of its file, with ':VARIANT' behind it if there is one.
+    overrides: by whole name, the changed fields that results depend on.
+  """
   variant = path.partition(':')[2]
-  overrides = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all members of a sweep
-  fields = [f'{key.removeprefix("train.")}={value}' for key, value in sorted(overrides.items())
-            if not key.startswith(tuple(f'{part}.' for part in RUNTIME))]
-  text = '-'.join(part for part in (name, variant, *fields) if part)
+  named = {key.removeprefix('common.').removeprefix('train.'): value for key, value in overrides.items()}
+  text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
   readable = re.sub(r'[^\w.=,+-]', '_', text)
   if readable == text and len(text) <= 100:
     return text
   return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
 
 
-def _plain_flags(words: list[str], modes: Mapping[str, Mode]) -> tuple[str, str, str, dict[str, str | bool]]:
+def _normalised(words: list[str]) -> list[str]:
+  """'-mode' is '--mode'."""
+  return [re.sub('^-(?=[a-z])', '--', word) for word in words]
+
+
+def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, Any]]:
   """Mode, workdir, config path and the mode's own flags; refuses words that are no flag of it."""
   values = _define_flags(mode='train', workdir='', config='')
   plain, skip = [words[0]], False
@@ -128,26 +127,32 @@ def _plain_flags(words: list[str], modes: Mapping[str, Mode]) -> tuple[str, str,
     raise UserError(f"'{rest[1]}' is no flag. Valid flags: {_valid_flags()}")
   if any(word.startswith('--config.') for word in words) and not values.config:
     raise UserError('--config.FIELD needs --config FILE beside it')
-  if values.mode not in modes:
-    raise unknown('mode', values.mode, modes)
-  taken = modes[values.mode].flags
-  for name in FLAGS:
+  if values.mode not in COMMANDS:
+    raise unknown('mode', values.mode, COMMANDS)
+  taken = COMMANDS[values.mode].flags
+  for name in _command_flags():
     if values[name].present and name not in taken:
       raise UserError(f'--{name} is no flag of --mode {values.mode}. Modes that take it: '
-                      + ', '.join(mode for mode in modes if name in modes[mode].flags))
-  return values.mode, values.workdir, values.config, {name: values[name].value for name in taken}
+                      + ', '.join(mode for mode, command in COMMANDS.items() if name in command.flags))
+  own = {name: values[name].value if values[name].present else flag.default for name, flag in taken.items()}
+  return values.mode, values.workdir, values.config, own
+
+
+def _command_flags() -> dict[str, Flag]:
+  return {name: flag for command in COMMANDS.values() for name, flag in command.flags.items()}
 
 
 def _define_flags(**plain: str) -> flags.FlagValues:
   values = flags.FlagValues()
-  for name, default in (plain | FLAGS).items():
+  for name, default in (plain | {name: flag.default for name, flag in _command_flags().items()}).items():
     define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
     define(name, default, '', flag_values=values)
   return values
 
 
 def _valid_flags() -> str:
-  return ', '.join(['--config', '--config.FIELD', '--mode', '--workdir', *(f'--{name}' for name in FLAGS), '--help'])
+  return ', '.join(['--config', '--config.FIELD', '--mode', '--workdir', *(f'--{name}' for name in _command_flags()),
+                    '--help'])
 
 
 def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:

@@ -59,7 +59,7 @@ class Option:
     return ' and '.join([*parts, 'finite'] if unbounded else parts)
 
 
-def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,  # noqa: A002 (the field's word)
+def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,
            high: float | None = None, below: float | None = None, choices: Sequence[str] = (), before: Any = None) -> Any:
   """A dataclass field that is an option; arguments as Option's attributes."""
   return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before)})

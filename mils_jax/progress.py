@@ -1,7 +1,7 @@
 """Progress on the screen, of the first process: bars on a terminal's standard error, lines on standard output."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich import progress as rich_progress
 from rich.console import Console
@@ -13,6 +13,17 @@ def log(line: str) -> None:
   """Prints one line of information, at once, so that a log file shows it while the run goes on."""
   if processes.is_first():
     print(line, flush=True)
+
+
+def log_lines(lines: Iterable[str]) -> None:
+  """Prints several lines."""
+  for line in lines:
+    log(line)
+
+
+def counted(number: int, noun: str) -> str:
+  """'1 epoch', '2 epochs'."""
+  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 @contextlib.contextmanager

@@ -2,16 +2,15 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.errors import UserError
+from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
+from mils_jax.run_config import RunConfig, check_owner, saved_config
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
@@ -29,14 +28,14 @@ class Restored:
     step: after which these variables were saved.
   """
 
-  config: ConfigDict
+  config: RunConfig
   model: nn.Module
   variables: dict
   spec: ModelSpec
   step: int
 
 
-def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
+def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
   """Restores a run's best checkpoint by validation accuracy.
 
   Args:
@@ -47,18 +46,18 @@ def restore(folder: RunFolder, config: ConfigDict | None = None) -> Restored:
     UserError: this is no run folder or another configuration's, or it has no checkpoint yet.
     RunError: the checkpoint is damaged.
   """
-  own = folder.read_config()
-  if config is None:
-    config = ConfigDict(own).lock()
-  folder.check(config.to_dict(), free=('data',))
+  own = saved_config(folder)
+  config = config or own
+  check_owner(folder, config, free=('data',))
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.best_step
     if step is None:
       raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
     spec = checkpoints.restore_spec()
-    model = build.build_model(config, len(spec.channels.names), len(spec.classes), spec.image_size)
+    model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
+                              len(spec.classes), spec.image_size)
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
-    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **_structure(model, spec)})
+    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)})
   return Restored(config, model, variables, spec, step)
 
 
@@ -79,7 +78,7 @@ class FittingData:
   own: bool
 
 
-def open_fitting_data(restored: Restored, config: ConfigDict, only_own: bool = False) -> FittingData:
+def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = False) -> FittingData:
   """Opens the configured data for a restored model, and says which of its channels the model cannot use.
 
   Args:
@@ -103,10 +102,6 @@ def open_fitting_data(restored: Restored, config: ConfigDict, only_own: bool = F
   if not own and len(names) < len(data.channels):
     log('channels that the model was not trained with are left out: '
         + ', '.join(name for name in data.channels if name not in names))
-  return FittingData(data, names, spec.channels.place([name if name in names else None for name in data.channels]),
+  return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in data.channels]),
                      own)
 
-
-def _structure(model: nn.Module, spec: ModelSpec) -> dict:
-  images = jnp.zeros((1, *spec.image_size, len(spec.channels.names)))
-  return jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))

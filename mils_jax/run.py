@@ -11,7 +11,6 @@ from importlib import metadata
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.data.cache.dataset import CachedDataset
@@ -19,14 +18,17 @@ from mils_jax.distributed import processes
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
+from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
+from mils_jax.run_config import FREE, RunConfig, check_owner, claim
+from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.record import ModelSpec
-from mils_jax.training.run_folder import RUNTIME, RunFolder, write_json
+from mils_jax.training.run_folder import RunFolder, write_json
 from mils_jax.training.signals import StopSignals
-from mils_jax.training.trainer import TrainingPlan, train
+from mils_jax.training.trainer import train
 
 
-def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> dict:
+def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> dict:
   """Trains to the end, or finds that it has been, and returns the results.
 
   Args:
@@ -48,7 +50,7 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
     _check_as_first(config, plan)
     with folder.locked() if processes.is_first() else contextlib.nullcontext():
       if processes.is_first():
-        folder.claim(config.to_dict())
+        claim(folder, config)
       try:
         return _train_and_test(config, plan, command, stop)
       except OSError as error:
@@ -56,14 +58,14 @@ def run_training(config: ConfigDict, folder: RunFolder, command: list[str]) -> d
                        f'{folder.checkpoints}; run the same command to resume from it') from error
 
 
-def _earlier_results(config: ConfigDict, folder: RunFolder) -> dict | None:
-  folder.check(config.to_dict())
+def _earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
+  check_owner(folder, config)
   return folder.read_results()
 
 
-def _check_as_first(config: ConfigDict, plan: TrainingPlan) -> None:
+def _check_as_first(config: RunConfig, plan: TrainingPlan) -> None:
   """Raises UserError where this process was given another configuration or other data than the first one."""
-  own = {'configuration': {key: value for key, value in config.to_dict().items() if key not in RUNTIME},
+  own = {'configuration': {key: value for key, value in config.values().items() if key not in FREE},
          'data (its names, sizes or times)': plan.data.fingerprint}
   own = json.loads(json.dumps(own))  # tuples become lists
   first = processes.value_of_first('run', lambda: own)
@@ -72,19 +74,19 @@ def _check_as_first(config: ConfigDict, plan: TrainingPlan) -> None:
       raise UserError(f'process {processes.index()} has another {what} than the first; expected the same on all')
 
 
-def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], stop: StopSignals) -> dict:
+def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], stop: StopSignals) -> dict:
   folder = plan.folder
-  log(f'training {type(plan.model).__name__} on {config.data.source}: '
+  log(f'training {type(plan.step.model).__name__} on {config.data.source}: '
       + ', '.join(f'{len(split.labels)} {name}' for name, split in plan.data.splits.items())
       + f' images of {"x".join(map(str, plan.data.image_shape[:2]))}, channels '
       + ', '.join(build.used_channels(config, plan.data))
       + (f', on {plan.devices.count} devices of {processes.count()} processes' if processes.count() > 1 else ''))
   without = [name for name in plan.data.channels if name not in plan.spec.channels.names]
   if without:
-    log(f'channels that the model has no channel for are left out: {", ".join(without)}')
+    log(f'channels that the model does not have are left out: {", ".join(without)}')
   started = time.perf_counter()
   outcome = train(plan, stop)
-  results = summarise(config, plan.data, plan.model, plan.spec, outcome.best_epoch, outcome.validation,
+  results = summarise(config, plan.data, plan.step.model, plan.spec, outcome.best_epoch, outcome.validation,
                       outcome.test)
   if not processes.is_first():
     return results
@@ -95,7 +97,7 @@ def _train_and_test(config: ConfigDict, plan: TrainingPlan, command: list[str], 
   return results
 
 
-def summarise(config: ConfigDict, data: CachedDataset, model: nn.Module, spec: ModelSpec, best_epoch: int,
+def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, best_epoch: int,
               validation: Predictions, test: Predictions) -> dict:
   """What results.json holds: only what state and data determine."""
   return {
@@ -117,7 +119,7 @@ def summarise(config: ConfigDict, data: CachedDataset, model: nn.Module, spec: M
 def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
   """Parameters, and multiply-adds of one image with K kernels in parallel, as the report counts them."""
   images = jax.ShapeDtypeStruct((1, *image_size, model.in_channels), jnp.float32)
-  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images.shape), train=False))
+  variables = abstract_variables(model, image_size)
   reported = as_defined(model.clone(mix='outputs') if hasattr(model, 'mix') else model)
   macs = sum(count_multiply_adds(partial(reported.apply, train=False), variables, images).values())
   parameters = sum(count_parameters(variables['params']).values())

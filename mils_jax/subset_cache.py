@@ -4,10 +4,10 @@ import zipfile
 from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax.files import replaced
 from mils_jax.metrics.predictions import Predictions
+from mils_jax.run_config import saved_config
 from mils_jax.subsets import predict_subsets
 from mils_jax.training.run_folder import RunFolder
 
@@ -26,7 +26,7 @@ def cached_subset_predictions(folder: RunFolder, subsets: Sequence[tuple[str, ..
                 for subset, row in zip(subsets, rows, strict=True)}
   except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
     pass  # not there, or not whole: computed again
-  found = dict(predict_subsets(ConfigDict(folder.read_config()), folder, subsets))
+  found = dict(predict_subsets(saved_config(folder), folder, subsets))
   first = next(iter(found.values()))
   with replaced(path) as unfinished, unfinished.open('wb') as file:
     np.savez(file, subset=names, example_id=first.example_ids, label=first.labels,

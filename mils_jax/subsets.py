@@ -3,22 +3,20 @@
 import csv
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax import build
+from mils_jax.channel_subsets import Subset, check_subset, select_subsets
 from mils_jax.data.loader import gather
-from mils_jax.errors import UserError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.predictions import Evaluator, Predictions
 from mils_jax.progress import log
 from mils_jax.restore import FittingData, Restored, open_fitting_data, restore
+from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder, write_json
-
-Subset = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +126,7 @@ class SubsetReport:
     write_json(folder.subsets, self.to_json())
 
 
-def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
+def run_subsets(config: RunConfig, folder: RunFolder) -> SubsetReport:
   """Tests a run's best checkpoint on every non-empty subset of its channels, or a choice where there are too many.
 
   Raises:
@@ -136,13 +134,13 @@ def run_subsets(config: ConfigDict, folder: RunFolder) -> SubsetReport:
   """
   restored = restore(folder, config)
   fitting = open_fitting_data(restored, config, only_own=True)
-  subsets = select_subsets(fitting.channels, **config.evaluation)
+  subsets = select_subsets(fitting.channels, config.evaluation)
   results = tuple(SubsetResult(subset, predictions)
                   for subset, predictions in _predict(config, restored, fitting, subsets))
   return SubsetReport(fitting.channels, results)
 
 
-def predict_subsets(config: ConfigDict, folder: RunFolder,
+def predict_subsets(config: RunConfig, folder: RunFolder,
                     subsets: Iterable[Subset]) -> Iterator[tuple[Subset, Predictions]]:
   """A run's best checkpoint on the test split, with only the channels of one subset after the other.
 
@@ -160,7 +158,7 @@ def predict_subsets(config: ConfigDict, folder: RunFolder,
   yield from _predict(config, restored, open_fitting_data(restored, config, only_own=True), list(subsets))
 
 
-def _predict(config: ConfigDict, restored: Restored, fitting: FittingData,
+def _predict(config: RunConfig, restored: Restored, fitting: FittingData,
              subsets: list[Subset]) -> Iterator[tuple[Subset, Predictions]]:
   for subset in subsets:
     check_subset(subset, fitting.channels)

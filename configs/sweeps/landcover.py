@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base, task_a
+from configs import task_a
 
 CHANGES = {
     'default': {},  # hierarchical sampling per sample, missing bands zero, temperature 30 throughout
@@ -13,9 +13,9 @@ CHANGES = {
     'imputation-mlp': {'model.imputation': 'mlp'},
     'rescale': {'model.rescale': True},
     'attend-presence': {'model.attend_presence': True},
-    'sampling-none': {'channels.dropout': 'none'},
-    'sampling-independent': {'channels.dropout': 'independent'},
-    'sampling-per-batch': {'channels.dropout_per': 'batch'},
+    'dropout-none': {'channel_dropout.method': 'none'},
+    'dropout-independent': {'channel_dropout.method': 'independent'},
+    'dropout-per-batch': {'channel_dropout.per': 'batch'},
     'temperature-1': {'model.temperature': 1.0},
     'temperature-linear': {'model.temperature': 1.0, 'attention.annealing': 'linear'},
     'temperature-cosine': {'model.temperature': 1.0, 'attention.annealing': 'cosine'},
@@ -23,21 +23,21 @@ CHANGES = {
 
 
 def get_config() -> ConfigDict:
+  recipe = task_a.get_config()
   config = ConfigDict()
   config.name = 'landcover'
   config.table = 'ablation'  # each member against the first
 
   config.common = ConfigDict()  # fields that all members are given
   config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
-  config.common.channels = ConfigDict({'sampling': 'hierarchical', 'dropout_rate': 0.5})
+  config.common.channel_dropout = ConfigDict({'method': 'hierarchical', 'rate': 0.5})
   config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
   config.common.augment = ConfigDict({'vertical_flip': True, 'rot90': True})
   config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
   config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a member has 127 subsets
-  config.common.checkpoint = base.base_config('').checkpoint
-  config.common.runtime = base.base_config('').runtime
+  config.common.checkpoint = recipe.checkpoint
+  config.common.runtime = recipe.runtime
 
-  recipe = task_a.get_config()
   config.members = tuple((name, recipe, change, (0, 1, 2) if name == 'default' else (0,))
                          for name, change in CHANGES.items())
   return config

@@ -7,12 +7,13 @@ DynamicResNet12 on mini-ImageNet at 32x32. The specialists and the generalist ha
 
 from ml_collections import ConfigDict
 
-from configs import base, task_a
+from configs import task_a
 
 SUBSETS = ('RGB', 'R', 'G', 'B', 'RG', 'RB', 'GB')
 
 
 def get_config() -> ConfigDict:
+  recipe = task_a.get_config('mini_imagenet')
   config = ConfigDict()
   config.name = 'specialists'
   config.table = 'specialists'  # which table ends the sweep: specialists, ablation or models
@@ -20,12 +21,11 @@ def get_config() -> ConfigDict:
   config.common = ConfigDict()  # fields that all members are given
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 6, 'batch_size': 128, 'precision': 'auto'})
-  config.common.checkpoint = base.base_config('').checkpoint
-  config.common.runtime = base.base_config('').runtime
+  config.common.checkpoint = recipe.checkpoint
+  config.common.runtime = recipe.runtime
 
-  recipe = task_a.get_config('mini_imagenet')
   config.members = (  # name, base configuration, overrides, seeds
       *((subset, recipe, {'channels.use': subset}, (0,)) for subset in SUBSETS),
-      ('generalist', recipe, {'channels.dropout': 'hierarchical'}, (0,)),
+      ('generalist', recipe, {'channel_dropout.method': 'hierarchical'}, (0,)),
   )
   return config

@@ -1,4 +1,4 @@
-"""Table II: two, three and four wide stages against ResNet34, under one recipe.
+"""Table II: two, three and four wide stages against ResNet34, under one wide_cnn.
 
     python main.py --config configs/sweeps/table2.py --mode sweep --config.common.data.path=DIR [--dry_run]
 
@@ -7,10 +7,11 @@ On mini-ImageNet at 32x32. The first member is the one that the others are compa
 
 from ml_collections import ConfigDict
 
-from configs import base, resnet34, task_b
+from configs import resnet34, task_b
 
 
 def get_config() -> ConfigDict:
+  wide_cnn = task_b.get_config('mini_imagenet')
   config = ConfigDict()
   config.name = 'table2'
   config.table = 'models'
@@ -19,10 +20,9 @@ def get_config() -> ConfigDict:
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 10, 'batch_size': 128, 'precision': 'auto'})
   config.common.optimizer = ConfigDict({'learning_rate': 0.1, 'weight_decay': 5e-4})
-  config.common.checkpoint = base.base_config('').checkpoint
-  config.common.runtime = base.base_config('').runtime
+  config.common.checkpoint = wide_cnn.checkpoint
+  config.common.runtime = wide_cnn.runtime
 
-  wide_cnn = task_b.get_config('mini_imagenet')
   config.members = (  # name, base configuration, overrides, seeds
       ('resnet34', resnet34.get_config('mini_imagenet'), {}, (0, 1, 2)),
       ('wide_cnn2', wide_cnn, {'model.stages': 2}, (0,)),

@@ -12,25 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.attention_run import AttentiveRun, check_attention, mean_attention, open_attention
+from mils_jax.commands.request import Request
 from mils_jax.data.loader import OnDevice, OnHost, gather, steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Evaluator, Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
-from mils_jax.progress import log
+from mils_jax.progress import log, log_lines
 from mils_jax.run import describe_machine, model_size, summarise
+from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import by_path
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
+from mils_jax.training.signals import StopSignals
 
 SAME = ('weights', 'method', 'kernels')  # of two compressions that are one, wherever the original lies
 
 
-def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
+def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
   """Makes a smaller run of a trained one, tests both, and writes the smaller one's folder whole or not at all.
 
   Args:
@@ -49,7 +51,7 @@ def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: st
   """
   if not output:
     raise UserError('--mode compress needs --output: a folder for the new run')
-  folder.check(config.to_dict(), free=('data.path',))
+  check_owner(folder, config, free=('data.path',))
   check_attention(config, folder)
   kept = _number(keep, config.model.num_kernels)
   target = Path(output)
@@ -82,10 +84,10 @@ def run_compression(config: ConfigDict, folder: RunFolder, output: str, keep: st
 
 def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mean: dict[str, np.ndarray]) -> dict:
   """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
-  config = ConfigDict(run.config.to_dict())
-  config.model.num_kernels = origin['kernels']
+  config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
-  model = build.build_model(config, len(spec.channels.names), len(spec.classes), spec.image_size)
+  model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
+                            len(spec.classes), spec.image_size)
   evaluate = Evaluator(model, run.mapping, run.devices, batch_size)
   replicated, test_batches = run.devices.replicate(variables), _batches(run, 'test')
   validation = evaluate(replicated, run.data.splits['val'], _batches(run, 'val'), 'val')
@@ -106,7 +108,7 @@ def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mea
     checkpoints.save_best(step, variables, spec, validation.accuracy.rate)
   test.save(new.predictions)
   write_json(new.compression, values)
-  write_json(new.config, config.to_dict())
+  new.write_config(config.to_file())
   write_json(new.results, summarise(config, run.data, model, spec, epoch, validation, test))
   return values
 
@@ -149,3 +151,12 @@ def _digest(variables: Any) -> str:
   for name, array in sorted(by_path(variables).items()):
     digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()
+
+
+def run(request: Request) -> None:
+  from mils_jax.report.compress import compression_lines
+
+  output, keep = request.flags['output'], request.flags['keep']
+  with StopSignals():  # so that what is unfinished goes
+    values = run_compression(request.config, request.folder, output, keep, request.words)
+  log_lines(compression_lines(values, Path(output)))

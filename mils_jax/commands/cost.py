@@ -8,23 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.sharding import PartitionSpec
-from ml_collections import ConfigDict
 
 from mils_jax import build
-from mils_jax.channels import split_names
-from mils_jax.data.augment import Augmentation
+from mils_jax.channels import ChannelMapping, split_names
+from mils_jax.commands.request import Request
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.models.flops import (
-    CONVENTIONS,
-    CompiledCost,
-    as_defined,
-    compiled_cost,
-    count_multiply_adds,
-    count_parameters,
+  CONVENTIONS,
+  CompiledCost,
+  as_defined,
+  compiled_cost,
+  count_multiply_adds,
+  count_parameters,
 )
-from mils_jax.progress import log
-from mils_jax.training.optim import cosine_schedule, create_optimizer
-from mils_jax.training.state import create_state
+from mils_jax.models.variables import abstract_variables
+from mils_jax.progress import log, log_lines
+from mils_jax.run_config import RunConfig, check_owner, claim
+from mils_jax.training.run_folder import write_json
+from mils_jax.training.state import state_creator
 from mils_jax.training.train_step import make_train_step
 
 
@@ -68,48 +69,52 @@ class Cost:
             'total_flops': {name: 2 * macs for name, macs in totals.items()}, 'conventions': CONVENTIONS}
 
 
-def measure_cost(config: ConfigDict) -> Cost:
-  """Counts the configured network. Touches no data where the configuration states classes, input_channels and image size."""
-  build.check_values(config)
-  input_channels, classes = split_names(config.channels.names), config.model.num_classes
+def measure_cost(config: RunConfig) -> Cost:
+  """Counts the configured network. Touches no data where the configuration has classes, input channels and image size."""
+  names, classes = split_names(config.channels.names), config.model.num_classes
   size = (config.data.image_size,) * 2
-  if not (input_channels and classes and config.data.image_size):
+  if not (names and classes and config.data.image_size):
     data = build.open_data(config)
-    input_channels, classes, size = build.input_channel_names(config, data.channels), classes or len(data.classes), data.image_shape[:2]
-  model = build.build_model(config, len(input_channels), classes, size)
+    names, classes = build.input_channels(config, data.channels), classes or len(data.classes)
+    size = data.image_shape[:2]
+  model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(names), classes, size)
   networks = {'': model}
   if hasattr(model, 'mix'):
     networks = {name: model.clone(mix=name) for name in ('outputs', 'kernels')}
-  shape = (*size, len(input_channels))
-  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False))
+  shape = (*size, len(names))
+  variables = abstract_variables(model, size)
   mixes = []
   for name, network in networks.items():
-    log(f'compiling {type(model).__name__}{name and " " + name}: inference and training step, batch 1')
+    log(f'compiling {type(model).__name__}{name and " mixing " + name}: inference and training step, batch 1')
     mixes.append(_mix_cost(config, name, network, shape, variables))
   return Cost(config.model.name, shape, count_parameters(variables['params']), mixes)
 
 
-def _mix_cost(config: ConfigDict, name: str, model: nn.Module, shape: tuple[int, int, int],
-                      variables: dict) -> MixCost:
+def _mix_cost(config: RunConfig, name: str, model: nn.Module, shape: tuple[int, int, int], variables: dict) -> MixCost:
   images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   return MixCost(name, count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images),
-                         compiled_cost(partial(model.apply, train=False), variables, images),
-                         _training_cost(config, model, shape))
+                 compiled_cost(partial(model.apply, train=False), variables, images), _training_cost(config, model, shape))
 
 
-def _training_cost(config: ConfigDict, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
+def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
   """The step as it is trained, for one image on one device."""
-  options = config.optimizer
-  schedule = cosine_schedule(options.learning_rate, config.train.epochs, options.warmup_epochs, 1,
-                             options.stepped_per_epoch)
-  optimizer = create_optimizer(options.name, schedule, options.momentum, options.weight_decay, options.decay_all)
-  input_channels = shape[-1]
-  mapping = build.ChannelMapping(np.arange(input_channels), np.zeros(input_channels, np.float32), np.ones(input_channels, np.float32))
-  step = make_train_step(model, optimizer, mapping, Augmentation(**config.augment), axis=AXIS,
-                         label_smoothing=config.train.label_smoothing, seed=config.train.seed, steps_per_epoch=1)
-  state = jax.eval_shape(lambda: create_state(model, optimizer, shape, seed=0))
+  channels = shape[-1]
+  mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
+  plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1)
+  state = jax.eval_shape(state_creator(plan, shape))
   batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),
            'mask': jax.ShapeDtypeStruct((1,), jnp.float32)}
-  mapped = jax.shard_map(step, mesh=Devices(1).mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-                         out_specs=PartitionSpec(), check_vma=False)
+  mapped = jax.shard_map(make_train_step(plan, AXIS), mesh=Devices(1).mesh,
+                         in_specs=(PartitionSpec(), PartitionSpec(AXIS)), out_specs=PartitionSpec(), check_vma=False)
   return compiled_cost(mapped, state, batch)
+
+
+def run(request: Request) -> None:
+  from mils_jax.report.text import cost_lines
+
+  check_owner(request.folder, request.config)
+  cost = measure_cost(request.config)
+  claim(request.folder, request.config)
+  path = request.folder.path / 'cost.json'
+  write_json(path, cost.to_json())
+  log_lines([*cost_lines(cost), '', f'saved as {path}'])

@@ -5,14 +5,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.attention_run import AttentiveRun, open_attention
+from mils_jax.channel_subsets import EvaluationOptions, Subset, select_subsets
+from mils_jax.commands.request import Request
 from mils_jax.data.loader import OnDevice, OnHost, gather
 from mils_jax.metrics.attention import Frozen, entropy
-from mils_jax.progress import bar, log
-from mils_jax.subsets import Subset, select_subsets
+from mils_jax.progress import bar, log, log_lines
+from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder, write_json
 
 ALL_SUBSETS_UP_TO = 3  # channels; of more, every single one, every set that lacks one, and all
@@ -136,7 +137,7 @@ class DiagnosticReport:
     write_json(folder.diagnostics, self.to_json())
 
 
-def run_diagnostics(config: ConfigDict, folder: RunFolder) -> DiagnosticReport:
+def run_diagnostics(config: RunConfig, folder: RunFolder) -> DiagnosticReport:
   """Reads the attention of a run's best checkpoint over the test split; raises UserError as `open_attention` does."""
   return diagnose(open_attention(config, folder))
 
@@ -153,7 +154,7 @@ def diagnose(run: AttentiveRun) -> DiagnosticReport:
 
 def diagnosed_subsets(channels: Sequence[str]) -> list[Subset]:
   """Every non-empty subset of up to three channels; of more, the single ones, those that lack one, and all."""
-  return select_subsets(channels, ALL_SUBSETS_UP_TO, sampled_subsets=0, seed=0)
+  return select_subsets(channels, EvaluationOptions(ALL_SUBSETS_UP_TO, sampled_subsets=0))
 
 
 def _diagnose(run: AttentiveRun, batches: OnDevice | OnHost, subset: Subset, description: str) -> SubsetDiagnosis:
@@ -179,3 +180,11 @@ def _diagnose(run: AttentiveRun, batches: OnDevice | OnHost, subset: Subset, des
     diagnoses = tuple(LayerDiagnosis.of(name, attention[:, place], change(np.arange(layers) == place))
                       for place, name in enumerate(run.layers))
     return SubsetDiagnosis(subset, diagnoses, change(np.ones(layers, bool)))
+
+
+def run(request: Request) -> None:
+  from mils_jax.report.diagnostics import diagnostic_lines
+
+  report = run_diagnostics(request.config, request.folder)
+  report.save(request.folder)
+  log_lines(diagnostic_lines(report, request.folder.path))

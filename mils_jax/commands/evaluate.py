@@ -4,16 +4,16 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from mils_jax import build
+from mils_jax.commands.request import Request
 from mils_jax.data.loader import gather
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError, unknown
 from mils_jax.metrics.predictions import Evaluator, Predictions
-from mils_jax.progress import log
+from mils_jax.progress import log, log_lines
 from mils_jax.restore import FittingData, Restored, open_fitting_data, restore
 from mils_jax.run import model_size
+from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder, write_json
 
 RESULTS = 'evaluation.json'
@@ -36,7 +36,7 @@ class Evaluation:
   run: RunFolder
   path: Path
   split: str
-  config: ConfigDict
+  config: RunConfig
   results: dict
   predictions: Predictions
   lost: bool
@@ -50,7 +50,7 @@ class Evaluation:
       self.predictions.save(self.run.predictions)
 
 
-def run_evaluation(config: ConfigDict, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
+def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
   """Restores the best checkpoint by validation accuracy and tests it; what it said is still to be saved.
 
   Args:
@@ -95,7 +95,7 @@ def _claim(target: Path) -> None:
     raise UserError(f'--output {target} holds something else than an evaluation: give a new or an empty folder')
 
 
-def _results(config: ConfigDict, restored: Restored, fitting: FittingData, split: str,
+def _results(config: RunConfig, restored: Restored, fitting: FittingData, split: str,
              predictions: Predictions) -> dict:
   spec, data = restored.spec, fitting.data
   return {
@@ -104,3 +104,11 @@ def _results(config: ConfigDict, restored: Restored, fitting: FittingData, split
       'classes': list(data.classes), 'scores': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
       **model_size(restored.model, spec.image_size), 'data_fingerprint': data.fingerprint,
   }
+
+
+def run(request: Request) -> None:
+  from mils_jax.report.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
+
+  evaluation = run_evaluation(request.config, request.folder, request.flags['split'], request.flags['output'])
+  log_lines(score_lines(evaluation))  # before anything is written, whatever becomes of that
+  log(write_evaluation(evaluation))

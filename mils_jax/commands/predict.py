@@ -10,16 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from mils_jax.classifier import Classifier
+from mils_jax.commands.request import Request
 from mils_jax.data.cache.workers import available_cores
 from mils_jax.data.inputs import Inputs, fit, open_inputs
 from mils_jax.data.sources.images import strict_warnings
-from mils_jax.errors import UserError
+from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
-from mils_jax.progress import bar
+from mils_jax.progress import bar, log_lines
 from mils_jax.restore import restore
+from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -66,7 +67,7 @@ class Summary:
     return self.classes.total()
 
 
-def run_prediction(config: ConfigDict, folder: RunFolder, path: str, channels: str, output: str,
+def run_prediction(config: RunConfig, folder: RunFolder, path: str, channels: str, output: str,
                    all_classes: bool) -> Summary:
   """Classifies the images of `path` and writes a CSV with a row for each, in their order.
 
@@ -165,3 +166,14 @@ def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown
   summary.notes.update(image.notes)
   numbers = [f'{value:.9g}' for value in (probabilities[best], *probabilities[:shown])]  # enough to read float32 back
   return [image.example_id, classifier.classes[best], numbers[0], ';'.join(missing), '', *numbers[1:]]
+
+
+def run(request: Request) -> None:
+  from mils_jax.report.text import prediction_lines
+
+  given = request.flags
+  summary = run_prediction(request.config, request.folder, given['input'], given['channels'], given['output'],
+                           given['all_classes'])
+  log_lines(prediction_lines(summary))
+  if summary.errors:
+    raise RunError(f'{len(summary.errors)} images could not be classified; their rows in {summary.output} say why')

@@ -6,11 +6,13 @@ the same batch comes out whatever the number of devices. Here N is the number of
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.image import scale_and_translate
 
+from mils_jax.config import Section, option
 from mils_jax.data.mixing import cutmix, mixup
 from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
@@ -125,38 +127,26 @@ def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: floa
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
-  """What is done to the images of a training batch; nothing by default.
+class Augmentation(Section):
+  """What is done to the images of a training batch; nothing by default."""
 
-  Attributes:
-    crop_padding: pixels that an image may move along each axis, 0 coming in from outside.
-    horizontal_flip: mirror left to right, with probability 1/2.
-    vertical_flip: mirror top to bottom, with probability 1/2.
-    rot90: turn by a random multiple of 90 degrees.
-    resized_crop_min_area: least share of the area that a random resized crop keeps; 0: no such crop.
-    brightness: largest relative change of a channel's brightness, in 0..1.
-    contrast: largest relative change of a channel's contrast, in 0..1.
-    mixup_alpha: of MixUp's Beta distribution; 0: no MixUp.
-    cutmix_alpha: of CutMix's; 0: no CutMix. With both, each image gets either with probability 1/2.
-  """
+  section: ClassVar[str] = 'augment'
 
-  crop_padding: int = 0
-  horizontal_flip: bool = False
-  vertical_flip: bool = False
-  rot90: bool = False
-  resized_crop_min_area: float = 0.0
-  brightness: float = 0.0
-  contrast: float = 0.0
-  mixup_alpha: float = 0.0
-  cutmix_alpha: float = 0.0
+  crop_padding: int = option(0, 'pixels that an image may move along each axis, 0 coming in from outside', low=0)
+  horizontal_flip: bool = option(False, 'mirror left to right, with probability 1/2')
+  vertical_flip: bool = option(False, 'mirror top to bottom, with probability 1/2; for images seen from above')
+  rot90: bool = option(False, 'rotate by a random multiple of 90 degrees; for square images seen from above')
+  resized_crop_min_area: float = option(0.0, 'least share of the area that a random resized crop keeps; 0: no such crop',
+                                        low=0, high=1)
+  brightness: float = option(0.0, "largest relative change of a channel's brightness", low=0, high=1)
+  contrast: float = option(0.0, "largest relative change of a channel's contrast", low=0, high=1)
+  mixup_alpha: float = option(0.0, "of MixUp's Beta distribution; 0: no MixUp", low=0)
+  cutmix_alpha: float = option(0.0, "of CutMix's; 0: no CutMix. With both, each image gets either", low=0)
 
-  def __post_init__(self):
-    for name, limit in (('crop_padding', math.inf), ('resized_crop_min_area', 1), ('brightness', 1), ('contrast', 1),
-                        ('mixup_alpha', math.inf), ('cutmix_alpha', math.inf)):
-      value = getattr(self, name)
-      if not 0 <= value <= limit:
-        upper = f' and at most {limit}' if limit < math.inf else ''
-        raise UserError(f'augment.{name}={value}: must be at least 0{upper}')
+  @property
+  def mixes(self) -> bool:
+    """Whether images are mixed in pairs."""
+    return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
   def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array,
                positions: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -23,7 +23,6 @@ from mils_jax.distributed import processes
 from mils_jax.distributed.last_words import LastWords
 from mils_jax.errors import UserError
 
-FLAGS: dict[str, str | bool] = {'distributed': False, 'coordinator': '', 'process_id': '', 'num_processes': ''}
 _LOOK_SECONDS = 0.5  # between two looks into the store
 _END_SECONDS = 5  # that the processes give each other to end
 _END = processes.PREFIX + 'end/'

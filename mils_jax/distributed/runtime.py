@@ -27,3 +27,20 @@ class RuntimeOptions(Section):
     if self.cache:
       return Path(self.cache)
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mils_jax'
+
+
+def prepare(options: RuntimeOptions, deterministic: bool) -> None:
+  """Settles what must be before the first computation: where compiled programs are kept, and which kernels run.
+
+  Args:
+    options: of the run.
+    deterministic: whether GPUs compute the same bits in every run, by slower kernels: XLA then chooses no kernel by
+      measuring, and none that adds in the order in which threads happen to finish.
+  """
+  import jax  # here: the options themselves need none of it
+
+  if jax.config.jax_compilation_cache_dir is None:  # unless the user's environment already says where
+    jax.config.update('jax_compilation_cache_dir', str(options.cache_folder / 'compiled'))
+  flag, given = '--xla_gpu_deterministic_ops=true', os.environ.get('XLA_FLAGS', '')
+  if deterministic and flag not in given:
+    os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()

@@ -13,6 +13,7 @@ from mils_jax.channels import ChannelMapping
 from mils_jax.data.loader import Batch, EvaluationOrder, OnDevice, OnHost
 from mils_jax.distributed.devices import Devices
 from mils_jax.models import KernelAttention
+from mils_jax.models.variables import abstract_variables
 
 
 def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
@@ -29,7 +30,7 @@ def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str,
     return attention
 
   with replaced_attention(note):
-    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_size, model.in_channels)), train=False))
+    abstract_variables(model, image_size)
   return layers
 
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mils_jax.config import option
 from mils_jax.nn.batch_norm import BatchNorm
-from mils_jax.nn.dynamic_conv import DynamicConv
-from mils_jax.nn.input_channels import InputChannels
+from mils_jax.nn.dynamic_conv import MIXES, DynamicConv
+from mils_jax.nn.input_channels import IMPUTATIONS, InputChannels
 from mils_jax.nn.pooling import max_pool
 
 
@@ -67,15 +68,17 @@ class DynamicResNet12(nn.Module):
 
   num_classes: int
   in_channels: int = 3
-  imputation: str = 'zero'
-  rescale: bool = False
-  attend_presence: bool = False
-  widths: tuple[int, ...] = (64, 128, 256)
-  blocks: int = 3
-  stem_width: int = 64
-  num_kernels: int = 4
-  temperature: float = 30.0
-  mix: str = 'auto'
+  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted by an MLP from those there',
+                           choices=IMPUTATIONS)
+  rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
+  attend_presence: bool = option(False, "let the first layer's attention see which channels are there")
+  widths: tuple[int, ...] = option((64, 128, 256), 'output channels of each stage')
+  blocks: int = option(3, 'residual blocks in each stage', low=1)
+  stem_width: int = option(64, 'output channels of the stem', low=1)
+  num_kernels: int = option(4, 'K, kernels mixed in each convolution', low=1)
+  temperature: float = option(30.0, "of the attention's softmax, in the end; high: close to uniform", above=0)
+  mix: str = option('auto', 'outputs or kernels: what the attention mixes, to the same result; auto: the faster',
+                    choices=MIXES)
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mils_jax.config import option
 from mils_jax.nn.batch_norm import BatchNorm
 from mils_jax.nn.convolution import Conv
-from mils_jax.nn.input_channels import InputChannels
+from mils_jax.nn.input_channels import IMPUTATIONS, InputChannels
 from mils_jax.nn.pooling import max_pool
 
 
@@ -60,10 +61,11 @@ class ResNet34(nn.Module):
 
   num_classes: int
   in_channels: int = 3
-  imputation: str = 'zero'
-  rescale: bool = False
-  widths: tuple[int, ...] = (64, 128, 256, 512)
-  blocks: tuple[int, ...] = (3, 4, 6, 3)
+  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted by an MLP from those there',
+                           choices=IMPUTATIONS)
+  rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
+  widths: tuple[int, ...] = option((64, 128, 256, 512), 'output channels of each stage')
+  blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks in each stage')
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None

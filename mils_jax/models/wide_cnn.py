@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mils_jax.config import option
 from mils_jax.nn.batch_norm import BatchNorm
 from mils_jax.nn.convolution import Conv
 from mils_jax.nn.drop_block import DropBlock
-from mils_jax.nn.input_channels import InputChannels
+from mils_jax.nn.input_channels import IMPUTATIONS, InputChannels
 from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 
@@ -62,15 +63,16 @@ class WideCNN(nn.Module):
 
   num_classes: int
   in_channels: int = 3
-  imputation: str = 'zero'
-  rescale: bool = False
-  stages: int = 4
-  width: int = 256
-  strides: tuple[int, ...] = (2, 2, 2, 2)
-  kernel_sizes: tuple[int, ...] = (7, 3, 3, 3)
-  dropout: float = 0.0
-  drop_block: float = 0.0
-  drop_block_size: int = 5
+  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted by an MLP from those there',
+                           choices=IMPUTATIONS)
+  rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
+  stages: int = option(4, 'how many; the report means 2, 3 or 4', low=2)
+  width: int = option(256, 'output channels of every stage', low=1)
+  strides: tuple[int, ...] = option((2, 2, 2, 2), 'of each stage; 1 in early stages keeps detail and costs time')
+  kernel_sizes: tuple[int, ...] = option((7, 3, 3, 3), 'of each stage, odd')
+  dropout: float = option(0.0, 'rate before the classifier', low=0, below=1)
+  drop_block: float = option(0.0, 'rate of cleared squares after every stage', low=0, below=1)
+  drop_block_size: int = option(5, 'side of these squares, in positions of the map', low=1)
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None

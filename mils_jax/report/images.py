@@ -4,10 +4,8 @@ import dataclasses
 import io
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
-from mils_jax.build import cache_folder
 from mils_jax.data.cache.dataset import CachedDataset, DamagedError, open_folder
 from mils_jax.report.inspection import colour_channels, to_levels
 from mils_jax.report.load import Run
@@ -25,7 +23,7 @@ class Images:
   def of(cls, run: Run) -> 'Images | None':
     """Those of a run; None where its dataset cache is gone. Reads no image and packs nothing."""
     try:
-      packed = open_folder(cache_folder(ConfigDict(run.config)) / 'packed' / run.results['data_fingerprint'])
+      packed = open_folder(run.config.runtime.cache_folder / 'datasets' / run.results['data_fingerprint'])
     except DamagedError:
       return None
     example_ids = packed.splits[run.split].example_ids

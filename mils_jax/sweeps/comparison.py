@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 
+from mils_jax.channel_subsets import select_subsets
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics import (
   Accuracy,
@@ -20,7 +21,6 @@ from mils_jax.metrics import (
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.subset_cache import cached_subset_predictions
-from mils_jax.subsets import select_subsets
 from mils_jax.sweeps.sweep import Member, Sweep
 
 Subset = tuple[str, ...]
@@ -143,7 +143,7 @@ def finished(sweep: Sweep) -> dict[str, list[Member]]:
 
 def is_generalist(member: Member) -> bool:
   """Whether channels were sampled in its training."""
-  return member.config.channels.dropout != 'none'
+  return member.config.channel_dropout.method != 'none'
 
 
 def check_specialists(sweep: Sweep) -> None:
@@ -197,7 +197,7 @@ def compare_ablation(sweep: Sweep) -> list[AblationRow]:
   """Every finished member over all subsets, against the first of the sweep where that is finished."""
   groups = {}
   for name, members in finished(sweep).items():
-    subsets = select_subsets(members[0].folder.read_results()['channels'], **members[0].config.evaluation)
+    subsets = select_subsets(members[0].folder.read_results()['channels'], members[0].config.evaluation)
     for member in members:
       for subset, predictions in cached_subset_predictions(member.folder, subsets).items():
         groups.setdefault(name, {})[member.title, subset] = predictions
@@ -232,7 +232,7 @@ def compare_models(sweep: Sweep) -> list[ModelRow]:
   differences = {name: difference_of(own, first) for name, own in correct.items()
                  if first is not None and own is not first}
   adjusted = dict(zip(differences, holm([one.p_value for one in differences.values()]), strict=True))
-  return [ModelRow(name, done[name][0].config.model.get('stages'), accuracy_of(own),
+  return [ModelRow(name, getattr(done[name][0].config.model, 'stages', None), accuracy_of(own),
                    SeedSpread(tuple(own.mean(axis=1).tolist())), Size.of(done[name][0]),
                    RelativeAccuracy.of(own, first) if name in differences else None,
                    differences.get(name), adjusted.get(name)) for name, own in correct.items()]

@@ -6,11 +6,11 @@ import time
 
 import jax
 
-from mils_jax.data.loader import TrainingOrder, gather
 from mils_jax.progress import log
 from mils_jax.sweeps.sweep import Member, Sweep, build_plan, check_folders
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.trainer import TrainingPlan, first_state_creator, parallel_step
+from mils_jax.training.plan import TrainingPlan
+from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order
 
 STEPS = 5  # that are measured
 
@@ -73,12 +73,12 @@ def _estimate(member: Member, times: dict[str, StepTime]) -> Estimate:
   if member.folder.read_results() is not None:
     return Estimate(member, 0, 0, True, None)
   plan = build_plan(member)
-  steps = plan.epochs * TrainingOrder(plan.seed, len(plan.data.splits['train'].labels), plan.batch_size).steps_per_epoch
+  steps = plan.steps
   done = _saved_steps(member)
   if done == steps:  # only the test is left
     return Estimate(member, done, steps, False, None)
-  kind = repr((plan.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.batch_size,
-               plan.augmentation))
+  kind = repr((plan.step.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.train.batch_size,
+               plan.step.augmentation))
   if kind not in times:
     log(f'measuring a step of {member.title}')
     times[kind] = measure_step(plan)
@@ -92,11 +92,9 @@ def _saved_steps(member: Member) -> int:
 
 def measure_step(plan: TrainingPlan) -> StepTime:
   """Times a run's own step on its own first batches, from its first state."""
-  training = plan.data.splits['train']
-  order = TrainingOrder(plan.seed, len(training.labels), plan.batch_size)
-  step, seconds = parallel_step(plan, order.steps_per_epoch), []
+  step, seconds = parallel_step(plan), []
   state = plan.devices.replicate(first_state_creator(plan)())
-  for batch in gather(training, plan.devices, plan.data_placement).batches(order, 0, 1 + STEPS):
+  for batch in batches_of(plan, 'train').batches(training_order(plan), 0, 1 + STEPS):
     jax.block_until_ready(batch)
     started = time.perf_counter()
     state, signals = step(state, batch)

@@ -9,20 +9,20 @@ import dataclasses
 import gc
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from mils_jax import build
+from mils_jax import build, schema
 from mils_jax.errors import RunError, UserError, unknown
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log
 from mils_jax.run import run_training
+from mils_jax.run_config import RunConfig, check_owner
+from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
-from mils_jax.training.trainer import TrainingPlan
 
 FIELDS = ('name', 'table', 'common', 'members')
 
@@ -42,7 +42,7 @@ class Member:
   name: str
   seed: int
   overrides: dict[str, Any]
-  config: ConfigDict
+  config: RunConfig
   folder: RunFolder
 
   @property
@@ -95,7 +95,7 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   name, times = Counter(names).most_common(1)[0]
   if times > 1:
     raise UserError(f"two members of the sweep are called '{name}'; each needs a name of its own")
-  common = dict(_flattened(config.common.to_dict()))
+  common = dict(schema.flattened(config.common.to_dict()))
   members = []
   for name, base, overrides, seeds in config.members:
     if not re.fullmatch(r'[\w.=,+-]+', name):
@@ -145,7 +145,7 @@ def check_folders(sweep: Sweep) -> None:
   elif sweep.path.exists() and (not sweep.path.is_dir() or any(sweep.path.iterdir())):
     raise UserError(f'{sweep.path} exists and is no sweep folder (it has no sweep.json). Give another --workdir')
   for member in sweep.members:
-    member.folder.check(member.config.to_dict())
+    check_owner(member.folder, member.config)
 
 
 def write_members(sweep: Sweep) -> None:
@@ -167,33 +167,13 @@ def build_plan(member: Member) -> TrainingPlan:
     raise UserError(f"member '{member.name}': {error}") from error
 
 
-def _flattened(section: dict, prefix: str = '') -> Iterator[tuple[str, Any]]:
-  for key, value in section.items():
-    if isinstance(value, dict):
-      yield from _flattened(value, f'{prefix}{key}.')
-    else:
-      yield prefix + key, value
-
-
-def _changed(base: ConfigDict, fields: dict[str, Any], member: str) -> ConfigDict:
-  """A copy of the base with fields changed; raises UserError for one that it has not, or a value of another type."""
-  config = base.copy_and_resolve_references()
-  for field, value in fields.items():
-    *sections, last = field.split('.')
-    section, known = config, ''
-    for part in sections:
-      section = _within(section, known, part, member)
-      known += f'{part}.'
-    _within(section, known, last, member)
-    try:
-      section[last] = value
-    except TypeError as error:
-      raise UserError(f"member '{member}': {field}={value!r}: expected {type(section[last]).__name__}") from error
-  return config.lock()
-
-
-def _within(section: Any, known: str, part: str, member: str) -> Any:
-  if not isinstance(section, ConfigDict) or part not in section:
-    choices = section.keys() if isinstance(section, ConfigDict) else ()
-    raise unknown(f"config field of member '{member}'", known + part, [known + key for key in choices])
-  return section[part]
+def _changed(base: ConfigDict, fields: dict[str, Any], member: str) -> RunConfig:
+  """The base with fields changed; raises UserError for one that it has not, or a value that it cannot take."""
+  values = dict(schema.flattened(base.to_dict()))
+  for field in fields:
+    if field not in values:
+      raise unknown(f"config field of run '{member}'", field, values)
+  try:
+    return RunConfig.read(schema.nested({**values, **fields}))
+  except UserError as error:
+    raise UserError(f"run '{member}': {error}") from error

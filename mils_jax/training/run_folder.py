@@ -28,8 +28,6 @@ from typing import Any
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import UNFINISHED, replaced
 
-RUNTIME = ('runtime', 'checkpoint', 'evaluation')  # parts of a configuration that may differ when a run goes on
-
 
 class RunFolder:
   """Names and reads the files of one run."""
@@ -76,27 +74,13 @@ class RunFolder:
       file.flush()
       yield
 
-  def check(self, config: dict, free: tuple[str, ...] = ()) -> None:
-    """Raises UserError where the folder belongs to another configuration, or holds something else.
-
-    Args:
-      config: the configuration.
-      free: keys that may differ, beside those that change no result.
-    """
-    if self.config.exists():
-      config = json.loads(json.dumps(config))  # tuples become lists
-      differences = list(_differences(self.read_config(), config, (*RUNTIME, *free)))
-      if differences:
-        raise UserError(f'{self.path} belongs to another configuration: {"; ".join(differences)}. '
-                        'Give another --workdir, or the same settings')
-    elif self.path.exists() and (not self.path.is_dir() or any(self._others())):
+  def check_empty(self) -> None:
+    """Raises UserError where something lies in the folder that is no run, or it is no folder."""
+    if self.path.exists() and (not self.path.is_dir() or any(self._others())):
       raise UserError(f'{self.path} exists and is no run folder (it has no config.json). Give another --workdir')
 
-  def claim(self, config: dict) -> None:
-    """Makes the folder this configuration's own; raises UserError as `check` does, or where it cannot be written."""
-    self.check(config)
-    if self.config.exists():
-      return
+  def write_config(self, config: dict) -> None:
+    """Makes the folder where it is missing; raises UserError where it cannot be written."""
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       write_json(self.config, config)
@@ -114,7 +98,7 @@ class RunFolder:
         path.unlink()
 
   def read_config(self) -> dict:
-    """Raises UserError where this is no run folder."""
+    """What config.json holds, of whatever version; raises UserError where this is no run folder."""
     if not self.config.exists():
       raise UserError(f'{self.path} is no run folder: it has no config.json. Train one first, or give its --workdir')
     return read_json(self.config)
@@ -147,15 +131,3 @@ def read_json(path: Path) -> dict:
   except (OSError, ValueError) as error:
     raise RunError(f'{path} cannot be read: {error}. Delete the run folder, or restore the file') from error
 
-
-def _differences(old: dict, new: dict, free: tuple[str, ...], prefix: str = '') -> Iterator[str]:
-  """'optimizer.learning_rate is 0.1 there, 0.2 here', for each key that differs and is not free to."""
-  for key in sorted(old.keys() | new.keys()):
-    name = f'{prefix}{key}'
-    before, now = old.get(key), new.get(key)
-    if name in free or before == now:
-      continue
-    if isinstance(before, dict) and isinstance(now, dict):
-      yield from _differences(before, now, free, name + '.')
-    else:
-      yield f'{name} is {before!r} there, {now!r} here'

@@ -1,16 +1,15 @@
 """What training changes: everything that a checkpoint must hold for a run to go on as if never stopped."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 
 from mils_jax.random_streams import stream_key
+from mils_jax.training.plan import StepPlan
 
 
 @flax.struct.dataclass
@@ -89,28 +88,13 @@ def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | 
   return {name: jnp.asarray(schedule(step), jnp.float32) for name, schedule in schedules.items()}
 
 
-def create_state(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int],
-                 seed: int, schedules: Mapping[str, optax.Schedule] = MappingProxyType({})) -> TrainState:
-  """The state before the first step; arguments as in `state_creator`."""
-  return state_creator(model, optimizer, image_shape, seed, schedules)()
-
-
-def state_creator(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int],
-                  seed: int, schedules: Mapping[str, optax.Schedule] = MappingProxyType({})
-                  ) -> Callable[[], TrainState]:
-  """The compiled function that makes the state before the first step.
-
-  Args:
-    model: called with (images, train).
-    optimizer: of the parameters.
-    image_shape: (H, W, in_channels).
-    seed: of the run.
-    schedules: of values that the model reads, by name.
-  """
+def state_creator(plan: StepPlan, image_shape: tuple[int, int, int]) -> Callable[[], TrainState]:
+  """The compiled function that makes the state before the first step, for images (H, W, input channels)."""
   def create() -> TrainState:
-    variables = model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
+    variables = plan.model.init(stream_key(plan.train.seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
     params = variables['params']
     return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
-                      scheduled_values(schedules, 0), optimizer.init(params), EpochSums.zero(), NonFinite.none())
+                      scheduled_values(plan.schedules, 0), plan.optimizer.init(params), EpochSums.zero(),
+                      NonFinite.none())
 
   return jax.jit(create)

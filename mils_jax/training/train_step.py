@@ -1,61 +1,45 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jax import lax
 
-from mils_jax.channels import ChannelDropout, ChannelMapping
-from mils_jax.data.augment import Augmentation
 from mils_jax.distributed.devices import sum_over_devices
 from mils_jax.random_streams import stream_key
+from mils_jax.training.plan import StepPlan
 from mils_jax.training.state import EpochSums, NonFinite, TrainState, scheduled_values
 
-ALL_CHANNELS = ChannelDropout()
 SMALL = 2**16  # numbers of an array that is checked together with others
 
 
-def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, mapping: ChannelMapping,
-                    augmentation: Augmentation, *, axis: str, label_smoothing: float, seed: int,
-                    steps_per_epoch: int, sampling: ChannelDropout = ALL_CHANNELS,
-                    schedules: Mapping[str, optax.Schedule] = MappingProxyType({}),
-                    skip_nonfinite: bool = False) -> Callable[[TrainState, dict], tuple]:
+def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], tuple]:
   """Builds the step that one device runs on its share of a batch.
 
   Args:
-    model: a network of mils_jax.models, its axis_name being `axis`.
-    optimizer: of its parameters.
-    mapping: of the data's channels in the model's in_channels.
-    augmentation: applied to the stored images.
+    plan: what the step is made of.
     axis: name of the mapped axis over the devices.
-    label_smoothing: share of the target spread over all classes.
-    seed: of the run.
-    steps_per_epoch: steps in an epoch; its metrics' sums start anew with it.
-    sampling: which of its channels a sample keeps.
-    schedules: of values that the model reads, by name.
-    skip_nonfinite: leave out a step whose loss, gradient or parameters are non-finite, as if its batch had not been.
 
   Returns:
     step(state, batch) -> (state, (sums, nonfinite)), identical on every device. The batch holds image (B, H, W, C)
     as stored, label (B,) and mask (B,). The second part repeats what of the state is worth watching, because the
     state's own memory is given to the next step.
   """
+  model, seed = plan.model, plan.train.seed
 
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
     local = batch['label'].shape[0]
     positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,), in the batch of all devices
     targets = jax.nn.one_hot(batch['label'], model.num_classes)
-    images, targets = augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets, batch['mask'],
-                                   positions)
-    images, present = mapping.apply(images)
-    present = sampling(stream_key(seed, 'channels', state.step), present, positions)
-    scheduled = scheduled_values(schedules, state.step)
-    targets = optax.smooth_labels(targets, label_smoothing)
+    images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
+                                        batch['mask'], positions)
+    images, present = plan.mapping.apply(images)
+    present = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    scheduled = scheduled_values(plan.schedules, state.step)
+    targets = optax.smooth_labels(targets, plan.train.label_smoothing)
     count = sum_over_devices(batch['mask'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
 
@@ -68,9 +52,9 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, m
 
     (loss, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
     loss, gradients = sum_over_devices((loss, gradients), axis)
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+    updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
     correct = sum_over_devices(((logits.argmax(-1) == batch['label']) * batch['mask']).sum(), axis)
-    first_of_epoch = state.step % steps_per_epoch == 0
+    first_of_epoch = state.step % plan.steps_per_epoch == 0
     sums = jax.tree.map(lambda total, new: jnp.where(first_of_epoch, 0.0, total) + new, state.sums,
                         EpochSums(loss * count, correct, count))
     params = optax.apply_updates(state.params, updates)
@@ -78,7 +62,7 @@ def make_train_step(model: nn.Module, optimizer: optax.GradientTransformation, m
     latest = NonFinite(state.nonfinite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
     nonfinite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.nonfinite)
     after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, nonfinite)
-    if skip_nonfinite:
+    if plan.train.skips_nonfinite:
       after = _unless(wrong.any(), after, state, first_of_epoch)
     return after, (after.sums, nonfinite)
 

@@ -8,22 +8,15 @@ from datetime import UTC, datetime
 
 import jax
 import numpy as np
-import optax
-from flax import linen as nn
 
-from mils_jax.channels import ChannelDropout, ChannelMapping
-from mils_jax.data.augment import Augmentation
-from mils_jax.data.cache.building import CachedDataset
-from mils_jax.data.loader import TrainingOrder, gather
-from mils_jax.distributed.devices import AXIS, Devices, compile_ahead
+from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, gather
+from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
-from mils_jax.progress import bar, log
-from mils_jax.training.cadence import Cadence
+from mils_jax.progress import bar, counted, log
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.logging import Writers
-from mils_jax.training.record import ModelSpec
-from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.shared_checkpoints import SharedCheckpoints
 from mils_jax.training.signals import StopSignals
 from mils_jax.training.state import NonFinite, TrainState, state_creator
@@ -31,50 +24,6 @@ from mils_jax.training.train_step import make_train_step
 from mils_jax.training.warm_start import warm_start
 
 STEPS_UNDER_WAY = 2  # dispatched and not yet read back: enough to keep the devices busy, few enough to stop at once
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingPlan:
-  """Everything that a run is made of; built from a configuration elsewhere.
-
-  Attributes:
-    folder: where it lies.
-    data: the dataset cache.
-    devices: those that share each batch.
-    model: its axis_name is the devices'.
-    optimizer: of the parameters.
-    schedule: the learning rate by step, for the record.
-    mapping: of the data's channels in the model's in_channels.
-    augmentation: of training images.
-    sampling: which of their channels training images keep.
-    model_schedules: of values that the model reads, by name.
-    spec: saved with every checkpoint.
-    data_placement: 'auto', 'device' or 'host'.
-    cadence: of checkpoints within an epoch.
-    nonfinite_limit: how many steps that are non-finite are skipped before the run stops; 0: it stops at the first.
-    init_from: run folder whose best weights this run starts from; '': it starts from drawn ones.
-    epochs, batch_size, seed, label_smoothing: of the configuration.
-  """
-
-  folder: RunFolder
-  data: CachedDataset
-  devices: Devices
-  model: nn.Module
-  optimizer: optax.GradientTransformation
-  schedule: optax.Schedule
-  mapping: ChannelMapping
-  augmentation: Augmentation
-  sampling: ChannelDropout
-  model_schedules: dict[str, optax.Schedule]
-  spec: ModelSpec
-  data_placement: str
-  epochs: int
-  batch_size: int
-  seed: int
-  label_smoothing: float
-  cadence: Cadence
-  nonfinite_limit: int
-  init_from: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +49,7 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
     UserError: the data changed since the last checkpoint.
     Stopped: a signal came; during training the current step was finished and saved.
   """
-  order = TrainingOrder(plan.seed, len(plan.data.splits['train'].labels), plan.batch_size)
+  order = training_order(plan)
   create = first_state_creator(plan)
   like = jax.eval_shape(create)
   with SharedCheckpoints(plan.folder.checkpoints) as checkpoints:
@@ -111,8 +60,8 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
       restored = _restore(plan, order, own, like)
       if restored is not None:
         return restored
-      if plan.init_from:
-        return warm_start(create(), plan.model, plan.spec, plan.init_from)
+      if plan.train.init_from:
+        return warm_start(create(), plan.step.model, plan.spec, plan.train.init_from)
       trainer.compile_ahead(like)
       return create()
 
@@ -120,27 +69,32 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
     best_step, best = checkpoints.restore_best(like=state.variables)
     variables = plan.devices.replicate(best)
   del state
-  evaluator = Evaluator(plan.model, plan.mapping, plan.devices, plan.batch_size)
-  predictions = [
-      evaluator(variables, plan.data.splits[name], gather(plan.data.splits[name], plan.devices, plan.data_placement), name)
-      for name in ('val', 'test')
-  ]
+  evaluator = evaluator_of(plan)
+  predictions = [evaluator(variables, plan.data.splits[name], batches_of(plan, name), name) for name in ('val', 'test')]
   return Outcome(best_step // order.steps_per_epoch, *predictions)
+
+
+def evaluator_of(plan: TrainingPlan) -> Evaluator:
+  return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
+
+
+def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
+  return gather(plan.data.splits[split], plan.devices, plan.runtime.data_placement)
 
 
 def first_state_creator(plan: TrainingPlan) -> Callable[[], TrainState]:
   """The compiled function that makes the state before the first step."""
-  image_shape = (*plan.data.image_shape[:2], len(plan.mapping.source))
-  return state_creator(plan.model, plan.optimizer, image_shape, plan.seed, plan.model_schedules)
+  return state_creator(plan.step, (*plan.data.image_shape[:2], len(plan.step.mapping.source)))
 
 
-def parallel_step(plan: TrainingPlan, steps_per_epoch: int) -> Callable[[TrainState, dict], tuple]:
+def parallel_step(plan: TrainingPlan) -> Callable[[TrainState, dict], tuple]:
   """The training step on all devices; a state given to it is used up."""
-  step = make_train_step(plan.model, plan.optimizer, plan.mapping, plan.augmentation, axis=AXIS,
-                         label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=steps_per_epoch,
-                         sampling=plan.sampling, schedules=plan.model_schedules,
-                         skip_nonfinite=plan.nonfinite_limit > 0)
-  return plan.devices.parallel(step, replicated=1, shared=1, donate=(0,))
+  return plan.devices.parallel(make_train_step(plan.step, AXIS), replicated=1, shared=1, donate=(0,))
+
+
+def training_order(plan: TrainingPlan) -> TrainingOrder:
+  """Which examples make which step."""
+  return TrainingOrder(plan.train.seed, len(plan.data.splits['train']), plan.train.batch_size)
 
 
 def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState) -> TrainState | None:
@@ -154,7 +108,7 @@ def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints,
     raise UserError(f'{plan.folder.path} was trained on other data than there is now (its images, classes or '
                     'channels changed). Restore the data, or give another --workdir to train anew')
   epoch, position = divmod(int(restored.step), order.steps_per_epoch)
-  log(f'resuming from step {int(restored.step)}: {epoch} epochs and {position} steps')
+  log(f'resuming from step {int(restored.step)} ({counted(epoch, "epoch")} and {counted(position, "step")} done)')
   return restored
 
 
@@ -168,10 +122,10 @@ class Trainer:
   def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
                stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
-    self._step = parallel_step(plan, order.steps_per_epoch)
-    self._batches = gather(plan.data.splits['train'], plan.devices, plan.data_placement)
-    self._validation_batches = gather(plan.data.splits['val'], plan.devices, plan.data_placement)
-    self._evaluator = Evaluator(plan.model, plan.mapping, plan.devices, plan.batch_size)
+    self._step = parallel_step(plan)
+    self._batches = batches_of(plan, 'train')
+    self._validation_batches = batches_of(plan, 'val')
+    self._evaluator = evaluator_of(plan)
     self._saved = time.perf_counter()
 
   def compile_ahead(self, like: TrainState) -> None:
@@ -184,16 +138,16 @@ class Trainer:
     step, length = int(state.step), self._order.steps_per_epoch
     first_epoch = max(step - 1, 0) // length  # at an epoch's end, that epoch: its validation may not have been
     writers = Writers(self._plan.folder, step)
-    if step < self._plan.epochs * length:
+    if step < self._plan.train.epochs * length:
       log('compiling the first step (later starts are faster)')
-    for epoch in range(first_epoch, self._plan.epochs):
+    for epoch in range(first_epoch, self._plan.train.epochs):
       last_step = (epoch + 1) * length
       started = time.perf_counter()
       state, images = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
       trained = time.perf_counter()
       result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
                                f'validating epoch {epoch + 1}')
-      metrics = _epoch_metrics(epoch, last_step, float(self._plan.schedule(last_step - 1)), state, result)
+      metrics = _epoch_metrics(epoch, last_step, float(self._plan.learning_rate(last_step - 1)), state, result)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
                  'images_per_second': images / (trained - started),
@@ -201,7 +155,7 @@ class Trainer:
       writers.write(metrics, timings)
       with self._stop.deferred():
         self._checkpoints.save_best(last_step, state.variables, self._plan.spec, metrics['val_accuracy'])
-      log(f'epoch {epoch + 1}/{self._plan.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
+      log(f'epoch {epoch + 1}/{self._plan.train.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
           f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
           f'({result.accuracy.correct} of {result.accuracy.count}); '
           f'{trained - started:.0f} s, {timings["images_per_second"]:.0f} images/s')
@@ -211,7 +165,7 @@ class Trainer:
     """The steps first..last - 1 of an epoch, the state at its end saved; also how many images they took."""
     under_way: deque = deque()
     before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
-    with bar(f'epoch {epoch + 1}/{self._plan.epochs}', self._order.num_examples) as advance, self._stop.deferred():
+    with bar(f'epoch {epoch + 1}/{self._plan.train.epochs}', self._order.num_examples) as advance, self._stop.deferred():
       advance(seen)
 
       def read_oldest() -> None:
@@ -225,7 +179,7 @@ class Trainer:
       for step, batch in enumerate(self._batches.batches(self._order, first, last), first + 1):
         state, signals = self._step(state, batch)
         under_way.append(signals)
-        save = self._stop.number or self._plan.cadence.due(step, time.perf_counter() - self._saved)
+        save = self._stop.number or self._plan.checkpoint.due(step, time.perf_counter() - self._saved)
         while under_way and (save or len(under_way) > STEPS_UNDER_WAY):
           read_oldest()
         if save:
@@ -238,7 +192,7 @@ class Trainer:
     return state, seen - before
 
   def _check(self, nonfinite: NonFinite) -> None:
-    limit = self._plan.nonfinite_limit
+    limit = self._plan.train.nonfinite_limit if self._plan.train.skips_nonfinite else 0
     if nonfinite.count > limit:
       skipped = f', after {limit} steps were skipped for the like' if limit else ''
       kept = f'The last good checkpoint is kept in {self._plan.folder.checkpoints}'

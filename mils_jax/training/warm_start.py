@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from mils_jax.errors import UserError
+from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec
@@ -86,8 +86,7 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> 
 def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
   """Which axis of which variable has the size of a model's field: the one that grows with it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    images = jnp.zeros((1, 32, 32, network.in_channels))
-    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=False))
+    variables = abstract_variables(network, (32, 32))
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
             for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
 

@@ -74,5 +74,5 @@ def test_bad_settings_are_one_line_that_names_them(options):
 
 
 def test_unknown_source_lists_the_valid_ones():
-  with pytest.raises(UserError, match=r"unknown data.source 'shape'.*arrays, folder, shapes, tfds"):
+  with pytest.raises(UserError, match=r"unknown data.source 'shape'.* arrays, folder, shapes, tfds"):
     open_source('shape')

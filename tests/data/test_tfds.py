@@ -147,7 +147,7 @@ def test_the_size_does_not_change_identities(data_dir):
 ])
 def test_mistakes_are_one_line(data_dir, options, parts):
   with pytest.raises(UserError) as raised:
-    open_source('tfds', **{'name': 'colour_patches', 'path': data_dir, **options})
+    open_patches(data_dir, **options)
   text = str(raised.value)
   assert '\n' not in text
   assert all(part in text for part in parts), text

@@ -1,0 +1,9 @@
+"""Writes a page about finished runs."""
+
+from mils_jax.commands.request import Request
+from mils_jax.progress import log_lines
+from mils_jax.report.write import write_report
+
+
+def run(request: Request) -> None:
+  log_lines(write_report(request.flags['runs'], request.folder.path))

@@ -1,0 +1,162 @@
+"""The whole configuration of a run: one section for each part, as configs/ fill them in and config.json keeps them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from ml_collections import ConfigDict
+
+from mils_jax import schema
+from mils_jax.channel_dropout import ChannelDropout
+from mils_jax.channel_subsets import EvaluationOptions
+from mils_jax.channels import ChannelOptions
+from mils_jax.config import Option, Section, describe, module_section, option
+from mils_jax.data.augment import Augmentation
+from mils_jax.data.sources import DataOptions, data_section
+from mils_jax.distributed.runtime import RuntimeOptions
+from mils_jax.errors import UserError, unknown
+from mils_jax.models import MODELS
+from mils_jax.training.cadence import CheckpointOptions
+from mils_jax.training.optim import OptimizerOptions
+from mils_jax.training.plan import TrainOptions
+from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.temperature import AttentionOptions
+
+FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result: they may differ when a run is resumed
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions(Section):
+  """Which network; `model_section` adds the options of one."""
+
+  section: ClassVar[str] = 'model'
+
+  name: str = option('', 'of the network')
+  num_classes: int = option(0, "logits; 0: the data's classes", low=0)
+
+
+def model_section(name: str) -> type[ModelOptions]:
+  """ModelOptions with a network's own options; raises UserError where there is no such network."""
+  if name not in MODELS:
+    raise unknown('model.name', name, MODELS)
+  return module_section(MODELS[name], ModelOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """The configuration of a run.
+
+  Attributes:
+    name: names the run folder.
+    data, channels, channel_dropout, model, attention, augment, optimizer, train: what results depend on.
+    checkpoint, evaluation, runtime: what they do not (`FREE`).
+  """
+
+  name: str
+  data: DataOptions
+  channels: ChannelOptions
+  channel_dropout: ChannelDropout
+  model: ModelOptions
+  attention: AttentionOptions
+  augment: Augmentation
+  optimizer: OptimizerOptions
+  train: TrainOptions
+  checkpoint: CheckpointOptions
+  evaluation: EvaluationOptions
+  runtime: RuntimeOptions
+
+  @classmethod
+  def read(cls, values: Mapping[str, Any]) -> 'RunConfig':
+    """The configuration that nested values, such as a ConfigDict's, describe.
+
+    Raises:
+      UserError: there is no such section, field or network, or a value is not one that the field can take.
+    """
+    model = values.get('model', {}).get('name', '')
+    sections = sections_of(model)
+    for name in values:
+      if name != 'name' and name not in sections:
+        raise unknown('config section', name, ['name', *sections])
+    read = {}
+    for name, section in sections.items():
+      given = values.get(name, {})
+      if not isinstance(given, Mapping):
+        raise UserError(f'{name}={given!r}: expected a section with fields such as {next(iter(_names(section)), "")}')
+      read[name] = section.read(given)
+    return cls(str(values.get('name', model)), **read)
+
+  @classmethod
+  def from_file(cls, values: dict[str, Any]) -> 'RunConfig':
+    """Likewise from what config.json holds, of any version of the schema."""
+    return cls.read(schema.upgraded(values))
+
+  def sections(self) -> dict[str, Section]:
+    return {name: getattr(self, name) for name in sections_of(self.model.name)}
+
+  def values(self) -> dict[str, Any]:
+    """As plain nested values, for a ConfigDict."""
+    return dataclasses.asdict(self)
+
+  def to_file(self) -> dict[str, Any]:
+    """What config.json holds."""
+    return {schema.KEY: schema.VERSION, **self.values()}
+
+  def options(self) -> Iterator[tuple[str, Any, Option]]:
+    """(whole name, value, declaration) of every option."""
+    return describe(self.sections())
+
+  def with_model(self, **changes: Any) -> 'RunConfig':
+    """The same configuration with other options of the network."""
+    return dataclasses.replace(self, model=dataclasses.replace(self.model, **changes))
+
+
+def sections_of(model: str) -> dict[str, type[Section]]:
+  """The sections of a network's configuration, by name, in order."""
+  given = {'data': data_section(), 'model': model_section(model)}
+  return {field.name: given.get(field.name, field.type) for field in dataclasses.fields(RunConfig)
+          if field.name != 'name'}
+
+
+def default_config(name: str, model: str) -> ConfigDict:
+  """A configuration of a network with every option at its default, for a configuration file to fill in."""
+  config = RunConfig.read({'name': name, 'model': {'name': model}})
+  return ConfigDict(config.values())
+
+
+def _names(section: type[Section]) -> list[str]:
+  return [field.name for field in dataclasses.fields(section)]
+
+
+def saved_config(folder: RunFolder) -> RunConfig:
+  """The configuration of a run folder, of any version; raises UserError where it is no run folder."""
+  return RunConfig.from_file(folder.read_config())
+
+
+def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()) -> None:
+  """Raises UserError where the folder belongs to another configuration, or holds something else.
+
+  Args:
+    folder: of the run.
+    config: the configuration that is given now.
+    free: sections or fields that may differ, beside those that change no result.
+  """
+  if not folder.config.exists():
+    folder.check_empty()
+    return
+  before, now = (dict(schema.flattened(one.values())) for one in (saved_config(folder), config))
+  differences = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in sorted(before | now)
+                 if before.get(name) != now.get(name) and name != 'name' and not _within(name, (*FREE, *free))]
+  if differences:
+    raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(differences)}. '
+                    'Give another --workdir, or the same settings')
+
+
+def claim(folder: RunFolder, config: RunConfig) -> None:
+  """Makes the folder this configuration's own; raises UserError as `check_owner`, or where it cannot be written."""
+  check_owner(folder, config)
+  if not folder.config.exists():
+    folder.write_config(config.to_file())
+
+
+def _within(name: str, parts: tuple[str, ...]) -> bool:
+  return any(name == part or name.startswith(f'{part}.') for part in parts)

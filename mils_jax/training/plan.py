@@ -1,0 +1,103 @@
+"""What a run is made of: its options, and the parts that a configuration was turned into."""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import optax
+from flax import linen as nn
+
+from mils_jax.channel_dropout import ChannelDropout
+from mils_jax.channels import ChannelMapping
+from mils_jax.config import Section, option
+from mils_jax.data.augment import Augmentation
+from mils_jax.data.cache.dataset import CachedDataset
+from mils_jax.data.loader import steps_per_epoch
+from mils_jax.distributed.devices import Devices
+from mils_jax.distributed.runtime import RuntimeOptions
+from mils_jax.training.cadence import CheckpointOptions
+from mils_jax.training.record import ModelSpec
+from mils_jax.training.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(Section):
+  """How long, in what batches, and what to do when numbers go wrong."""
+
+  section: ClassVar[str] = 'train'
+
+  epochs: int = option(6, 'passes over the training split', low=1)
+  batch_size: int = option(64, 'images of all devices together')
+  seed: int = option(0, 'of weights, order, augmentation and every other draw', low=0)
+  label_smoothing: float = option(0.1, 'share of the target that is spread over all classes', low=0, below=1)
+  precision: str = option('auto', 'of the computation; auto: bfloat16 on GPU and TPU, float32 on CPU',
+                          choices=('auto', 'float32', 'bfloat16'))
+  on_nonfinite: str = option('stop', 'when loss, gradient or a parameter is NaN or Inf; skip: leave that step out',
+                             choices=('stop', 'skip'))
+  nonfinite_limit: int = option(10, 'steps that may be skipped before the run stops all the same', low=1)
+  deterministic: bool = option(False, 'on GPUs: the same bits in every run, by slower kernels')
+  init_from: str = option('', 'run folder whose best weights to start from, as far as they fit')
+
+  @property
+  def skips_nonfinite(self) -> bool:
+    return self.on_nonfinite == 'skip'
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan:
+  """What one training step is made of.
+
+  Attributes:
+    model: the network; its axis_name is the devices'.
+    mapping: of the data's channels to the model's input channels.
+    train: label smoothing, seed, and what to do with non-finite numbers.
+    optimizer: of the parameters.
+    steps_per_epoch: the sums of an epoch's metrics start anew after so many steps.
+    augmentation: of the stored images.
+    channel_dropout: which channels a training sample keeps.
+    schedules: of values that the model reads, by name.
+  """
+
+  model: nn.Module
+  mapping: ChannelMapping
+  train: TrainOptions
+  optimizer: optax.GradientTransformation
+  steps_per_epoch: int
+  augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+  channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
+  schedules: Mapping[str, optax.Schedule] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+  """Everything that a run is made of; built from a configuration by build.py.
+
+  Attributes:
+    folder: where it lies.
+    data: the dataset.
+    devices: those that share each batch.
+    step: what its steps are made of.
+    learning_rate: by step, for the record.
+    spec: saved with every checkpoint.
+    checkpoint: when to save within an epoch.
+    runtime: where the data lies.
+  """
+
+  folder: RunFolder
+  data: CachedDataset
+  devices: Devices
+  step: StepPlan
+  learning_rate: optax.Schedule
+  spec: ModelSpec
+  checkpoint: CheckpointOptions
+  runtime: RuntimeOptions
+
+  @property
+  def train(self) -> TrainOptions:
+    return self.step.train
+
+  @property
+  def steps(self) -> int:
+    """Of the whole run."""
+    return self.train.epochs * steps_per_epoch(len(self.data.splits['train']), self.train.batch_size)

@@ -1,0 +1,34 @@
+"""The temperature of kernel attention over the steps of a run."""
+
+import dataclasses
+from typing import ClassVar
+
+import optax
+
+from mils_jax.config import Section, option
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionOptions(Section):
+  """How the temperature of the attention's softmax gets to model.temperature; of networks with attention over kernels.
+
+  "Dynamic Convolution: Attention over Convolution Kernels" (Chen et al., CVPR 2020, https://arxiv.org/abs/1912.03458)
+  takes it from 30 to 1 over the first ten epochs, so that all kernels learn early on.
+  """
+
+  section: ClassVar[str] = 'attention'
+
+  annealing: str = option('constant', "of the temperature, from `start` to the model's; constant: the model's throughout",
+                          choices=('constant', 'linear', 'cosine'))
+  start: float = option(30.0, 'the first temperature', above=0)
+  epochs: float = option(10.0, 'epochs that the annealing takes, from the first on', above=0)
+
+  def schedule(self, final: float, steps_per_epoch: int) -> optax.Schedule:
+    """The temperature by step."""
+    if self.annealing == 'constant':
+      return optax.constant_schedule(final)
+    steps = max(round(self.epochs * steps_per_epoch), 1)
+    if self.annealing == 'linear':
+      return optax.linear_schedule(self.start, final, steps)
+    descent = optax.cosine_decay_schedule(1.0, steps)
+    return lambda step: final + (self.start - final) * descent(step)
