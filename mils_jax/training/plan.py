@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 import optax
@@ -66,7 +65,7 @@ class StepPlan:
   steps_per_epoch: int
   augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
   channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
-  schedules: Mapping[str, optax.Schedule] = MappingProxyType({})
+  schedules: Mapping[str, optax.Schedule] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
