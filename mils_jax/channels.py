@@ -48,6 +48,7 @@ class ChannelSpec:
 
   @classmethod
   def from_json(cls, values: dict) -> 'ChannelSpec':
+    values = {**values, 'names': values.get('names') or values['slots']}  # as they were called before schema 2
     return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
 
   def map_from(self, names: Sequence[str | None]) -> 'ChannelMapping':

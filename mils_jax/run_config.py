@@ -66,12 +66,13 @@ class RunConfig:
   runtime: RuntimeOptions
 
   @classmethod
-  def read(cls, values: Mapping[str, Any]) -> 'RunConfig':
-    """The configuration that nested values, such as a ConfigDict's, describe.
+  def read(cls, values: Mapping[str, Any] | ConfigDict) -> 'RunConfig':
+    """The configuration that nested values describe.
 
     Raises:
       UserError: there is no such section, field or network, or a value is not one that the field can take.
     """
+    values = values.to_dict() if isinstance(values, ConfigDict) else values
     model = values.get('model', {}).get('name', '')
     sections = sections_of(model)
     for name in values:

@@ -32,6 +32,7 @@ RENAMED = {
     'data.val_split': 'data.tfds.val_split',
     'data.test_split': 'data.tfds.test_split',
 }
+RESULTS = {'slots': 'input_channels'}  # likewise of results.json
 VALUES = {  # likewise of its values, under the new name
     'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
     'runtime.data_placement': {'resident': 'device', 'streamed': 'host'},
@@ -45,6 +46,11 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     fields = {RENAMED.get(name, name): value for name, value in fields.items()}
     fields |= {name: new.get(fields[name], fields[name]) for name, new in VALUES.items() if name in fields}
   return nested(fields)
+
+
+def upgraded_results(results: dict[str, Any]) -> dict[str, Any]:
+  """results.json with today's names."""
+  return {RESULTS.get(name, name): value for name, value in results.items()}
 
 
 def flattened(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

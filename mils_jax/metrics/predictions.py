@@ -63,7 +63,8 @@ class Predictions:
   def load(cls, path: Path) -> 'Predictions':
     """Reads what `save` wrote; raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is not whole."""
     with np.load(path, allow_pickle=False) as saved:
-      return cls(saved['example_id'], saved['label'], saved['logits'])
+      ids = saved['example_id'] if 'example_id' in saved else saved['identity']  # as they were called before schema 2
+      return cls(ids, saved['label'], saved['logits'])
 
 
 class Evaluator:

@@ -28,7 +28,7 @@ def score_lines(evaluation: Evaluation) -> list[str]:
 def write_evaluation(evaluation: Evaluation) -> str:
   """Saves the results with a page beside them; returns the line that says where, or why not."""
   results = evaluation.results
-  run = Run(evaluation.run, evaluation.config.to_dict(), results, tuple(results['classes']), evaluation.predictions,
+  run = Run(evaluation.run, evaluation.config.values(), results, tuple(results['classes']), evaluation.predictions,
             metrics=[], machine={}, split=evaluation.split)
   (group,), _ = make_groups([run])
   try:

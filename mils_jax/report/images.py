@@ -9,6 +9,7 @@ from PIL import Image
 from mils_jax.data.cache.dataset import CachedDataset, DamagedError, open_folder
 from mils_jax.report.inspection import colour_channels, to_levels
 from mils_jax.report.load import Run
+from mils_jax.run_config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Images:
   def of(cls, run: Run) -> 'Images | None':
     """Those of a run; None where its dataset cache is gone. Reads no image and packs nothing."""
     try:
-      packed = open_folder(run.config.runtime.cache_folder / 'datasets' / run.results['data_fingerprint'])
+      packed = open_folder(RunConfig.read(run.config).runtime.cache_folder / 'datasets' / run.results['data_fingerprint'])
     except DamagedError:
       return None
     example_ids = packed.splits[run.split].example_ids

@@ -14,6 +14,7 @@ from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.report.subset_answers import read_subset_answers
+from mils_jax.run_config import saved_config
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
@@ -117,7 +118,7 @@ def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
 def read_run(folder: RunFolder) -> Run:
   """Reads one run; raises UserError where it is finished but for its predictions."""
   try:
-    config, results, metrics = folder.read_config(), folder.read_results(), folder.read_metrics()
+    config, results, metrics = saved_config(folder).values(), folder.read_results(), folder.read_metrics()
     _check('config', config)
     if results is None:
       raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')

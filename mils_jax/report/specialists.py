@@ -66,7 +66,7 @@ def mean_gap(gaps: Gaps) -> MeanDifference:
 def _recipes(groups: list[Group]) -> dict[str, dict[Subset, Group]]:
   """Models that always saw the same channels, by what else sets them apart from the first one, then by channels."""
   recipes: dict[str, dict[Subset, Group]] = {}
-  fixed = [group for group in groups if group.runs[0].config['channels'].get('sampling', 'none') == 'none']
+  fixed = [group for group in groups if group.runs[0].config['channel_dropout']['method'] == 'none']
   for group in fixed:
     changes = config_differences(group.runs[0].config, fixed[0].runs[0].config)
     changes = [change for change in changes if not change.startswith(('channels.use=', 'train.seed='))]

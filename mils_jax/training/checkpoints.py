@@ -31,6 +31,9 @@ from mils_jax.training.record import ModelSpec, Record, by_path
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
+ON_DISK = {'nonfinite': 'not_finite'}  # parts of the state that are called otherwise in every checkpoint
+NOT_DAMAGE = ('ABORTED', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED',
+              'UNAUTHENTICATED', 'UNAVAILABLE', 'UNKNOWN')  # status codes
 ABANDONED_READS = 0.3  # seconds in which the other arrays' reads end after one has failed
 
 
@@ -94,7 +97,7 @@ class Checkpoints:
         skipped[step] = f'the checkpoint of step {step} is damaged: {error}'
         continue
       lines = [f'{line}; moved to {self._set_aside(bad)}' for bad, line in skipped.items()]
-      return like.replace(**parts['variables'], **parts['progress']), lines
+      return _joined(like, parts), lines
     if skipped:
       raise RunError(f'no checkpoint in {self._folder} can be restored: {"; ".join(skipped.values())}. Nothing was '
                      'started afresh; to train anew, give another --workdir or delete this one')
@@ -249,12 +252,25 @@ def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Rec
   except (DamagedError, UserError):
     raise
   except Exception as error:  # Orbax raises many kinds, a bare Exception among them
-    reason = _reason(error)
+    reason, damaged = _reason(error), _proves_damage(error)
   else:
     return record, parts
   time.sleep(ABANDONED_READS)
   gc.collect()
-  raise DamagedError(reason)
+  if damaged:
+    raise DamagedError(reason)
+  raise RunError(f'the checkpoint of step {step} cannot be read: {reason}. It was left as it is; try again once it can')
+
+
+def _proves_damage(error: Exception) -> bool:
+  """Whether a read failed because of what is, or is not, in the checkpoint's files: only then are they damaged.
+
+  TensorStore raises ValueError for everything, its message starting with, or containing, the status code of the
+  failure (https://abseil.io/docs/cpp/guides/status-codes); a checkpoint that may not be read, or not now, is healthy.
+  """
+  if isinstance(error, MemoryError) or any(f'{code}: ' in str(error) for code in NOT_DAMAGE):
+    return False
+  return not isinstance(error, OSError) or isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
 
 
 def _reason(error: Exception) -> str:
@@ -275,6 +291,14 @@ def _on_host(tree: Any) -> Any:
 
 
 def _split(state: TrainState) -> tuple[dict, dict]:
-  variables = state.variables
+  """The two parts that are saved, under their names on disk."""
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-  return variables, {name: value for name, value in fields.items() if name not in TrainState.COLLECTIONS}
+  return state.variables, {ON_DISK.get(name, name): value for name, value in fields.items()
+                           if name not in TrainState.COLLECTIONS}
+
+
+def _joined(like: TrainState, parts: dict[str, dict]) -> TrainState:
+  """The state that `_split` took apart."""
+  in_state = {saved: name for name, saved in ON_DISK.items()}
+  return like.replace(**parts['variables'], **{in_state.get(name, name): value
+                                               for name, value in parts['progress'].items()})

@@ -13,9 +13,6 @@ LOGGERS = ('absl', 'asyncio')
 def quiet_failures() -> Iterator[None]:
   """Within, tracebacks of saves and reads that failed are not printed beside the error itself.
 
-  They stay quiet where an error leaves this context, which is about to end the process: what the threads were still
-  doing would be printed behind the error's own line.
-
   Once one array of a damaged checkpoint cannot be read, the reads of the others end with nobody waiting for them; what
   becomes of these says nothing.
   """
@@ -29,7 +26,9 @@ def quiet_failures() -> Iterator[None]:
   sys.unraisablehook = without_abandoned_reads
   for name in LOGGERS:
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  yield
-  sys.unraisablehook = hook
-  for name, level in levels.items():
-    logging.getLogger(name).setLevel(level)
+  try:
+    yield
+  finally:
+    sys.unraisablehook = hook
+    for name, level in levels.items():
+      logging.getLogger(name).setLevel(level)

@@ -14,6 +14,8 @@ import numpy as np
 from mils_jax.channels import ChannelSpec
 from mils_jax.errors import DamagedError, UserError
 
+SPEC = 'spec'
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
@@ -24,7 +26,7 @@ class ModelSpec:
     classes: the names of its logits; a model may have more logits than named classes.
     image_size: height and width of the images that it was trained on.
     data_fingerprint: of the dataset cache that it was trained on.
-    trained: the input channels that training ever filled; what stands in the others meets weights that nothing has trained.
+    trained: the input channels that training had; what stands in the others meets weights that nothing has trained.
   """
 
   channels: ChannelSpec
@@ -64,7 +66,7 @@ class Record:
     return cls(spec, arrays, validation_accuracy)
 
   def to_json(self) -> dict:
-    values = {'spec': self.spec.to_json(), 'arrays': self.arrays,
+    values = {SPEC: self.spec.to_json(), 'arrays': self.arrays,
               'validation_accuracy': self.validation_accuracy}
     return {**values, 'checksum': _checksum_of_json(values)}
 
@@ -75,7 +77,8 @@ class Record:
       written = values.pop('checksum')
       if written != _checksum_of_json(values):
         raise DamagedError('its record has changed')
-      return cls(ModelSpec.from_json(values['spec']), values['arrays'], values['validation_accuracy'])
+      spec = values[SPEC] if SPEC in values else values['contract']  # as it was called before schema 2
+      return cls(ModelSpec.from_json(spec), values['arrays'], values['validation_accuracy'])
     except (AttributeError, KeyError, TypeError) as error:
       raise DamagedError(f'its record is not one ({error})') from error
 

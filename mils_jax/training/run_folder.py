@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mils_jax import schema
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import UNFINISHED, replaced
 
@@ -105,7 +106,7 @@ class RunFolder:
 
   def read_results(self) -> dict | None:
     """The finished run's results, None where it is not finished."""
-    return read_json(self.results) if self.results.exists() else None
+    return schema.upgraded_results(read_json(self.results)) if self.results.exists() else None
 
   def read_metrics(self) -> list[dict]:
     """The epochs so far, a line each; a last line that a dying process left unfinished is not one."""

@@ -1,0 +1,89 @@
+"""A run folder that an older version left is used like any other: it resumes, evaluates, predicts and reports."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mils_jax
+from mils_jax import schema
+from mils_jax.cli import main
+from mils_jax.run_config import saved_config
+from mils_jax.training.run_folder import RunFolder
+
+OLD = Path(__file__).parent / 'old_runs' / '9644d6b.tar.gz'  # two epochs of a tiny generalist, schema 1
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  with tarfile.open(OLD) as archive:
+    archive.extractall(tmp_path, filter='data')
+  return tmp_path / 'tiny'
+
+
+def test_its_configuration_means_what_it_meant(old):
+  config = saved_config(RunFolder(old))
+  assert schema.KEY not in json.loads((old / 'config.json').read_text())
+  assert (config.channel_dropout.method, config.model.imputation, config.model.num_kernels) == (
+      'hierarchical', 'learned', 2)
+  assert (config.data.shapes.num_train, config.data.image_size, config.augment.rot90) == (60, 8, True)
+  assert (config.model.mix, config.runtime.data_placement, config.model.widths) == ('auto', 'auto', (8,))
+
+
+def test_a_field_that_came_later_has_its_default(old):
+  values = json.loads((old / 'config.json').read_text())
+  del values['train']['label_smoothing'], values['attention'], values['augment']['rot90' if 'rot90' in values['augment']
+                                                                              else 'quarter_turns']
+  (old / 'config.json').write_text(json.dumps(values))
+  config = saved_config(RunFolder(old))
+  assert (config.train.label_smoothing, config.attention.annealing, config.augment.rot90) == (0.1, 'constant', False)
+
+
+def test_it_evaluates_to_its_own_result(old, capsys):
+  results = json.loads((old / 'results.json').read_text())
+  assert main(['main.py', '--mode', 'evaluate', '--workdir', str(old)]) == 0
+  assert f'({results["test"]["correct"]} of 41;' in capsys.readouterr().out
+
+
+def test_it_predicts_what_it_predicted(old, tmp_path):
+  before = np.load(old / 'predictions.npz')
+  classifier = mils_jax.load(old)
+  image = np.zeros((8, 8, 3), np.uint8)
+  Image.fromarray(image).save(tmp_path / 'black.png')
+  assert main(['main.py', '--mode', 'predict', '--workdir', str(old), f'--input={tmp_path / "black.png"}']) == 0
+  (csv,) = old.glob('predictions-*.csv')
+  predicted = csv.read_text().splitlines()[1].split(',')[1]
+  assert predicted == classifier.classes[classifier(image)[0].argmax()]
+  assert before['logits'].shape == (41, 20)
+
+
+def test_it_is_reported_with_its_subsets(old, tmp_path, capsys):
+  results = json.loads((old / 'results.json').read_text())
+  assert main(['main.py', '--mode', 'report', f'--runs={old}', f'--workdir={tmp_path / "report"}']) == 0
+  text = (tmp_path / 'report' / 'report.md').read_text()
+  subsets = json.loads((old / 'subsets.json').read_text())['subsets']
+  assert f'{100 * results["test"]["rate"]:.2f}' in text
+  assert all(f'{100 * one["rate"]:.2f}' in text for one in subsets)
+
+
+def test_it_resumes_from_its_checkpoint_and_ends(old, capsys):
+  for name in ('results.json', 'predictions.npz'):
+    (old / name).unlink()
+  shutil.rmtree(old / 'checkpoints' / 'latest' / '6')  # as if stopped after its first epoch
+  first_epoch = (old / 'metrics.jsonl').read_text().splitlines()[0]
+  assert main(['main.py', '--workdir', str(old)]) == 0
+  assert 'resuming from step 3 (1 epoch and 0 steps done)' in capsys.readouterr().out
+  metrics = [json.loads(line) for line in (old / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['step'] for line in metrics] == [3, 6]
+  assert metrics[0]['train_loss'] == json.loads(first_epoch)['train_loss']
+  assert json.loads((old / 'results.json').read_text())['test']['count'] == 41
+
+
+def test_the_command_that_started_it_finds_it_finished(old, capsys):
+  assert main(['main.py', '--workdir', str(old)]) == 0
+  assert 'is finished; this is its result' in capsys.readouterr().out
