@@ -75,7 +75,7 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
   devices = Devices(1)
   names = tuple(f'band {number}' for number in range(task.channels))
   spec = ChannelSpec(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
-  mapping = spec.place(names)
+  mapping = spec.map_from(names)
   shape = (task.image_size, task.image_size, task.channels)
   random = np.random.default_rng(0)
   images = random.integers(0, 256, (task.batch, *shape), np.uint8)

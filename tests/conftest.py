@@ -27,6 +27,7 @@ def small_runs(tmp_path_factory) -> dict[str, Path]:
   """Finished runs of an epoch, by network: narrow ones, on 16-pixel shapes in R, G and B."""
   from configs import task_a, task_b
   from mils_jax.run import run_training
+  from mils_jax.run_config import RunConfig
   from mils_jax.training.run_folder import RunFolder
 
   root = tmp_path_factory.mktemp('small_runs')
@@ -34,12 +35,13 @@ def small_runs(tmp_path_factory) -> dict[str, Path]:
             'dynamic_resnet12': (task_a, {'num_kernels': 2, 'widths': (8,), 'blocks': 1, 'stem_width': 8})}
   for name, (task, fields) in narrow.items():
     config = task.get_config()
-    config.data.update(num_train=90, num_val=21, num_test=41, image_size=16)
+    config.data.shapes.update(num_train=90, num_val=21, num_test=41)
+    config.data.image_size = 16
     config.train.update(epochs=1, batch_size=20)
     config.runtime.cache = str(root / 'cache')
     config.model.update(fields)
     if name == 'dynamic_resnet12':  # whose temperature is on its way when the run ends
       config.model.temperature = 0.5
       config.attention.update(annealing='linear', start=30.0, epochs=2.0)
-    run_training(config.lock(), RunFolder(root / name), [])
+    run_training(RunConfig.read(config), RunFolder(root / name), [])
   return {name: root / name for name in narrow}

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SMALL = ('--config=configs/task_b.py', '--config.model.stages=2', '--config.model.width=16',
-         '--config.data.num_train=250', '--config.data.num_val=64', '--config.data.num_test=64',
+         '--config.data.shapes.num_train=250', '--config.data.shapes.num_val=64', '--config.data.shapes.num_test=64',
          '--config.train.epochs=2', '--config.train.batch_size=32')  # 8 steps an epoch, the last one padded
 EXACT = ('metrics.jsonl', 'results.json', 'predictions.npz')
 

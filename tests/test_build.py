@@ -6,13 +6,14 @@ import pytest
 from configs import task_a, task_b
 from mils_jax.build import model_schedules, used_channels
 from mils_jax.errors import UserError
+from mils_jax.run_config import RunConfig
 
 
 def temperatures(steps, **options):
   config = task_a.get_config()
   config.model.temperature = 2.0
   config.attention.update(start=30.0, epochs=4.0, **options)
-  schedule = model_schedules(config, steps_per_epoch=5)['temperature']
+  schedule = model_schedules(RunConfig.read(config), steps_per_epoch=5)['temperature']
   return [float(schedule(step)) for step in steps]
 
 
@@ -25,7 +26,7 @@ def test_the_temperature_is_annealed_over_the_epochs_that_are_given_and_stays():
 
 
 def test_a_network_without_attention_has_no_schedule():
-  assert model_schedules(task_b.get_config(), 5) == {}
+  assert model_schedules(RunConfig.read(task_b.get_config()), 5) == {}
 
 
 @pytest.mark.parametrize(('options', 'message'), [
@@ -37,11 +38,11 @@ def test_an_annealing_that_cannot_be_is_refused(options, message):
   config = task_a.get_config()
   config.attention.update(options)
   with pytest.raises(UserError, match=message):
-    model_schedules(config, 5)
+    RunConfig.read(config)
 
 
 @pytest.mark.parametrize('use', ['BG', 'GB'])
 def test_channels_are_used_in_the_order_of_the_data(use):
   config = task_a.get_config()
-  config.channels.update(use=use, in_channels='B,G,R')
-  assert used_channels(config, SimpleNamespace(channels=('R', 'G', 'B'))) == ('G', 'B')
+  config.channels.update(use=use, names='B,G,R')
+  assert used_channels(RunConfig.read(config), SimpleNamespace(channels=('R', 'G', 'B'))) == ('G', 'B')

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from mils_jax.channels import ChannelSpec, choose, split_names
 from mils_jax.errors import UserError
 
-CONTRACT = ChannelSpec(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
+SPEC = ChannelSpec(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
 
 
 def test_a_channel_goes_to_the_slot_of_its_name_wherever_it_stands():
   images = np.arange(2 * 2 * 2 * 2, dtype=np.uint8).reshape(2, 2, 2, 2)
-  placed, present = CONTRACT.place(['B', 'R']).apply(jnp.asarray(images))
+  placed, present = SPEC.map_from(['B', 'R']).apply(jnp.asarray(images))
   np.testing.assert_allclose(placed[..., 0], (images[..., 1] - 1.0) / 2)
   np.testing.assert_allclose(placed[..., 2], (images[..., 0] - 3.0) / 8)
   np.testing.assert_array_equal(placed[..., 1], 0)
@@ -25,15 +25,15 @@ def test_the_order_of_named_channels_changes_nothing(order):
   rng = np.random.default_rng(0)
   values = {name: rng.normal(size=(2, 3, 3)).astype(np.float32) for name in ('R', 'G', 'B', None)}
   images = jnp.stack([values[name] for name in order], axis=-1)
-  placed, present = CONTRACT.place(order).apply(images)
-  expected, _ = CONTRACT.place(['R', 'G', 'B']).apply(jnp.stack([values[name] for name in 'RGB'], axis=-1))
+  placed, present = SPEC.map_from(order).apply(images)
+  expected, _ = SPEC.map_from(['R', 'G', 'B']).apply(jnp.stack([values[name] for name in 'RGB'], axis=-1))
   np.testing.assert_array_equal(placed, expected)
   assert present.all()
 
 
 def test_an_absent_channel_is_zero_even_where_the_data_is_not_finite():
   images = jnp.full((1, 2, 2, 3), jnp.nan).at[..., 1].set(6.0)
-  placed, _ = CONTRACT.place([None, 'G', None]).apply(images)
+  placed, _ = SPEC.map_from([None, 'G', None]).apply(images)
   np.testing.assert_array_equal(placed, jnp.zeros((1, 2, 2, 3)).at[..., 1].set(1.0))
 
 
@@ -43,7 +43,7 @@ def test_an_absent_channel_is_zero_even_where_the_data_is_not_finite():
 ])
 def test_wrong_names_are_refused_with_the_valid_ones(names, message):
   with pytest.raises(UserError, match=message):
-    CONTRACT.place(names)
+    SPEC.map_from(names)
 
 
 @pytest.mark.parametrize(('text', 'available', 'expected'), [
@@ -69,4 +69,4 @@ def test_names_are_split_at_commas():
 
 
 def test_a_spec_survives_its_json():
-  assert ChannelSpec.from_json(CONTRACT.to_json()) == CONTRACT
+  assert ChannelSpec.from_json(SPEC.to_json()) == SPEC

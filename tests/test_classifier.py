@@ -3,7 +3,6 @@ import sys
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 from scipy.special import softmax
 
@@ -12,6 +11,7 @@ from mils_jax import build
 from mils_jax.data.sources.images import read_image
 from mils_jax.errors import UserError
 from mils_jax.restore import restore
+from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -28,7 +28,7 @@ def classifier(run):
 @pytest.fixture(scope='module')
 def images(run):
   """The run's own test split, as it is stored."""
-  return np.asarray(build.open_data(ConfigDict(RunFolder(run).read_config())).splits['test'].images)
+  return np.asarray(build.open_data(saved_config(RunFolder(run))).splits['test'].images)
 
 
 def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, images):

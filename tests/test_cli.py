@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 import mils_jax
-from mils_jax.cli import MODES, main
-from mils_jax.command_line import Mode, run_name
+from mils_jax import cli
+from mils_jax.cli import main
+from mils_jax.command_line import run_name
 from mils_jax.metrics.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
-TINY = ['--config.data.num_train=90', '--config.data.num_val=21', '--config.data.num_test=41',
+TINY = ['--config.data.shapes.num_train=90', '--config.data.shapes.num_val=21', '--config.data.shapes.num_test=41',
         '--config.data.image_size=16', '--config.train.batch_size=20', '--config.train.epochs=2',
         '--config.model.width=16', '--config.model.stages=2']
 
@@ -233,25 +234,26 @@ WRONG = {
     'channel twice': (['--config.channels.use=R,R'], "channel 'R' is given twice"),
     'name twice': (['--config.channels.names=R,R'], "channels.names='R,R'"),
     'no common channel': (['--config.channels.names=nir'], 'none fits'),
-    'channel without channel': (['--config.channels.names=R,G', '--config.channels.use=B'], "'B' is no channel"),
+    'channel without channel': (['--config.channels.names=R,G', '--config.channels.use=B'], "'B' is no input channel"),
     'no channel': (['--config.channels.use=,'], "unknown channel ''. Valid: R, G, B"),
-    'sampling': (['--config.channels.dropout=random'], "unknown channels.dropout 'random'. Valid: none, independent"),
-    'sampling one channel': (['--config.channels.dropout=hierarchical', '--config.channels.use=R'],
+    'channel dropout': (['--config.channel_dropout.method=random'],
+                        "unknown channel_dropout.method 'random'. Valid: none, independent"),
+    'dropout of one channel': (['--config.channel_dropout.method=hierarchical', '--config.channels.use=R'],
                              'given one channel'),
-    'drop rate': (['--config.channels.dropout_rate=1.0'], 'channels.dropout_rate=1.0'),
-    'imputation': (['--config.model.imputation=mean'], "imputation 'mean' is none of zero, learned, mlp"),
-    'model': (['--config.model.name=resnet'], "unknown model 'resnet'. Did you mean 'resnet34'? Valid: dynamic"),
-    'field of another model': (['--config.model.name=resnet34'], "unknown field of resnet34 'model."),
+    'drop rate': (['--config.channel_dropout.rate=1.0'], 'channel_dropout.rate=1.0'),
+    'imputation': (['--config.model.imputation=mean'], "unknown model.imputation 'mean'. Valid: zero, learned, mlp"),
+    'model': (['--config.model.name=resnet'], "unknown model.name 'resnet'. Did you mean 'resnet34'? Valid: dynamic"),
+    'field of another model': (['--config.model.name=resnet34'], "unknown config field 'model."),
     'stages': (['--config.model.stages=7'], 'stages=7'),
     'strides': (['--config.model.strides=one,two'], "such as --config.model.strides='(2, 2, 2, 2)'"),
-    'source': (['--config.data.source=cifar'], "unknown source 'cifar'"),
+    'source': (['--config.data.source=cifar'], "unknown data.source 'cifar'"),
     'normalization': (['--config.data.normalization=zscore'], "unknown data.normalization 'zscore'"),
     'optimizer': (['--config.optimizer.name=adam'], "unknown optimizer.name 'adam'"),
     'precision': (['--config.train.precision=half'], "unknown train.precision 'half'"),
     'momentum': (['--config.optimizer.momentum=1.0'], 'optimizer.momentum=1.0: must be at least 0 and below 1'),
     'rate': (['--config.optimizer.learning_rate=nan'], 'optimizer.learning_rate=nan'),
     'pairs': (['--config.augment.mixup_alpha=0.2', '--config.runtime.devices=4'], 'needs an even share'),
-    'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'], 'block_size=0'),
+    'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'], 'model.drop_block_size=0: must be at least 1'),
     'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
@@ -260,7 +262,7 @@ WRONG = {
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
     'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),
     'no cluster': (['--distributed'], 'no cluster is recognised here'),
-    'gather': (['--config.runtime.data_placement=disk'], 'Valid: auto, resident, streamed'),
+    'placement': (['--config.runtime.data_placement=disk'], 'Valid: auto, device, host'),
 }
 
 
@@ -303,7 +305,7 @@ def test_a_device_without_memory_is_one_line(tmp_path, monkeypatch, capsys):
   def fail(command):
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 85899345920 bytes.')
 
-  monkeypatch.setitem(MODES, 'train', Mode(fail))
+  monkeypatch.setattr(cli, 'runner', lambda name: fail)
   assert run('--workdir', tmp_path / 'run', *TINY) == 1
   error = capsys.readouterr().err
   assert error.startswith('failed: the device has too little memory; a smaller train.batch_size')
@@ -402,7 +404,7 @@ def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
 
 def test_a_channel_without_a_slot_is_left_out_and_named(tmp_path, capsys):
   assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.names=R,B', '--config.train.epochs=1') == 0
-  assert 'channels that the model has no channel for are left out: G\n' in capsys.readouterr().out
+  assert 'channels that the model does not have are left out: G\n' in capsys.readouterr().out
 
 
 def test_data_that_changed_under_a_stopped_run_is_refused(tmp_path, capsys):

@@ -6,16 +6,21 @@ from pathlib import Path
 import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
-LAYERS = [
-    {'errors', 'files', 'progress', 'devices', 'channels', 'random_streams', 'processes', 'membership',
-     'last_words', 'huge_pages'},
+LAYERS = [  # as docs/design has them: data flows down this list once
+    {'errors', 'files', 'random_streams'},
+    {'config', 'schema'},
+    {'channels', 'channel_dropout', 'channel_subsets'},
+    {'distributed', 'progress'},
+    {'nn'},
     {'data'},
     {'models'},
-    {'evaluation'},
+    {'metrics'},
     {'training'},
-    {'build'},
+    {'run_config', 'build'},
+    {'restore', 'classifier', 'run', 'subsets', 'subset_cache', 'attention_run'},
     {'sweeps'},
-    {'reports'},
+    {'report'},
+    {'commands'},
     {'command_line'},
     {'cli'},
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mils_jax.cli import MODES
+from mils_jax.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
@@ -21,7 +21,7 @@ def test_the_network_of_ones_own_runs_as_written():
 
 
 def test_every_mode_is_named():
-  assert all(f'`{mode}`' in README for mode in MODES)
+  assert all(f'`{mode}`' in README for mode in COMMANDS)
 
 
 def test_every_config_and_every_file_that_is_named_exists():

@@ -1,14 +1,16 @@
 """A trained model on data that is not its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from mils_jax import build
 from mils_jax.commands.evaluate import run_evaluation
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.restore import open_fitting_data, restore
+from mils_jax.run_config import saved_config
 from mils_jax.subsets import run_subsets
 from mils_jax.training.run_folder import RunFolder
 
@@ -16,7 +18,7 @@ from mils_jax.training.run_folder import RunFolder
 @pytest.fixture
 def run(small_runs):
   folder = RunFolder(small_runs['wide_cnn'])
-  return ConfigDict(folder.read_config()), folder
+  return saved_config(folder), folder
 
 
 @pytest.fixture
@@ -29,9 +31,8 @@ def with_infrared(run, tmp_path):
   arrays = {f'{split}_{what}': value for split in ('train', 'val', 'test')
             for what, value in (('images', images), ('labels', test.labels))}
   np.savez(tmp_path / 'infrared.npz', **arrays, channels=['nir', 'R', 'G', 'B'], classes=data.classes)
-  other = config.copy_and_resolve_references()
-  other.data.update(source='arrays', path=str(tmp_path / 'infrared.npz'))
-  return other, folder
+  data = dataclasses.replace(config.data, source='arrays', path=str(tmp_path / 'infrared.npz'))
+  return dataclasses.replace(config, data=data), folder
 
 
 def test_a_channel_that_the_model_was_not_trained_with_is_left_out_and_named(with_infrared, capsys):
@@ -52,7 +53,7 @@ def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_
 def test_data_that_shares_no_trained_channel_is_refused(with_infrared):
   config, folder = with_infrared
   restored = restore(folder, config)
-  config.data.channel_names = 'nir,swir,red,blue'
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, channel_names='nir,swir,red,blue'))
   with pytest.raises(UserError, match=r'channels nir, swir, red, blue, the model was trained with R, G, B: none fits'):
     open_fitting_data(restored, config)
 

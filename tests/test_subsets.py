@@ -2,7 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 import mils_jax
 from mils_jax import build
@@ -11,6 +10,7 @@ from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models import WideCNN
 from mils_jax.report.subsets import subset_lines
+from mils_jax.run_config import saved_config
 from mils_jax.subsets import SubsetReport, SubsetResult, check_subset, predict_subsets, select_subsets
 from mils_jax.training.run_folder import RunFolder
 
@@ -85,7 +85,7 @@ def test_a_runs_subsets_are_what_it_says_of_images_with_these_channels_alone(sma
   folder = RunFolder(small_runs['dynamic_resnet12'])
   assert main(['main.py', '--mode=subsets', f'--workdir={folder.path}']) == 0
   assert 'mean over the 7 subsets' in capsys.readouterr().out
-  split = build.open_data(ConfigDict(folder.read_config())).splits['test']
+  split = build.open_data(saved_config(folder)).splits['test']
   classifier, images = mils_jax.load(folder.path), np.asarray(split.images)
   with np.load(folder.subset_answers) as saved:
     for present, predicted in zip(saved['present'], saved['predicted'], strict=True):
@@ -100,7 +100,7 @@ def test_one_compiled_program_serves_all_subsets(small_runs, monkeypatch):
   traced = []
   apply = WideCNN.apply
   monkeypatch.setattr(WideCNN, 'apply', lambda *given, **named: traced.append(1) or apply(*given, **named))
-  config = ConfigDict(folder.read_config()).lock()
+  config = saved_config(folder).lock()
   found = dict(predict_subsets(config, folder, [('R',), ('G', 'B'), ('R', 'G', 'B')]))
   assert len(found) == 3
   assert len(traced) == 1

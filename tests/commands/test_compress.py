@@ -6,7 +6,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from scipy.special import softmax
 
 import mils_jax
@@ -18,14 +17,15 @@ from mils_jax.commands.evaluate import run_evaluation
 from mils_jax.data.loader import gather
 from mils_jax.metrics import PairedDifference
 from mils_jax.restore import restore
+from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
-from mils_jax.training.state import create_state
+from mils_jax.training.state import state_creator
 from mils_jax.training.warm_start import warm_start
 
 
 def opened(path):
   folder = RunFolder(path)
-  return ConfigDict(folder.read_config()).lock(), folder
+  return saved_config(folder), folder
 
 
 def compress(run, output, *flags):
@@ -54,7 +54,7 @@ def test_a_merged_run_evaluates_and_predicts_like_any_other(merged):
   config, folder = opened(output)
   assert run_evaluation(config, folder).results['scores'] == folder.read_results()['test']
   source = RunFolder(run).read_config()
-  source['model']['kernels'] = 1
+  source['model']['num_kernels'] = 1
   assert folder.read_config() == source
   images = np.asarray(build.open_data(config).splits['test'].images)
   with np.load(folder.predictions) as saved:
@@ -141,8 +141,8 @@ def test_a_damaged_checkpoint_with_no_other_is_to_be_made_again(merged, tmp_path
 def test_training_goes_on_from_it_by_init_from_with_every_array(merged):
   config, folder = opened(merged[1])
   plan = build.build_plan(config, folder)
-  fresh = create_state(plan.model, plan.optimizer, (16, 16, 3), seed=5, schedules=plan.model_schedules)
-  started = warm_start(fresh, plan.model, plan.spec, str(merged[1]))
+  fresh = state_creator(plan.step, (16, 16, 3))()
+  started = warm_start(fresh, plan.step.model, plan.spec, str(merged[1]))
   restored = restore(folder).variables
   jax.tree.map(np.testing.assert_array_equal, started.params, restored['params'])
   jax.tree.map(np.testing.assert_array_equal, started.batch_stats, restored['batch_stats'])

@@ -1,13 +1,14 @@
 from configs.task_a import get_config
 from mils_jax.commands.cost import measure_cost
 from mils_jax.report.text import cost_lines
+from mils_jax.run_config import RunConfig
 
 
 def test_a_dynamic_network_is_counted_in_both_formulations():
   config = get_config('mini_imagenet')
   config.data.image_size = 16
   config.model.update(num_kernels=2, widths=(8,), blocks=1, stem_width=8)
-  cost = measure_cost(config)
+  cost = measure_cost(RunConfig.read(config))
   parallel, mixed = cost.mixes
   assert (parallel.mix, mixed.mix) == ('outputs', 'kernels')
   # 3x3 of 3 to 8 channels on 16x16 places, for both kernels; or for the mixture, and the mixing itself; the attention.

@@ -11,7 +11,7 @@ import pytest
 from tests.runs import finish, run, start_together
 
 pytestmark = pytest.mark.slow
-SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40', '--config.checkpoint.every_steps=1')
+SLOWLY = ('--config.data.shapes.num_train=6000', '--config.train.epochs=40', '--config.checkpoint.every_steps=1')
 SOON = ('--config.runtime.heartbeat_timeout=5', '--config.runtime.join_timeout=60')
 GO_ON = 'Run the same command to resume from the last checkpoint: python main.py --config='
 

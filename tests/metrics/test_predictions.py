@@ -39,7 +39,7 @@ def test_every_example_is_predicted_once_and_in_order_on_any_number_of_devices(m
   rng = np.random.default_rng(0)
   split = Split(rng.integers(0, 255, (13, 8, 8, 3), np.uint8), rng.integers(0, 5, 13, np.int32),
                 np.array([f'image {number}' for number in range(13)]))
-  mapping = ChannelSpec(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).place(['R', 'G', 'B'])
+  mapping = ChannelSpec(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).map_from(['R', 'G', 'B'])
   model = WideCNN(5, stages=2, width=16, axis_name=AXIS)
   variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))()
   devices = Devices(count)

@@ -89,7 +89,7 @@ def test_the_order_of_named_channels_changes_no_logit(case, random):
   values = dict(zip(names, np.moveaxis(images, -1, 0), strict=True))
 
   def logits(given):
-    placed, present = spec.place(given).apply(jnp.stack([values[name] for name in given], axis=-1))
+    placed, present = spec.map_from(given).apply(jnp.stack([values[name] for name in given], axis=-1))
     return apply(placed, present)
 
   kept = [name for name, there in zip(names, present[0], strict=True) if there]

@@ -15,6 +15,7 @@ from mils_jax.cli import main
 from mils_jax.command_line import run_name
 from mils_jax.errors import RunError, UserError
 from mils_jax.report.sweep import estimate_lines
+from mils_jax.run_config import claim
 from mils_jax.sweeps import estimate
 from mils_jax.sweeps import sweep as sweep_module
 from mils_jax.sweeps.estimate import StepTime
@@ -57,7 +58,7 @@ WRONG = {
     'no members': ({'members': ()}, 'it has no members'),
     'two of one name': ({'members': (('a', BASE, {}, (0,)), ('a', BASE, {}, (1,)))}, "two members of the sweep are"),
     'unknown field': ({'members': (('a', BASE, {'model.stage': 2}, (0,)),)},
-                      "member 'a' 'model.stage'. Did you mean 'model.stages'?"),
+                      "run 'a' 'model.stage'. Did you mean 'model.stages'?"),
     'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "member 'a' 'train.epochs.x'"),
     'type': ({'members': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
              "member 'a': train.epochs='two': expected int"),
@@ -128,7 +129,7 @@ def test_a_folder_of_another_study_of_other_things_or_of_other_settings_is_refus
 
 def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypatch):
   measured = []
-  monkeypatch.setattr(estimate, 'measure_step', lambda plan: measured.append(plan.model.stages) or StepTime(0.5, 9.0))
+  monkeypatch.setattr(estimate, 'measure_step', lambda plan: measured.append(plan.step.model.stages) or StepTime(0.5, 9.0))
   config = get_config()
   config.common.runtime.cache = str(tmp_path / 'cache')
   config.members = (*config.members, ('again', config.members[2][1], {'model.stages': 3}, (5,)))
@@ -136,7 +137,7 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypa
   sweep.path.mkdir()
   (sweep.path / 'sweep.json').write_text(json.dumps({'name': 'tiny'}))
   two = sweep.members[0]
-  two.folder.claim(two.config.to_dict())
+  claim(two.folder, two.config)
   two.folder.results.write_text(json.dumps(RESULTS))
   before = files(sweep.path)
   done, *others = estimate.estimate_sweep(sweep)
@@ -200,7 +201,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate()
   assert process.returncode == 128 + signal.SIGTERM
-  assert 'The same command goes on' in error
+  assert 'Run the same command to resume' in error
   assert not (tmp_path / 'stopped' / 'sweep.md').exists()
 
   before = files(tmp_path / 'stopped')

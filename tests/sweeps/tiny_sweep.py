@@ -2,20 +2,20 @@
 
 from ml_collections import ConfigDict
 
-from configs import base, task_b
+from configs import task_b
 
 
 def get_config() -> ConfigDict:
+  recipe = task_b.get_config()
   config = ConfigDict()
   config.name = 'tiny'
   config.table = 'models'
   config.common = ConfigDict()
-  config.common.data = ConfigDict({'num_train': 250, 'num_val': 64, 'num_test': 64, 'image_size': 16})
+  config.common.data = ConfigDict({'image_size': 16, 'shapes': {'num_train': 250, 'num_val': 64, 'num_test': 64}})
   config.common.train = ConfigDict({'epochs': 2, 'batch_size': 32})
   config.common.model = ConfigDict({'width': 16})
-  config.common.checkpoint = base.base_config('').checkpoint
-  config.common.runtime = base.base_config('').runtime
-  recipe = task_b.get_config()
+  config.common.checkpoint = recipe.checkpoint
+  config.common.runtime = recipe.runtime
   config.members = (
       ('two', recipe, {'model.stages': 2}, (0,)),
       ('diverging', recipe, {'model.stages': 2, 'optimizer.learning_rate': 1e30}, (0,)),

@@ -5,7 +5,6 @@ import shutil
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from mils_jax.channels import ChannelSpec
@@ -13,15 +12,15 @@ from mils_jax.errors import RunError, UserError
 from mils_jax.models import WideCNN
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec, Record
-from mils_jax.training.state import create_state
+from tests.plans import first_state, step_plan
 
-CONTRACT = ModelSpec(ChannelSpec(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
+SPEC = ModelSpec(ChannelSpec(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
                     ('R',))
 
 
 def make_state(width=32):
   model = WideCNN(2, in_channels=2, stages=2, width=width)
-  return create_state(model, optax.sgd(0.1, 0.9), (8, 8, 2), seed=0)
+  return first_state(step_plan(model, seed=0), (8, 8))
 
 
 FIRST = make_state()
@@ -33,7 +32,7 @@ def saved(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run') / 'checkpoints'
   with Checkpoints(folder) as checkpoints:
     for step, state in STATES.items():
-      checkpoints.save(step, state, CONTRACT)
+      checkpoints.save(step, state, SPEC)
   return folder
 
 
@@ -117,7 +116,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(damage, folder):
   if damage is flip_a_byte_of_an_array:  # which Orbax restores as if nothing were
     assert 'kernel has changed' in skipped[0]
   with Checkpoints(folder) as checkpoints:  # its place is free again
-    checkpoints.save(8, STATES[8], CONTRACT)
+    checkpoints.save(8, STATES[8], SPEC)
   assert_equal(restore(folder)[0], STATES[8])
 
 
@@ -151,27 +150,27 @@ def test_no_checkpoint_is_no_error(tmp_path):
 def test_the_best_outlives_later_ones_and_a_tie_keeps_the_first(tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     for step, accuracy in ((3, 0.5), (5, 0.75), (8, 0.75)):
-      checkpoints.save_best(step, STATES[step].variables, CONTRACT, accuracy)
+      checkpoints.save_best(step, STATES[step].variables, SPEC, accuracy)
   assert [path.name for path in (tmp_path / 'best').iterdir()] == ['5']
   with Checkpoints(tmp_path, read_only=True) as checkpoints:
     assert checkpoints.best_step == 5
-    assert checkpoints.restore_spec() == CONTRACT
+    assert checkpoints.restore_spec() == SPEC
     assert_equal(checkpoints.restore_best(FIRST.variables), STATES[5].variables)
 
 
 @pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])
 def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(3, STATES[3], CONTRACT)
-    checkpoints.save_best(3, STATES[3].variables, CONTRACT, 0.5)
+    checkpoints.save(3, STATES[3], SPEC)
+    checkpoints.save_best(3, STATES[3].variables, SPEC, 0.5)
   damage(tmp_path / 'best' / '3')
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* python main\.py --workdir '):
     checkpoints.restore_best(FIRST.variables)
 
 
 def test_a_record_tells_any_change():
-  values = Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5).to_json()
-  assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, CONTRACT, 0.5)
+  values = Record.of({'params': {'kernel': np.ones(3)}}, SPEC, 0.5).to_json()
+  assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, SPEC, 0.5)
   for change in ({'validation_accuracy': 0.6}, {'arrays': {}}, {'spec': {**values['spec'], 'classes': ['a']}}):
     with pytest.raises(Exception, match='record has changed'):
       Record.from_json({**values, **change})

@@ -6,18 +6,18 @@ import optax
 import pytest
 
 from mils_jax.errors import UserError
-from mils_jax.training.optim import cosine_schedule, create_optimizer
+from mils_jax.training.optim import OptimizerOptions
 
 
 def test_the_reports_schedule_is_a_cosine_held_during_each_epoch():
-  schedule = cosine_schedule(0.1, epochs=10, warmup_epochs=0.0, steps_per_epoch=7, stepped_per_epoch=True)
+  schedule = OptimizerOptions(learning_rate=0.1, warmup_epochs=0.0, stepped_per_epoch=True).schedule(10, 7)
   for step in range(70):
     expected = 0.1 * (1 + math.cos(math.pi * (step // 7) / 10)) / 2
     assert float(schedule(jnp.asarray(step))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_warm_up_rises_from_zero_and_the_end_is_zero():
-  schedule = cosine_schedule(0.4, epochs=3, warmup_epochs=0.5, steps_per_epoch=10, stepped_per_epoch=False)
+  schedule = OptimizerOptions(learning_rate=0.4, warmup_epochs=0.5).schedule(3, 10)
   rates = [float(schedule(jnp.asarray(step))) for step in range(31)]
   assert rates[0] == 0
   assert rates[:6] == sorted(rates[:6])
@@ -28,7 +28,7 @@ def test_warm_up_rises_from_zero_and_the_end_is_zero():
 
 
 def test_a_held_schedule_warms_up_by_steps_and_never_trains_an_epoch_at_rate_zero():
-  schedule = cosine_schedule(0.4, epochs=4, warmup_epochs=0.5, steps_per_epoch=10, stepped_per_epoch=True)
+  schedule = OptimizerOptions(learning_rate=0.4, warmup_epochs=0.5, stepped_per_epoch=True).schedule(4, 10)
   rates = [float(schedule(jnp.asarray(step))) for step in range(40)]
   np.testing.assert_allclose(rates[:6], [0, 0.08, 0.16, 0.24, 0.32, 0.4], rtol=1e-5)
   assert all(rate == rates[epoch * 10 + 9] for epoch in (1, 2, 3) for rate in rates[epoch * 10 : epoch * 10 + 10])
@@ -36,12 +36,12 @@ def test_a_held_schedule_warms_up_by_steps_and_never_trains_an_epoch_at_rate_zer
 
 def test_warm_up_must_end_before_the_run():
   with pytest.raises(UserError, match=r'warmup_epochs=2.*train.epochs=2'):
-    cosine_schedule(0.1, 2, 2, 5, False)
+    OptimizerOptions(warmup_epochs=2.0).schedule(2, 5)
 
 
 def test_sgd_is_pytorchs():
   """v = m v + (g + d p); p = p - r v, with the decay on every parameter."""
-  optimizer = create_optimizer('sgd', lambda step: 0.1, 0.9, 0.01, decay_all=True)
+  optimizer = OptimizerOptions('sgd', momentum=0.9, weight_decay=0.01, decay_all=True).create(lambda step: 0.1)
   params = {'kernel': jnp.array([[1.0, -2.0]]), 'bias': jnp.array([3.0])}
   state = optimizer.init(params)
   p, v = {key: np.float64(value) for key, value in params.items()}, {'kernel': 0.0, 'bias': 0.0}
@@ -60,7 +60,7 @@ def test_decay_can_leave_norms_and_biases_alone(name):
   params = {'kernel': jnp.ones((2, 2)), 'scale': jnp.ones(2)}
   zero = {'kernel': jnp.zeros((2, 2)), 'scale': jnp.zeros(2)}
   for decay_all, kept in ((False, True), (True, False)):
-    optimizer = create_optimizer(name, lambda step: 0.1, 0.9, 0.5, decay_all)
+    optimizer = OptimizerOptions(name, weight_decay=0.5, decay_all=decay_all).create(lambda step: 0.1)
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
     assert np.all(updates['kernel'] < 0)
     assert np.all(updates['scale'] == 0) == kept
@@ -68,4 +68,4 @@ def test_decay_can_leave_norms_and_biases_alone(name):
 
 def test_an_unknown_optimizer_is_refused():
   with pytest.raises(UserError, match='Valid: sgd, adamw'):
-    create_optimizer('sdg', lambda step: 0.1, 0.9, 0.0, False)
+    OptimizerOptions('sdg')

@@ -15,7 +15,7 @@ from tests.runs import assert_same, latest_steps, mount, run, start, stop_at_ste
 pytestmark = pytest.mark.slow
 
 OFTEN = ('--config.checkpoint.every_steps=2',)
-SLOWLY = ('--config.data.num_train=6000', '--config.train.epochs=40')  # long enough to be stopped in its middle
+SLOWLY = ('--config.data.shapes.num_train=6000', '--config.train.epochs=40')  # long enough to be stopped in its middle
 
 
 @pytest.mark.parametrize('step', [13, 3])

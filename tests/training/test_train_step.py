@@ -6,17 +6,19 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mils_jax.channels import ChannelDropout, ChannelSpec
+from mils_jax.channel_dropout import ChannelDropout
+from mils_jax.channels import ChannelSpec
 from mils_jax.data.augment import Augmentation
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
 from mils_jax.random_streams import stream_key
 from mils_jax.training import train_step as steps
-from mils_jax.training.state import NonFinite, create_state
+from mils_jax.training.state import NonFinite
 from mils_jax.training.train_step import make_train_step
+from tests.plans import first_state, step_plan
 
-MAPPING = ChannelSpec(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).place(['R', 'G', 'B'])
+MAPPING = ChannelSpec(('R', 'G', 'B'), ('',) * 3, (100.0,) * 3, (50.0,) * 3).map_from(['R', 'G', 'B'])
 NETWORKS = {
     'dynamic': DynamicResNet12(5, widths=(8, 16), stem_width=8, blocks=1, axis_name=AXIS),
     'wide': WideCNN(5, stages=2, width=16, axis_name=AXIS),
@@ -24,10 +26,8 @@ NETWORKS = {
 
 
 def make(model, augmentation=Augmentation(), learning_rate=0.05):  # noqa: B008 (frozen)
-  optimizer = optax.sgd(learning_rate, 0.9)
-  step = make_train_step(model, optimizer, MAPPING, augmentation, axis=AXIS, label_smoothing=0.1, seed=3,
-                         steps_per_epoch=3)
-  return step, create_state(model, optimizer, (16, 16, 3), seed=3)
+  plan = step_plan(model, MAPPING, optax.sgd(learning_rate, 0.9), augmentation=augmentation)
+  return make_train_step(plan, AXIS), first_state(plan)
 
 
 def batch(size, count=None, seed=0):
@@ -134,9 +134,8 @@ def test_what_was_not_finite_is_named_and_skipped(kind):
 
   optimizer = optax.chain(optax.sgd(0.05, 0.9),
                           optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), spoil))
-  step = make_train_step(Sharp(kind), optimizer, MAPPING, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=3,
-                         steps_per_epoch=3, skip_nonfinite=True)
-  state = create_state(Sharp(kind), optimizer, (16, 16, 3), seed=3)
+  plan = step_plan(Sharp(kind), MAPPING, optimizer, on_nonfinite='skip')
+  step, state = make_train_step(plan, AXIS), first_state(plan)
   wrong = {**batch(8), 'image': np.full((8, 16, 16, 3), 255, np.uint8)}
   before, _ = run(step, state, Devices(1), [batch(8, seed=1)])
   after, (sums, nonfinite) = run(step, state, Devices(1), [batch(8, seed=1), wrong])
@@ -183,20 +182,18 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
                                                  (1, {'cutmix_alpha': 1.0})])
 def test_a_step_with_sampled_channels_is_one_on_images_whose_other_channels_were_never_there(devices, mixing):
   """Mixed images too: they are mixed first, so that what a mixed image lacks comes from neither of its two."""
-  model, optimizer = NETWORKS['wide'], optax.sgd(0.05, 0.9)
-  sampling, augmentation = ChannelDropout('hierarchical'), Augmentation(**mixing)
+  dropout, augmentation = ChannelDropout('hierarchical'), Augmentation(**mixing)
   values = {**batch(8, seed=1), 'label': np.full(8, 2, np.int32)}  # which stay as they are when they are mixed
-  kept = sampling(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
+  kept = dropout(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
   assert not kept.all()
-  state = create_state(model, optimizer, (16, 16, 3), seed=3)
-  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
-  step = make_train_step(model, optimizer, MAPPING, augmentation, sampling=sampling, **options)
-  sampled, _ = run(step, state, Devices(devices), [values])
+  plan = step_plan(NETWORKS['wide'], MAPPING, augmentation=augmentation, channel_dropout=dropout)
+  state = first_state(plan)
+  sampled, _ = run(make_train_step(plan, AXIS), state, Devices(devices), [values])
   mixed, _ = augmentation(stream_key(3, 'augment', 0), jnp.asarray(values['image']), jax.nn.one_hot(values['label'], 5),
                           jnp.asarray(values['mask']), jnp.arange(8))
-  # The mean normalises to 0, which is what an missing channel holds.
+  # The mean normalises to 0, which is what a missing channel holds.
   cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], mixed, np.float32(MAPPING.mean))}
-  plain = make_train_step(model, optimizer, MAPPING, Augmentation(), **options)
+  plain = make_train_step(step_plan(NETWORKS['wide'], MAPPING), AXIS)
   expected, _ = run(plain, state, Devices(devices), [cleared])
   for left, right in zip(jax.tree.leaves(sampled), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
@@ -205,15 +202,13 @@ def test_a_step_with_sampled_channels_is_one_on_images_whose_other_channels_were
 def test_the_state_carries_the_temperature_that_its_last_step_used():
   model = NETWORKS['dynamic']
   schedules = {'temperature': optax.linear_schedule(30.0, 1.0, 2)}
-  optimizer = optax.sgd(0.05)
-  state = create_state(model, optimizer, (16, 16, 3), seed=3, schedules=schedules)
+  plan = step_plan(model, MAPPING, optax.sgd(0.05), schedules=schedules)
+  step, state = make_train_step(plan, AXIS), first_state(plan)
   assert float(state.schedules['temperature']) == 30
-  options = {'axis': AXIS, 'label_smoothing': 0.1, 'seed': 3, 'steps_per_epoch': 3}
-  step = make_train_step(model, optimizer, MAPPING, Augmentation(), schedules=schedules, **options)
   after_one, _ = run(step, state, Devices(1), [batch(8)])
   after_two, _ = run(step, state, Devices(1), [batch(8), batch(8, seed=1)])
   assert [float(found.schedules['temperature']) for found in (after_one, after_two)] == [30.0, 15.5]
-  plain = make_train_step(model.clone(temperature=15.5), optimizer, MAPPING, Augmentation(), **options)
+  plain = make_train_step(step_plan(model.clone(temperature=15.5), MAPPING, optax.sgd(0.05)), AXIS)
   expected, _ = run(plain, after_one, Devices(1), [batch(8, seed=1)])
   for left, right in zip(jax.tree.leaves(after_two.params), jax.tree.leaves(expected.params), strict=True):
     np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@ import pytest
 
 from configs import task_a, task_b
 from mils_jax.build import build_plan
+from mils_jax.run_config import RunConfig
 from mils_jax.training import trainer as loop
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.signals import StopSignals
@@ -42,10 +43,10 @@ def counts(monkeypatch):
 def test_a_run_traces_its_step_once_and_one_that_goes_on_draws_no_weights(task, model, counts, monkeypatch, tmp_path):
   config = task.get_config()
   config.model.update(model)
-  config.data.update(num_train=50, num_val=16, num_test=16)
+  config.data.shapes.update(num_train=50, num_val=16, num_test=16)
   config.train.update(epochs=2, batch_size=16)
   config.runtime.cache = str(tmp_path / 'cache')
-  plan = build_plan(config, RunFolder(tmp_path / 'run'))
+  plan = build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run'))
 
   def stop_after_first_epoch(*_):
     raise KeyboardInterrupt

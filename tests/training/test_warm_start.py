@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from mils_jax.channels import ChannelSpec
@@ -11,8 +10,8 @@ from mils_jax.models import DynamicResNet12, WideCNN
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import write_json
-from mils_jax.training.state import create_state
 from mils_jax.training.warm_start import warm_start
+from tests.plans import first_state, step_plan
 
 
 def spec(in_channels, classes):
@@ -23,7 +22,7 @@ def spec(in_channels, classes):
 
 def fresh(in_channels, classes, seed, model=None):
   model = model or WideCNN(len(classes), in_channels=len(in_channels), stages=2, width=8)
-  return model, create_state(model, optax.sgd(0.1), (16, 16, len(in_channels)), seed)
+  return model, first_state(step_plan(model, seed=seed))
 
 
 @pytest.fixture(scope='module')

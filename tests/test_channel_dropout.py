@@ -8,31 +8,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mils_jax.channels import ChannelDropout
+from mils_jax.channel_dropout import ChannelDropout
 from mils_jax.errors import UserError
 
 CHANNELS = 5
 MANY = 6000
 
 
-def draw(sampling, present=None, positions=None, seed=0, **options):
+def draw(method, present=None, positions=None, seed=0, **options):
   present = np.ones((MANY, CHANNELS), bool) if present is None else present
   positions = jnp.arange(len(present)) if positions is None else positions
-  return np.asarray(ChannelDropout(sampling, **options)(jax.random.key(seed), jnp.asarray(present), positions))
+  return np.asarray(ChannelDropout(method, **options)(jax.random.key(seed), jnp.asarray(present), positions))
 
 
-@pytest.mark.parametrize('sampling', ['independent', 'hierarchical'])
+@pytest.mark.parametrize('method', ['independent', 'hierarchical'])
 @settings(max_examples=25, deadline=None)
 @given(present=st.lists(st.lists(st.booleans(), min_size=CHANNELS, max_size=CHANNELS).filter(any), min_size=8,
                         max_size=8), seed=st.integers(0, 10**6))
-def test_some_of_what_is_there_is_kept_and_nothing_else(sampling, present, seed):
+def test_some_of_what_is_there_is_kept_and_nothing_else(method, present, seed):
   present = np.array(present)
-  kept = draw(sampling, present, seed=seed, dropout_rate=0.9)
+  kept = draw(method, present, seed=seed, rate=0.9)
   assert kept.any(axis=1).all()
   assert not (kept & ~present).any()
 
 
-def test_without_sampling_everything_is_kept():
+def test_without_dropout_everything_is_kept():
   present = np.random.default_rng(0).random((50, CHANNELS)) < 0.5
   np.testing.assert_array_equal(draw('none', present), present)
 
@@ -47,7 +47,7 @@ def test_hierarchical_draws_each_number_and_each_subset_of_it_alike():
 
 
 def test_independent_drops_each_with_its_probability_but_never_all():
-  kept = draw('independent', dropout_rate=0.3)
+  kept = draw('independent', rate=0.3)
   expected = 0.7 + 0.3**CHANNELS / CHANNELS  # where all would go, one stays
   assert abs(kept.mean() - expected) < 4 * np.sqrt(0.21 / kept.size)
   both = (kept[:, 0] & kept[:, 1]).mean()
@@ -55,9 +55,9 @@ def test_independent_drops_each_with_its_probability_but_never_all():
 
 
 def test_per_batch_all_samples_draw_the_same_and_batches_differ():
-  kept = draw('hierarchical', dropout_per='batch')
+  kept = draw('hierarchical', per='batch')
   assert (kept == kept[0]).all()
-  assert len({tuple(draw('hierarchical', seed=seed, present=np.ones((1, CHANNELS), bool), dropout_per='batch')[0])
+  assert len({tuple(draw('hierarchical', seed=seed, present=np.ones((1, CHANNELS), bool), per='batch')[0])
               for seed in range(30)}) > 5
 
 
@@ -67,7 +67,7 @@ def test_a_sample_draws_the_same_whichever_device_holds_it():
   np.testing.assert_array_equal(second, whole[4:8])
 
 
-@pytest.mark.parametrize('wrong', [{'sampling': 'hierarchic'}, {'dropout_rate': 1.0}, {'dropout_per': 'epoch'}], ids=str)
+@pytest.mark.parametrize('wrong', [{'method': 'hierarchic'}, {'rate': 1.0}, {'per': 'epoch'}], ids=str)
 def test_a_value_that_cannot_be_is_named(wrong):
   with pytest.raises(UserError, match=str(next(iter(wrong.values())))):
     ChannelDropout(**wrong)

@@ -1,0 +1,23 @@
+"""Training steps of small networks, made without a configuration."""
+
+import numpy as np
+import optax
+
+from mils_jax.channels import ChannelMapping
+from mils_jax.training.plan import StepPlan, TrainOptions
+from mils_jax.training.state import state_creator
+
+
+def unnormalised(channels):
+  """Each channel where it is, as it is."""
+  return ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
+
+
+def step_plan(model, mapping=None, optimizer=None, seed=3, on_nonfinite='stop', **parts):
+  """What a step of a network is made of; by default plain SGD with momentum."""
+  return StepPlan(model, mapping or unnormalised(model.in_channels), TrainOptions(seed=seed, on_nonfinite=on_nonfinite),
+                  optimizer or optax.sgd(0.05, 0.9), **{'steps_per_epoch': 3, **parts})
+
+
+def first_state(plan, image_size=(16, 16)):
+  return state_creator(plan, (*image_size, len(plan.mapping.source)))()
