@@ -293,8 +293,8 @@ def _on_host(tree: Any) -> Any:
 def _split(state: TrainState) -> tuple[dict, dict]:
   """The two parts that are saved, under their names on disk."""
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-  return state.variables, {ON_DISK.get(name, name): value for name, value in fields.items()
-                           if name not in TrainState.COLLECTIONS}
+  return state.collections, {ON_DISK.get(name, name): value for name, value in fields.items()
+                           if name not in TrainState.COLLECTIONS and value is not None}
 
 
 def _joined(like: TrainState, parts: dict[str, dict]) -> TrainState:

@@ -78,9 +78,14 @@ class TrainState:
   nonfinite: NonFinite
 
   @property
-  def variables(self) -> dict:
-    """What the model's apply takes: its collections that hold anything."""
+  def collections(self) -> dict:
+    """The model's collections that hold anything, as training goes on from them."""
     return {name: getattr(self, name) for name in self.COLLECTIONS if getattr(self, name)}
+
+  @property
+  def variables(self) -> dict:
+    """What is validated, tested and handed out: what the model's apply takes."""
+    return self.collections
 
 
 def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | int) -> dict[str, jax.Array]:

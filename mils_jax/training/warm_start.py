@@ -49,7 +49,7 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
     groups[how].append(name)
     return value
 
-  trained = {name: value for name, value in state.variables.items() if name != 'schedules'}  # these begin anew
+  trained = {name: value for name, value in state.collections.items() if name != 'schedules'}  # these begin anew
   variables = jax.tree_util.tree_map_with_path(fill, trained)
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
