@@ -24,6 +24,7 @@ class OptimizerOptions(Section):
   weight_decay: float = option(5e-4, 'strength of the weight decay', low=0)
   decay_all: bool = option(False, 'also decay scales and biases, as the report does')
   warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction', low=0)
+  clip_norm: float = option(0.0, 'largest global norm of a gradient, longer ones are scaled down; 0: none are', low=0)
   stepped_per_epoch: bool = option(False, 'hold the learning rate during an epoch, as the report does')
 
   def schedule(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -52,8 +53,11 @@ class OptimizerOptions(Section):
     """The optimizer that follows a learning rate."""
     mask = None if self.decay_all else is_kernel
     if self.name == 'adamw':
-      return optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay, mask=mask)
-    return optax.chain(optax.add_decayed_weights(self.weight_decay, mask), optax.sgd(schedule, self.momentum or None))
+      optimizer = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay, mask=mask)
+    else:
+      optimizer = optax.chain(optax.add_decayed_weights(self.weight_decay, mask),
+                              optax.sgd(schedule, self.momentum or None))
+    return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer) if self.clip_norm else optimizer
 
 
 def is_kernel(params: Any) -> Any:

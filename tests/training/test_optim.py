@@ -69,3 +69,13 @@ def test_decay_can_leave_norms_and_biases_alone(name):
 def test_an_unknown_optimizer_is_refused():
   with pytest.raises(UserError, match='Valid: sgd, adamw'):
     OptimizerOptions('sdg')
+
+
+@pytest.mark.parametrize(('scale', 'applied'), [(1.0, 1.0), (4.0, 2.0)])
+def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(scale, applied):
+  """Over all arrays together; a shorter one is left as it is."""
+  params = {'kernel': jnp.zeros((1, 1)), 'bias': jnp.zeros(1)}
+  gradients = {'kernel': jnp.full((1, 1), 0.6 * scale), 'bias': jnp.full(1, 0.8 * scale)}  # of length `scale`
+  optimizer = OptimizerOptions(momentum=0.0, weight_decay=0.0, clip_norm=2.0).create(lambda step: 1.0)
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  np.testing.assert_allclose([updates['kernel'][0, 0], updates['bias'][0]], [-0.6 * applied, -0.8 * applied], rtol=1e-6)
