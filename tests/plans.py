@@ -13,10 +13,11 @@ def unnormalised(channels):
   return ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
 
-def step_plan(model, mapping=None, optimizer=None, seed=3, on_nonfinite='stop', **parts):
+def step_plan(model, mapping=None, optimizer=None, seed=3, on_nonfinite='stop', ema_decay=0.0, **parts):
   """What a step of a network is made of; by default plain SGD with momentum."""
-  return StepPlan(model, mapping or unnormalised(model.in_channels), TrainOptions(seed=seed, on_nonfinite=on_nonfinite),
-                  optimizer or optax.sgd(0.05, 0.9), **{'steps_per_epoch': 3, **parts})
+  train = TrainOptions(seed=seed, on_nonfinite=on_nonfinite, ema_decay=ema_decay)
+  return StepPlan(model, mapping or unnormalised(model.in_channels), train, optimizer or optax.sgd(0.05, 0.9),
+                  **{'steps_per_epoch': 3, **parts})
 
 
 def first_state(plan, image_size=(16, 16)):

@@ -29,6 +29,8 @@ class TrainOptions(Section):
   epochs: int = option(6, 'passes over the training split', low=1)
   batch_size: int = option(64, 'images of all devices together')
   seed: int = option(0, 'of weights, order, augmentation and every other draw', low=0)
+  ema_decay: float = option(0.0, 'of averaged weights, which are then validated, tested and handed out; 0: none',
+                            low=0, below=1)
   label_smoothing: float = option(0.1, 'share of the target that is spread over all classes', low=0, below=1)
   precision: str = option('auto', 'of the computation; auto: bfloat16 on GPU and TPU, float32 on CPU',
                           choices=('auto', 'float32', 'bfloat16'))

@@ -65,6 +65,7 @@ class TrainState:
     optimizer_state: optax's.
     sums: metrics of the current epoch.
     nonfinite: steps that went wrong.
+    average: exponential moving average of the parameters and batch statistics; None where none is kept.
   """
 
   COLLECTIONS: ClassVar[tuple[str, ...]] = ('params', 'batch_stats', 'schedules')
@@ -76,6 +77,7 @@ class TrainState:
   optimizer_state: optax.OptState
   sums: EpochSums
   nonfinite: NonFinite
+  average: dict | None = None
 
   @property
   def collections(self) -> dict:
@@ -85,7 +87,7 @@ class TrainState:
   @property
   def variables(self) -> dict:
     """What is validated, tested and handed out: what the model's apply takes."""
-    return self.collections
+    return self.collections | {name: values for name, values in (self.average or {}).items() if values}
 
 
 def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | int) -> dict[str, jax.Array]:
@@ -97,9 +99,9 @@ def state_creator(plan: StepPlan, image_shape: tuple[int, int, int]) -> Callable
   """The compiled function that makes the state before the first step, for images (H, W, input channels)."""
   def create() -> TrainState:
     variables = plan.model.init(stream_key(plan.train.seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
-    params = variables['params']
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
-                      scheduled_values(plan.schedules, 0), plan.optimizer.init(params), EpochSums.zero(),
-                      NonFinite.none())
+    params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    average = {'params': params, 'batch_stats': batch_stats} if plan.train.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, scheduled_values(plan.schedules, 0),
+                      plan.optimizer.init(params), EpochSums.zero(), NonFinite.none(), average)
 
   return jax.jit(create)

@@ -61,7 +61,12 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
     latest = NonFinite(state.nonfinite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
     nonfinite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.nonfinite)
-    after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, nonfinite)
+    average = state.average
+    if average is not None:
+      # The first steps count more, so that the average does not hold on to the weights as they were drawn.
+      decay = jnp.minimum(plan.train.ema_decay, (1 + state.step) / (10 + state.step))
+      average = optax.incremental_update({'params': params, 'batch_stats': batch_stats}, average, 1 - decay)
+    after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, nonfinite, average)
     if plan.train.skips_nonfinite:
       after = _unless(wrong.any(), after, state, first_of_epoch)
     return after, (after.sums, nonfinite)

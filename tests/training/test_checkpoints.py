@@ -186,3 +186,17 @@ def test_reading_makes_and_changes_nothing(folder):
 def test_states_hold_all_that_a_run_is():
   assert {field.name for field in dataclasses.fields(STATES[3])} >= {'step', 'params', 'batch_stats',
                                                                      'optimizer_state', 'sums'}
+
+
+def test_averaged_weights_are_part_of_the_state_and_are_what_is_kept_as_the_best(tmp_path):
+  model = WideCNN(2, in_channels=2, stages=2, width=8)
+  state = first_state(step_plan(model, ema_decay=0.9), (8, 8))
+  state = state.replace(average=jax.tree.map(lambda x: x + 7, state.average))
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    checkpoints.save(3, state.replace(step=np.int32(3)), SPEC)
+    checkpoints.save_best(3, state.variables, SPEC, 0.5)
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    restored, _ = checkpoints.restore_latest(like=state)
+    best = checkpoints.restore_best(like=state.variables)
+  jax.tree.map(np.testing.assert_array_equal, restored, state.replace(step=np.int32(3)))
+  jax.tree.map(np.testing.assert_array_equal, best, state.average)

@@ -212,3 +212,23 @@ def test_the_state_carries_the_temperature_that_its_last_step_used():
   expected, _ = run(plain, after_one, Devices(1), [batch(8, seed=1)])
   for left, right in zip(jax.tree.leaves(after_two.params), jax.tree.leaves(expected.params), strict=True):
     np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_the_averaged_weights_are_evaluated_and_training_goes_on_from_the_others():
+  """The average takes (1 + step) / (10 + step) of itself, at most the decay, and the rest from the new values."""
+  plain = step_plan(NETWORKS['wide'], MAPPING)
+  plan = step_plan(NETWORKS['wide'], MAPPING, ema_decay=0.15)
+  batches = [batch(8, seed=seed) for seed in range(3)]
+  states = [first_state(plain)]
+  step, averaging = make_train_step(plain, AXIS), make_train_step(plan, AXIS)
+  for number in range(3):
+    states.append(run(step, states[0], Devices(1), batches[:number + 1])[0])
+  found, _ = run(averaging, first_state(plan), Devices(1), batches)
+  jax.tree.map(np.testing.assert_array_equal, found.params, states[3].params)
+  for name in ('params', 'batch_stats'):
+    expected = getattr(states[0], name)
+    for decay, state in zip((1 / 10, 0.15, 0.15), states[1:], strict=True):
+      expected = jax.tree.map(lambda old, new, decay=decay: decay * old + (1 - decay) * new, expected,
+                              getattr(state, name))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found.variables[name], expected)
+    jax.tree.map(np.testing.assert_array_equal, found.collections[name], getattr(states[3], name))
