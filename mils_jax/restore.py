@@ -57,7 +57,8 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
     model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
                               len(spec.classes), spec.image_size)
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
-    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)})
+    own = abstract_variables(model, spec.image_size)
+    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **own})
   return Restored(config, model, variables, spec, step)
 
 

@@ -17,7 +17,7 @@ from mils_jax.metrics import (
 )
 from mils_jax.report.formats import subset_name
 from mils_jax.report.load import NotReported, Run
-from mils_jax.run_config import FREE as CHANGE_NO_RESULT
+from mils_jax.schema import FREE as CHANGE_NO_RESULT
 
 TITLES = {'dynamic_resnet12': 'DynamicResNet12', 'resnet34': 'ResNet34', 'wide_cnn': 'WideCNN'}
 USUAL = {'width': 256, 'num_kernels': 4}  # of the published networks; others are not called by their bare names
