@@ -10,7 +10,7 @@ from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import AttentionReader, attention_layers
-from mils_jax.models import MODELS
+from mils_jax.models import networks
 from mils_jax.progress import bar
 from mils_jax.restore import Restored, open_fitting_data, restore
 from mils_jax.run_config import RunConfig, check_owner
@@ -66,7 +66,7 @@ def open_attention(config: RunConfig, folder: RunFolder) -> AttentiveRun:
 
 def check_attention(config: RunConfig, folder: RunFolder) -> None:
   """Raises UserError for a network that mixes no kernels."""
-  dynamic = ', '.join(name for name, network in MODELS.items() if hasattr(network, 'num_kernels'))
+  dynamic = ', '.join(name for name, network in networks().items() if hasattr(network, 'num_kernels'))
   if not hasattr(config.model, 'num_kernels'):
     raise UserError(f'{folder.path} has no dynamic convolutions: model.name={config.model.name}. Expected a run of '
                     f'{dynamic}')

@@ -15,7 +15,7 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.data.sources import DataOptions, data_section
 from mils_jax.distributed.runtime import RuntimeOptions
 from mils_jax.errors import UserError, unknown
-from mils_jax.models import MODELS
+from mils_jax.models import networks
 from mils_jax.schema import FREE
 from mils_jax.training.cadence import CheckpointOptions
 from mils_jax.training.optim import OptimizerOptions
@@ -36,9 +36,9 @@ class ModelOptions(Section):
 
 def model_section(name: str) -> type[ModelOptions]:
   """ModelOptions with a network's own options; raises UserError where there is no such network."""
-  if name not in MODELS:
-    raise unknown('model.name', name, MODELS)
-  return module_section(MODELS[name], ModelOptions)
+  if name not in networks():
+    raise unknown('model.name', name, networks())
+  return module_section(networks()[name], ModelOptions)
 
 
 @dataclasses.dataclass(frozen=True)

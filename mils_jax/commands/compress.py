@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mils_jax import build
@@ -86,7 +87,7 @@ def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mea
   """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
   config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
-  model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
+  model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                             len(spec.classes), spec.image_size)
   evaluate = Evaluator(model, run.mapping, run.devices, batch_size)
   replicated, test_batches = run.devices.replicate(variables), _batches(run, 'test')

@@ -67,6 +67,11 @@ class Devices:
     self.mesh = Mesh(np.array(self.local), (AXIS,))
 
   @property
+  def platform(self) -> str:
+    """'cpu', 'gpu' or 'tpu'."""
+    return self.local[0].platform
+
+  @property
   def count(self) -> int:
     """Of the devices of all processes."""
     return len(self.everywhere)

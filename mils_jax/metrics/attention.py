@@ -12,8 +12,8 @@ from flax import linen as nn
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.loader import Batch, EvaluationOrder, OnDevice, OnHost
 from mils_jax.distributed.devices import Devices
-from mils_jax.models import KernelAttention
 from mils_jax.models.variables import abstract_variables
+from mils_jax.nn import KernelAttention
 
 
 def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
