@@ -31,12 +31,12 @@ def percent(rate: float, digits: int = 2) -> str:
 
 def points_text(difference: float) -> str:
   """A difference of rates in percentage points: -0.0125 -> '-1.2'."""
-  return f'{100 * difference:+.1f}'
+  return f'{100 * difference:+z.1f}'
 
 
 def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
   """A 95% interval of rates, in percent or points: '[61.5 to 70.2]'."""
-  low, high = (f'{100 * end:{"+" if signed else ""}.1f}' for end in interval)
+  low, high = (f'{100 * end:{"+" if signed else ""}z.1f}' for end in interval)
   return unbroken(f'[{low} to {high}]')
 
 

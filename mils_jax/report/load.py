@@ -22,7 +22,6 @@ from mils_jax.training.run_folder import RunFolder
 ROUNDING = 0.01  # share of the predicted classes that may change where predictions were made again on other hardware
 
 NEEDED = {  # what the report reads of each file
-    'config': ('channels', 'data', 'model', 'runtime', 'train'),
     'results': ('best_epoch', 'channels', 'data_fingerprint', 'epochs', 'flops', 'image_shape', 'macs', 'parameters',
                 'input_channels', 'test'),
     'metrics': ('epoch', 'train_accuracy', 'train_loss', 'val_accuracy', 'val_loss'),
@@ -129,8 +128,7 @@ def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
 def read_run(folder: RunFolder) -> Run:
   """Reads one run; raises UserError where it is finished but for its predictions."""
   try:
-    config, results, metrics = saved_config(folder).values(), folder.read_results(), folder.read_metrics()
-    _check('config', config)
+    config, results, metrics = _config(folder), folder.read_results(), folder.read_metrics()
     if results is None:
       raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
     _check('results', results)
@@ -152,6 +150,13 @@ def read_run(folder: RunFolder) -> Run:
                origin=_origin(compression), sweep=sweep if sweep and folder.path.name in sweep.members else None)
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+
+
+def _config(folder: RunFolder) -> dict:
+  try:
+    return saved_config(folder).values()
+  except UserError as error:  # of a version that is newer than this program, for one
+    raise _UnusableError(f'config.json cannot be read: {error}') from error
 
 
 def _check(name: str, values: dict) -> None:

@@ -126,7 +126,10 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> dict:
   """Raises RunError where the file cannot be read."""
   try:
-    return json.loads(path.read_text())
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+      raise ValueError('not a JSON object')
+    return values
   except (OSError, ValueError) as error:
     raise RunError(f'{path} cannot be read: {error}. Delete the run folder, or restore the file') from error
 

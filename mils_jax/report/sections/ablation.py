@@ -8,6 +8,7 @@ from scipy import special
 from mils_jax.channel_subsets import Subset
 from mils_jax.metrics import Accuracy, MeanDifference, SeedSpread, holm
 from mils_jax.metrics.paired import LEVEL
+from mils_jax.progress import counted
 from mils_jax.report.document import Block, Section, Table, Text
 from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text, subset_name
 from mils_jax.report.groups import Group
@@ -56,7 +57,8 @@ def _table(groups: list[Group], first: str) -> Table:
         *([points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(adjusted[group.label]),
            'yes' if adjusted[group.label] < LEVEL and abs(found.difference) > noise else 'no']
           if found else [''] * 4)])
-  return Table(f'Each run over the same {len(subsets)} channel subsets. {_explain(reference, spreads)}', COLUMNS, rows)
+  return Table(f'Each run over the same {counted(len(subsets), "channel subset")}. {_explain(reference, spreads)}',
+               COLUMNS, rows)
 
 
 def _explain(reference: str | None, spreads: dict[str, SeedSpread]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from mils_jax.channel_subsets import Subset
 from mils_jax.metrics import Accuracy, MeanDifference, holm
+from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
 from mils_jax.report.formats import (
@@ -105,9 +106,8 @@ def gap_sentence(group: Group, gaps: Gaps) -> str:
   """The mean difference to the specialists, and the worst."""
   worst = min(gaps, key=lambda subset: gaps[subset].difference.difference)
   difference = gaps[worst].difference
-  subsets = f'{len(gaps)} subsets' if len(gaps) > 1 else 'one subset'
-  return (f'Mean over {subsets}: {mean_gap(gaps).verdict(group.label, "specialists")}. The worst is '
-          f'{points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
+  return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, "specialists")}. The worst '
+          f'is {points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
           f'{subset_name(worst)}')
 
 
