@@ -85,9 +85,8 @@ def join(place: Place, join_timeout: int, heartbeat_timeout: int) -> None:
         heartbeat_timeout_seconds=heartbeat_timeout, shutdown_timeout_seconds=heartbeat_timeout,
         cluster_detection_method='deactivate' if place.coordinator else None)
   except ValueError as error:  # an address, a number or an index that neither flags nor a cluster gave
-    raise UserError(f'--distributed: no cluster is recognised here (JAX: {error}); expected one that JAX knows, such as '
-                    'SLURM, Open MPI or a TPU pod, or --coordinator HOST:PORT --process_id I --num_processes N beside '
-                    'it') from error
+    raise UserError(f'--distributed: no cluster is recognised here (JAX: {error}); expected SLURM, Open MPI, a TPU '
+                    'pod, or --coordinator HOST:PORT --process_id I --num_processes N beside it') from error
   except RuntimeError as error:
     raise UserError(f'--distributed: cannot join at {where}: {" ".join(str(error).split())}') from error
   if jax.device_count() != jax.process_count() * jax.local_device_count():

@@ -39,7 +39,7 @@ def wait_for_all(name: str, seconds: int = _FOREVER) -> None:
   """Returns once every process has called this.
 
   Args:
-    name: of this barrier; each is used once.
+    name: of this barrier, the same on all.
     seconds: how long to wait.
 
   Raises:
@@ -55,7 +55,7 @@ def value_of_first(name: str, make: Callable[[], Any]) -> Any:
   """What `make()` gives on the first process, on all of them; the others wait for it.
 
   Args:
-    name: of this value; each is used once.
+    name: of this value, the same on all.
     make: gives what JSON can carry. Called on the first process only.
 
   Raises:
@@ -83,7 +83,7 @@ def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
   """Likewise for a tree of arrays of any size.
 
   Args:
-    name: of this value; each is used once.
+    name: of this value, the same on all.
     make: called on the first process only.
     like: a tree of arrays, or of their shapes and dtypes, like these.
   """
