@@ -179,13 +179,14 @@ class Trainer:
       for step, batch in enumerate(self._batches.batches(self._order, first, last), first + 1):
         state, signals = self._step(state, batch)
         under_way.append(signals)
-        save = self._stop.number or self._plan.checkpoint.due(step, time.perf_counter() - self._saved)
+        stop = self._stop.after_step(step)
+        save = stop or self._plan.checkpoint.due(step, time.perf_counter() - self._saved)
         while under_way and (save or len(under_way) > STEPS_UNDER_WAY):
           read_oldest()
         if save:
           self._save(step, state)
-        if self._stop.number:
-          raise Stopped(self._stop.number, step)
+        if stop:
+          raise Stopped(stop, step)
       while under_way:
         read_oldest()
       self._save(last, state)
