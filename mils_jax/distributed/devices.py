@@ -64,11 +64,6 @@ class Devices:
 
   @property
   def platform(self) -> str:
-    """Of all of them: cpu, gpu or tpu."""
-    return self.local[0].platform
-
-  @property
-  def platform(self) -> str:
     """'cpu', 'gpu' or 'tpu'."""
     return self.local[0].platform
 

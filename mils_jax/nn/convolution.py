@@ -1,8 +1,8 @@
 """Convolution with zero padding k // 2, computed in the way that suits the platform and the shape.
 
 Ways to the same result: XLA's own convolution (`lax`), the image's patches times the kernel as one matrix product
-(`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, a product for each
-tap of the kernel (`taps`). lowering/choice.py chooses. All but `lax` have a gradient of their own making, so JAX's
+(`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, a product for
+each tap of the kernel (`taps`). lowering/choice.py chooses. All but `lax` have a gradient of their own making, so JAX's
 forward-mode differentiation (jax.jvp, jax.linearize) raises a TypeError for them: take implementation='lax' for that.
 """
 

@@ -165,7 +165,8 @@ class Trainer:
     """The steps first..last - 1 of an epoch, the state at its end saved; also how many images they took."""
     under_way: deque = deque()
     before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
-    with bar(f'epoch {epoch + 1}/{self._plan.train.epochs}', self._order.num_examples) as advance, self._stop.deferred():
+    title = f'epoch {epoch + 1}/{self._plan.train.epochs}'
+    with bar(title, self._order.num_examples) as advance, self._stop.deferred():
       advance(seen)
 
       def read_oldest() -> None:

@@ -63,8 +63,8 @@ def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int]
   """'lax', 'patches' or 'winograd'.
 
   On CPU the patches' matrix product is up to forty times faster than XLA's convolution (1x1 and 2x2 maps, gradients
-  with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is even;
-  their sums are exact enough in float32 only.
+  with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is
+  even; their sums are exact enough in float32 only.
 
   Args:
     platform: 'cpu', 'gpu' or 'tpu'.
@@ -98,7 +98,8 @@ def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, siz
                                 kernel: tuple[int, int, int], stride: int) -> str:
   """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
   small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
-  return 'winograd' if small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd' else 'patches'
+  winograd = small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd'
+  return 'winograd' if winograd else 'patches'
 
 
 def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
