@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 from flax import linen as nn
 
 from mils_jax import build
@@ -57,7 +58,7 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
     if step is None:
       raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
     spec = checkpoints.restore_spec()
-    model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
+    model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                               len(spec.classes), spec.image_size)
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
     structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}

@@ -229,7 +229,7 @@ WRONG = {
     'number': (['--config.train.epochs=many'], 'train.epochs=many'),
     'flag': (['--workdri=x'], "Unknown command line flag 'workdri'"),
     'word': (['task_b'], "'task_b' is no flag"),
-    'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, cost"),
+    'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, "),
     'channel': (['--config.channels.use=RX'], "unknown channel 'X'. Valid: R, G, B"),
     'channel twice': (['--config.channels.use=R,R'], "channel 'R' is given twice"),
     'name twice': (['--config.channels.names=R,R'], "channels.names='R,R'"),

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mils_jax import build
@@ -91,7 +92,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
   config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
-  model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(spec.channels.names),
+  model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                             len(spec.classes), spec.image_size)
   evaluate = run.evaluator(model)
   replicated, test_batches = run.devices.replicate(variables), run.batches('test')

@@ -78,7 +78,7 @@ def measure_cost(config: RunConfig) -> Cost:
     data = build.open_data(config)
     names, classes = build.input_channels(config, data.channels), classes or len(data.classes)
     size = data.image_shape[:2]
-  model = build.build_model(config.model, build.compute_dtype(config.train.precision), len(names), classes, size)
+  model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(names), classes, size)
   networks = {'': model}
   if hasattr(model, 'mix'):
     networks = {name: model.clone(mix=name) for name in ('outputs', 'kernels')}

@@ -13,7 +13,7 @@ from mils_jax.commands.request import Request
 from mils_jax.data.loader import OnDevice, OnHost
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import AttentionReader, Frozen, entropy
-from mils_jax.models import MODELS
+from mils_jax.models import networks
 from mils_jax.progress import bar, log, log_lines
 from mils_jax.report.formats import listed_channels, table_lines
 from mils_jax.restore import OpenRun, open_run
@@ -163,7 +163,7 @@ def open_attention(config: RunConfig, folder: RunFolder) -> tuple[OpenRun, Atten
 
 def check_attention(config: RunConfig, folder: RunFolder) -> None:
   """Raises UserError for a network that mixes no kernels."""
-  dynamic = ', '.join(name for name, network in MODELS.items() if hasattr(network, 'num_kernels'))
+  dynamic = ', '.join(name for name, network in networks().items() if hasattr(network, 'num_kernels'))
   if not hasattr(config.model, 'num_kernels'):
     raise UserError(f'{folder.path} has no dynamic convolutions: model.name={config.model.name}. Expected a run of '
                     f'{dynamic}')

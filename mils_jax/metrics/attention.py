@@ -13,8 +13,8 @@ from mils_jax.channels import ChannelMapping
 from mils_jax.data.loader import OnDevice, OnHost
 from mils_jax.distributed.devices import Devices
 from mils_jax.metrics.predictions import Evaluator
-from mils_jax.models import KernelAttention
 from mils_jax.models.variables import abstract_variables
+from mils_jax.nn import KernelAttention
 from mils_jax.progress import bar
 
 

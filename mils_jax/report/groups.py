@@ -16,13 +16,13 @@ from mils_jax.metrics import (
   Scores,
   SeedSpread,
 )
+from mils_jax.models import title_of
 from mils_jax.report.formats import subset_name
 from mils_jax.report.load import NotReported, Run
-from mils_jax.run_config import FREE as CHANGE_NO_RESULT
+from mils_jax.schema import FREE as CHANGE_NO_RESULT
 from mils_jax.schema import flattened
 from mils_jax.sweeps.sweep import SweepRecord
 
-TITLES = {'dynamic_resnet12': 'DynamicResNet12', 'resnet34': 'ResNet34', 'wide_cnn': 'WideCNN'}
 USUAL = {'width': 256, 'num_kernels': 4}  # of the published networks; others are not called by their bare names
 FREE = ('name', *CHANGE_NO_RESULT)  # of a configuration: nothing that a result depends on
 BASELINE = 'ResNet34'
@@ -197,7 +197,7 @@ def _key(run: Run) -> str:
 def _title(run: Run) -> str:
   model = run.config['model']
   unusual = [f'{name}={model[name]}' for name, value in USUAL.items() if model.get(name, value) != value]
-  return (TITLES.get(model['name'], model['name']) + str(model.get('stages', ''))
+  return (title_of(model['name']) + str(model.get('stages', ''))
           + (f' ({", ".join(unusual)})' if unusual else ''))
 
 

@@ -42,9 +42,9 @@ class TfdsSource:
     self._latest: tuple[tuple[str, int] | None, Any] = (None, None)
     builder = self._builder
     features = builder.info.features
-    for option, key in (('image_key', image_key), ('label_key', label_key)):
+    for field, key in (('image_key', image_key), ('label_key', label_key)):
       if key not in features:
-        raise UserError(f"data.tfds.{option}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
+        raise UserError(f"data.tfds.{field}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
     self._splits = self._find_splits(splits)
     self.splits = tuple(self._splits)
     count = features[label_key].num_classes if hasattr(features[label_key], 'num_classes') else None
