@@ -123,7 +123,7 @@ def _figures(test: Predictions, size: dict) -> dict:
 
 
 def _number(keep: str, kernels: int) -> int:
-  """What --keep says, 0 where it says nothing; raises UserError where so many kernels cannot be kept."""
+  """The number that --keep gives, 0 without it; raises UserError where so many kernels cannot be kept."""
   if not keep:
     return 0
   if not keep.isdecimal() or not 1 <= int(keep) < kernels:

@@ -90,6 +90,7 @@ class LayerDiagnosis:
     return 'near-uniform' if share > UNIFORM_ABOVE else 'fixed mixture'
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds of a layer."""
     return {'layer': self.layer, 'mean_attention': self.mean.tolist(), 'entropy_of_mean': self.entropy_of_mean,
             'mean_entropy': self.mean_entropy, 'spread': self.spread, 'used_as_one': self.used_as_one,
             'logit_change_if_frozen': self.frozen.logits, 'classes_changed_if_frozen': self.frozen.classes}
@@ -110,6 +111,7 @@ class SubsetDiagnosis:
   all_frozen: Change
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds of a subset."""
     return {'channels': list(self.channels), 'layers': [layer.to_json() for layer in self.layers],
             'logit_change_if_all_frozen': self.all_frozen.logits,
             'classes_changed_if_all_frozen': self.all_frozen.classes}
@@ -131,9 +133,11 @@ class DiagnosticReport:
 
   @property
   def full(self) -> SubsetDiagnosis:
+    """With all channels."""
     return self.subsets[-1]
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds."""
     return {'num_kernels': self.num_kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
             'subsets': [subset.to_json() for subset in self.subsets]}
 

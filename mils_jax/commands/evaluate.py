@@ -21,7 +21,7 @@ RESULTS = 'evaluation.json'
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What a run's best checkpoint said of one split.
+  """A run's best checkpoint on one split.
 
   Attributes:
     run: the run's folder.
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
-  """Restores the best checkpoint by validation accuracy and tests it; what it said is still to be saved.
+  """Restores the best checkpoint by validation accuracy and tests it; saves nothing yet.
 
   Args:
     config: the run's own, or one that differs in its data, which must have the same classes and share its channels.

@@ -63,7 +63,7 @@ class Inspection:
 
 
 def inspect(data: CachedDataset) -> Inspection:
-  """Reads every image of a dataset cache once, a few at a time, and says what there is and what looks wrong."""
+  """Reads every image of a dataset cache once, a few at a time, and finds what it holds and what looks wrong."""
   counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in data.splits.items()}
   channels = _channel_ranges(data)
   warnings = [

@@ -1,4 +1,4 @@
-"""A trained model over images that nobody labelled: what it says of each, in a CSV."""
+"""Classifies images without labels by a trained model, into a CSV."""
 
 import collections
 import csv

@@ -23,7 +23,7 @@ from mils_jax.progress import bar
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a model said of each example.
+  """A model's predictions of a set of examples.
 
   Attributes:
     example_ids: (N,) strings that name the examples, whatever size or channels were asked for.
@@ -47,14 +47,17 @@ class Predictions:
 
   @property
   def accuracy(self) -> Accuracy:
+    """Share of the examples that were predicted right, with its interval."""
     return self.scores.accuracy
 
   @property
   def balanced_accuracy(self) -> float:
+    """Mean of the accuracies of the classes."""
     return self.scores.balanced_accuracy
 
   @property
   def loss(self) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
     return self.scores.loss
 
   def save(self, path: Path) -> None:

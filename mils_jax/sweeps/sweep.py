@@ -47,6 +47,7 @@ class Member:
 
   @property
   def title(self) -> str:
+    """Name of its run folder."""
     return self.folder.path.name
 
 

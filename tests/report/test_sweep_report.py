@@ -70,7 +70,7 @@ def test_a_generalist_is_compared_on_each_specialists_own_channels(tmp_path):
   assert b[:4] == ['B', '40.00%', '30.00%', '-10.0']
   assert b[5:] == ['0.002', '0.0039']  # ten of ten one way: 2 / 2 ** 10, the smaller of two tests
   assert cells(gaps, 'mean')[3] == '-5.0'
-  sentence = re.compile(r'- Mean over 2 subsets: one-for-all is 5.0 points worse than specialists on 100 images: .*'
+  sentence = re.compile(r'Mean over 2 subsets: one-for-all is 5.0 points worse than specialists on 100 images: .*'
                         r'The worst is -10.0 points \[.*\] with B\.')
   assert any(sentence.fullmatch(line) for line in lines)
   assert any('30.00% [21.9 to 39.6]' in line for line in lines)
@@ -140,7 +140,7 @@ def test_networks_are_held_against_the_first_with_their_seeds_averaged(tmp_path)
   (verdict,) = [line for line in lines if line.startswith('- small is')]
   assert verdict.startswith('- small is 26.0 points worse than reference on 100 images: distinguishable')
   assert 'It reaches 50.0% [' in verdict
-  assert 'below 90%, with 0.50 times the MACs and 0.50 times the parameters.' in verdict
+  assert '(below 90%) with 0.50 times the MACs and 0.50 times the parameters.' in verdict
   assert 'Not finished: twin-seed0.' in lines
   assert '![' not in text  # the figures are in the report
 

@@ -59,9 +59,9 @@ WRONG = {
     'two of one name': ({'members': (('a', BASE, {}, (0,)), ('a', BASE, {}, (1,)))}, "two members of the sweep are"),
     'unknown field': ({'members': (('a', BASE, {'model.stage': 2}, (0,)),)},
                       "run 'a' 'model.stage'. Did you mean 'model.stages'?"),
-    'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "member 'a' 'train.epochs.x'"),
+    'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "run 'a' 'train.epochs.x'"),
     'type': ({'members': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
-             "member 'a': train.epochs='two': expected int"),
+             "run 'a': train.epochs='two': expected a whole number"),
     'no seeds': ({'members': (('a', BASE, {}, ()),)}, "member 'a': seeds=()"),
     'name': ({'members': (('../a', BASE, {}, (0,)),)}, "member '../a': its name becomes a folder"),
 }
@@ -89,7 +89,7 @@ def trainings(monkeypatch):
 
   def train(config, folder, _):
     trained.append(folder.path.name)
-    folder.claim(config.to_dict())
+    claim(folder, config)
     if folder.path.name.startswith('diverging'):
       raise RunError('the loss was non-finite')
     folder.results.write_text(json.dumps(RESULTS))

@@ -115,7 +115,7 @@ def _price(group: Group, reference: Group) -> str:
   """What share of the reference's accuracy the group reaches, and at what share of its cost."""
   share = group.share_of(reference)
   macs, parameters = (group.size(name) / reference.size(name) for name in ('macs', 'parameters'))
-  return (f'It reaches {_share(share)} of its accuracy, {judge_share(share)}, with {macs:.2f} times the MACs and '
+  return (f'It reaches {_share(share)} of its accuracy ({judge_share(share)}) with {macs:.2f} times the MACs and '
           f'{parameters:.2f} times the parameters.')
 
 

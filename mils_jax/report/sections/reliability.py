@@ -16,14 +16,14 @@ def calibration_section(groups: list[Group]) -> Section:
 
 
 def reliability(groups: list[Group], name: str) -> Figure:
-  """How often each model is right by how sure it says to be."""
+  """Accuracy by predicted probability."""
   figure, (axes,) = drawing(4.2 + 0.12 * len(groups))
   axes.plot([0, 100], [0, 100], color=line(), linewidth=2.5, zorder=1)
   errors = []
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
     found = group.scores.calibration
     filled, many = found.weight > 0, found.weight >= FEW
-    label = f'{group.label}, error {100 * found.error:.1f} points'
+    label = f'{group.label}, ECE {100 * found.error:.1f} points'
     errors.append(label)
     axes.plot(100 * found.confidence[many], 100 * found.accuracy[many], color=colour, label=label, marker=marker,
               markersize=4)
@@ -33,7 +33,7 @@ def reliability(groups: list[Group], name: str) -> Figure:
            ylabel='images that were right, %')
   legend_below(figure, axes, columns=1)
   return Figure(f'reliability-{name}', to_svg(figure),
-                'Reliability: images in 15 bins by the probability that the model gives its answer. On the grey line '
-                'it is right as often as it says; below, it is too sure. Larger marks hold more images; faint ones '
-                f'hold fewer than {FEW}, and no line joins them. The error is the expected calibration error.',
+                'Reliability: images in 15 bins by the probability of the predicted class. On the grey line accuracy '
+                'equals confidence; below it, the model is overconfident. Larger marks hold more images; faint ones hold '
+                f'fewer than {FEW}, and no line joins them. ECE is the expected calibration error.',
                 f'Lines of accuracy against confidence. {"; ".join(errors)}.')

@@ -7,7 +7,7 @@ import numpy as np
 from mils_jax.channel_subsets import Subset
 from mils_jax.metrics import Accuracy, MeanDifference, holm
 from mils_jax.progress import counted
-from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table
+from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
 from mils_jax.report.formats import (
   accuracy_text,
@@ -69,7 +69,7 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
                            for number, part in enumerate(parts)]))
   for group in groups:
     if gaps := subset_gaps(group, groups):
-      blocks += [_gap_table(group, gaps), Points([f'{gap_sentence(group, gaps)}.'])]
+      blocks += [_gap_table(group, gaps), Text(f'{gap_sentence(group, gaps)}.')]
   return blocks
 
 
