@@ -9,7 +9,7 @@ import numpy as np
 
 from mils_jax import build
 from mils_jax.channel_subsets import Subset, check_subset, select_subsets
-from mils_jax.data.loader import gather
+from mils_jax.data.loader import place_split
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -165,7 +165,7 @@ def _predict(config: RunConfig, restored: Restored, fitting: FittingData,
   devices, input_channels, test = build.build_devices(config), restored.spec.channels.names, fitting.data.splits['test']
   evaluator = Evaluator(restored.model, fitting.mapping, devices, config.train.batch_size)
   variables = devices.replicate(restored.variables)
-  batches = gather(test, devices, config.runtime.data_placement)
+  batches = place_split(test, devices, config.runtime.data_placement)
   log(f'restored step {restored.step}; {len(test.labels)} test images, {len(subsets)} subsets of '
       f'{", ".join(fitting.channels)}')
   for number, subset in enumerate(subsets, 1):

@@ -16,7 +16,7 @@ import numpy as np
 from mils_jax import build
 from mils_jax.attention_run import AttentiveRun, check_attention, mean_attention, open_attention
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import OnDevice, OnHost, gather, steps_per_epoch
+from mils_jax.data.loader import OnDevice, OnHost, place_split, steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -118,7 +118,7 @@ def _figures(test: Predictions, size: dict) -> dict:
 
 
 def _batches(run: AttentiveRun, split: str) -> OnDevice | OnHost:
-  return gather(run.data.splits[split], run.devices, run.config.runtime.data_placement)
+  return place_split(run.data.splits[split], run.devices, run.config.runtime.data_placement)
 
 
 def _number(keep: str, kernels: int) -> int:

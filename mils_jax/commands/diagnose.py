@@ -10,7 +10,7 @@ from mils_jax import build
 from mils_jax.attention_run import AttentiveRun, open_attention
 from mils_jax.channel_subsets import EvaluationOptions, Subset, select_subsets
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import OnDevice, OnHost, gather
+from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.metrics.attention import Frozen, entropy
 from mils_jax.progress import bar, log, log_lines
 from mils_jax.run_config import RunConfig
@@ -145,7 +145,7 @@ def run_diagnostics(config: RunConfig, folder: RunFolder) -> DiagnosticReport:
 def diagnose(run: AttentiveRun) -> DiagnosticReport:
   """Reads the attention of an opened run over the test split."""
   subsets = diagnosed_subsets(build.used_channels(run.config, run.data))
-  batches = gather(run.data.splits['test'], run.devices, run.config.runtime.data_placement)
+  batches = place_split(run.data.splits['test'], run.devices, run.config.runtime.data_placement)
   log(f'restored step {run.restored.step}; {len(run.layers)} layers of {run.kernels} kernels, {len(subsets)} subsets')
   diagnoses = tuple(_diagnose(run, batches, subset, f'subset {number} of {len(subsets)}')
                     for number, subset in enumerate(subsets, 1))

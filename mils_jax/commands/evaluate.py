@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mils_jax import build
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import gather
+from mils_jax.data.loader import place_split
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError, unknown
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -75,8 +75,8 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
   log(f'restored step {restored.step}')
   evaluator = Evaluator(restored.model, fitting.mapping, devices, config.train.batch_size)
   part = data.splits[split]
-  predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.data_placement),
-                          split)
+  batches = place_split(part, devices, config.runtime.data_placement)
+  predictions = evaluator(devices.replicate(restored.variables), part, batches, split)
   name = split if fitting.own else f'{split}-{data.fingerprint[:8]}'
   lost = fitting.own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
   return Evaluation(folder, Path(output) if output else folder.path / 'evaluation' / name, split, config,

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import lax
 
 from mils_jax.channels import ChannelMapping
-from mils_jax.data.cache.building import Split
+from mils_jax.data.cache.dataset import Split
 from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced

@@ -19,7 +19,7 @@ from mils_jax.commands.diagnose import (
   diagnosed_subsets,
   run_diagnostics,
 )
-from mils_jax.data.loader import gather
+from mils_jax.data.loader import place_split
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import attention_layers, entropy, replaced_attention
 from mils_jax.models import DynamicResNet12
@@ -102,7 +102,7 @@ def test_the_change_when_frozen_is_that_of_a_network_whose_attention_is_replaced
 
 
 def test_padding_does_not_count_in_the_mean(sharp, report):
-  mean = mean_attention(sharp, 'test', gather(sharp.data.splits['test'], sharp.devices, 'host'))
+  mean = mean_attention(sharp, 'test', place_split(sharp.data.splits['test'], sharp.devices, 'host'))
   np.testing.assert_allclose(mean, [layer.mean for layer in report.full.layers], atol=1e-6)
 
 
@@ -146,7 +146,7 @@ def test_a_network_without_attention_is_refused(small_runs):
 
 
 def test_reading_some_rows_gives_theirs_in_the_order_asked_for(sharp):
-  batches = gather(sharp.data.splits['test'], sharp.devices, 'device')
+  batches = place_split(sharp.data.splits['test'], sharp.devices, 'device')
   rows = np.array([5, 40, 7], np.int32)
   ((logits, attention),) = sharp.read(sharp.variables, rows, batches)
   whole = list(sharp.read(sharp.variables, np.arange(41, dtype=np.int32), batches))

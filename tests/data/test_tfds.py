@@ -138,7 +138,7 @@ def test_the_size_does_not_change_identities(data_dir):
     ({'name': ''}, ('data.tfds.name', )),
     ({'name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
     ({'name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
-    ({'image_key': 'image'}, ("data.tfds.image_key='image'", 'image, label, note')),
+    ({'image_key': 'photo'}, ("data.tfds.image_key='photo'", 'image, label, note')),
     ({'label_key': 'note'}, ("data.tfds.label_key='note'", 'not a class label')),
     ({'val_split': 'validation'}, ("data.tfds.val_split='validation'", 'train', 'test')),
     ({'train_split': 'train[:x%]'}, ('data.tfds.train_split',)),
