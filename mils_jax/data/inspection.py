@@ -1,4 +1,4 @@
-"""What a dataset cache holds, seen before anyone trains on it."""
+"""What a dataset cache holds, inspected before anyone trains on it."""
 
 import dataclasses
 import hashlib
@@ -39,24 +39,24 @@ class Inspection:
   warnings: tuple[str, ...]
 
 
-def inspect(packed: CachedDataset) -> Inspection:
-  """Reads every image of a dataset cache once, a few at a time, and says what there is and what looks wrong."""
-  counts = {name: np.bincount(split.labels, minlength=len(packed.classes)) for name, split in packed.splits.items()}
-  channels = _channel_ranges(packed)
+def inspect(dataset: CachedDataset) -> Inspection:
+  """Reads every image of a dataset cache once, a few at a time, and finds what is there and what looks wrong."""
+  counts = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in dataset.splits.items()}
+  channels = _channel_ranges(dataset)
   warnings = [
       *_constant_channels(channels),
-      *(f'{name}: {count} values are non-finite, first in {first}' for name, (count, first) in packed.nonfinite.items()
+      *(f'{name}: {count} values are non-finite, first in {first}' for name, (count, first) in dataset.nonfinite.items()
         if count),
-      *_small_classes(packed, counts['train']),
-      *_shared_images(packed),
+      *_small_classes(dataset, counts['train']),
+      *_shared_images(dataset),
   ]
   return Inspection(counts, channels, tuple(warnings))
 
 
-def _channel_ranges(packed: CachedDataset) -> tuple[ChannelRange, ...]:
-  images = packed.splits['train'].images
-  moments = Moments.none(len(packed.channels))
-  low, high = np.full(len(packed.channels), np.inf), np.full(len(packed.channels), -np.inf)
+def _channel_ranges(dataset: CachedDataset) -> tuple[ChannelRange, ...]:
+  images = dataset.splits['train'].images
+  moments = Moments.none(len(dataset.channels))
+  low, high = np.full(len(dataset.channels), np.inf), np.full(len(dataset.channels), -np.inf)
   for start in range(0, len(images), IMAGES_AT_ONCE):
     some = np.asarray(images[start:start + IMAGES_AT_ONCE])
     moments = moments.merge(Moments.of(some))
@@ -65,7 +65,7 @@ def _channel_ranges(packed: CachedDataset) -> tuple[ChannelRange, ...]:
     high = np.maximum(high, np.where(finite, some, -np.inf).max((0, 1, 2)))
   numbers = zip(low.tolist(), high.tolist(), moments.mean.tolist(), moments.std.tolist(), strict=True)
   return tuple(ChannelRange(name, unit, *values)
-               for name, unit, values in zip(packed.channels, packed.units, numbers, strict=True))
+               for name, unit, values in zip(dataset.channels, dataset.units, numbers, strict=True))
 
 
 def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:
@@ -73,23 +73,23 @@ def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:
           if channel.minimum == channel.maximum]
 
 
-def _small_classes(packed: CachedDataset, counts: np.ndarray) -> list[str]:
-  small = [f'{packed.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_IMAGES)]
+def _small_classes(dataset: CachedDataset, counts: np.ndarray) -> list[str]:
+  small = [f'{dataset.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_IMAGES)]
   if not small:
     return []
   more = f' and {len(small) - 10} more' if len(small) > 10 else ''
   return [f"{len(small)} classes have under {FEW_IMAGES} training images: {', '.join(small[:10])}{more}"]
 
 
-def _shared_images(packed: CachedDataset) -> list[str]:
+def _shared_images(dataset: CachedDataset) -> list[str]:
   """A warning for each two splits that hold the same pixels."""
-  hashes = {name: _first_by_hash(split) for name, split in packed.splits.items()}
+  hashes = {name: _first_by_hash(split) for name, split in dataset.splits.items()}
   warnings = []
   for name, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
     shared = [key for key in hashes[other] if key in hashes[name]]
     if shared:
-      first = packed.splits[name].example_ids[hashes[name][shared[0]]]
-      second = packed.splits[other].example_ids[hashes[other][shared[0]]]
+      first = dataset.splits[name].example_ids[hashes[name][shared[0]]]
+      second = dataset.splits[other].example_ids[hashes[other][shared[0]]]
       warnings.append(f'{len(shared)} images of {other} are in {name} too, first {second} (as {first})')
   return warnings
 

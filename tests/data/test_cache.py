@@ -1,3 +1,5 @@
+import contextlib
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -97,7 +99,7 @@ def older_version(path):
   path.write_text(json.dumps({**json.loads(path.read_text()), 'version': 0}))
 
 
-@pytest.mark.parametrize(('file', 'damage', 'said'), [
+@pytest.mark.parametrize(('file', 'damage', 'message'), [
     ('train/images.npy', cut, 'is damaged'),
     ('test/images.npy', os.remove, 'images.npy is missing'),
     ('val/labels.npy', change_last_byte, 'val/labels.npy has changed'),
@@ -108,13 +110,13 @@ def older_version(path):
     ('manifest.json', lambda path: path.write_text('[]'), 'is damaged'),
     ('train/images.npy', lambda path: np.save(path, np.zeros((20, 4, 5, 3), np.int16)), 'of int16, not'),
 ])
-def test_damage_or_another_version_is_reported_and_mended(tmp_path, capsys, file, damage, said):
+def test_damage_or_another_version_is_reported_and_mended(tmp_path, capsys, file, damage, message):
   source = memory_source()
   folder = open_dataset(source, tmp_path).folder
   damage(folder / file)
   dataset = open_dataset(source, tmp_path)
   output = capsys.readouterr().out
-  assert said in output
+  assert message in output
   assert 'building it again' in output
   assert len(output.splitlines()) == 1
   assert np.array_equal(dataset.splits['train'].images, source.images['train'])
@@ -229,6 +231,30 @@ def test_processes_build_the_same_bytes_as_one(tmp_path):
                                   for name in ('images', 'labels', 'example_ids'))):
     assert (alone.folder / file).read_bytes() == (together.folder / file).read_bytes()
   assert sorted(path.name for path in together.folder.iterdir()) == ['manifest.json', 'test', 'train', 'val']
+
+
+@pytest.mark.parametrize(('shape', 'dtype', 'expected'), [
+    ((2, 2, 3), 'uint8', 256), ((1024, 256, 4), 'uint8', 4), ((1024, 1024, 1), 'float32', 1)])
+def test_a_piece_has_at_most_256_images_and_4_mib(tmp_path, shape, dtype, expected):
+  laid_out = building._lay_out(tmp_path / 'train', 'train', 600, np.empty(shape, dtype))
+  assert [piece.stop - piece.start for piece in laid_out[:2]] == [expected] * 2
+
+
+@pytest.mark.parametrize(('count', 'cores', 'expected'), [(7, 4, []), (8, 4, [1]), (15, 4, [2]), (16, 4, [3]),
+                                                          (99, 4, [3]), (99, 1, [])])
+def test_every_core_gets_a_process_if_there_are_four_pieces_for_each(tmp_path, monkeypatch, count, cores, expected):
+  started = []
+
+  def pool(workers, *_):
+    started.append(workers)
+    raise NotImplementedError
+
+  monkeypatch.setattr(workers, 'available_cores', lambda: cores)
+  monkeypatch.setattr(workers, 'ProcessPoolExecutor', pool)
+  with (contextlib.suppress(NotImplementedError),
+        workers.built_pieces(dataclasses.replace(memory_source(), decodes=True), [None] * count, tmp_path)):
+    pass
+  assert started == expected
 
 
 def test_an_error_in_a_worker_is_the_users_line_and_the_first_in_order(tmp_path):
