@@ -61,7 +61,7 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
   from mils_jax.channels import ChannelSpec
   from mils_jax.data.augment import Augmentation
   from mils_jax.distributed.devices import AXIS, Devices
-  from mils_jax.models import MODELS
+  from mils_jax.models import networks
   from mils_jax.training.optim import create_optimizer
   from mils_jax.training.state import create_state
   from mils_jax.training.train_step import make_train_step
@@ -71,7 +71,7 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
     with jax.default_matmul_precision('float32'):
       product = jax.jit(jnp.dot).lower(matrix, matrix).compile()
     return lambda: product(matrix, matrix), jax.block_until_ready
-  model = MODELS[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields_of(task, task.implementation))
+  model = networks()[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields_of(task, task.implementation))
   devices = Devices(1)
   names = tuple(f'band {number}' for number in range(task.channels))
   spec = ChannelSpec(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
@@ -169,12 +169,12 @@ def describe(task: Task) -> dict:
   import jax
   import jax.numpy as jnp
 
-  from mils_jax.models import MODELS
+  from mils_jax.models import networks
   from mils_jax.models.flops import as_defined, count_multiply_adds
 
   found = {'device': jax.devices()[0].device_kind}
   if task.network:
-    model = as_defined(MODELS[task.network](CLASSES, **fields_of(task, 'mixed')))
+    model = as_defined(networks()[task.network](CLASSES, **fields_of(task, 'mixed')))
     image = jnp.zeros((1, task.image_size, task.image_size, task.channels))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
     found['macs'] = sum(count_multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, image).values())

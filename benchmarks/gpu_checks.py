@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mils_jax.distributed.devices import AXIS, Devices
-from mils_jax.models import MODELS
+from mils_jax.models import networks
 
 IMAGES = jax.random.normal(jax.random.key(0), (16, 84, 84, 3))
 
@@ -33,8 +33,8 @@ def difference(found: jax.Array, expected: jax.Array) -> float:
 
 def logits_and_gradient(network: str, **fields) -> tuple[jax.Array, jax.Array]:
   """Logits in evaluation, and the gradient of their squares to the images; exact products for float32."""
-  model = MODELS[network](100, **fields)
-  variables = MODELS[network](100).init(jax.random.key(1), IMAGES[:1], train=False)
+  model = networks()[network](100, **fields)
+  variables = networks()[network](100).init(jax.random.key(1), IMAGES[:1], train=False)
 
   def logits(images: jax.Array) -> jax.Array:
     return model.apply(variables, images, train=False)
@@ -52,14 +52,14 @@ def mixes():
 
 
 def precisions():
-  for network in MODELS:
+  for network in networks():
     found, expected = (logits_and_gradient(network, dtype=dtype)[0] for dtype in (jnp.bfloat16, jnp.float32))
     yield f'{network}, bfloat16 against float32, logits', difference(found, expected), 0.05
 
 
 def parallel():
   devices = Devices()
-  model = MODELS['wide_cnn'](100, axis_name=AXIS)
+  model = networks()['wide_cnn'](100, axis_name=AXIS)
   images = jnp.concatenate([IMAGES] * devices.count)
   variables = model.init(jax.random.key(1), IMAGES[:1], train=False)
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -18,7 +17,7 @@ from mils_jax.data.sources import open_configured
 from mils_jax.data.sources.names import unnamed
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError
-from mils_jax.models import MODELS
+from mils_jax.models import networks
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
 from mils_jax.run_config import ModelOptions, RunConfig
@@ -32,7 +31,7 @@ IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 
 
 def open_data(config: RunConfig, allow_nonfinite: bool = False) -> CachedDataset:
-  """The configured dataset, its cache built now where there is none; refused if values are non-finite, unless allowed."""
+  """The configured dataset, cached now where it was not yet; refused if values are non-finite, unless allowed."""
   data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', allow_nonfinite)
   names = split_names(config.channels.names)
   if names and data.channels == unnamed(len(data.channels)):
@@ -93,13 +92,14 @@ def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -
   return spec.map_from([name if name in used else None for name in data.channels])
 
 
-def build_model(options: ModelOptions, dtype: jnp.dtype, in_channels: int, classes: int,
+def build_model(options: ModelOptions, precision: str, platform: str, in_channels: int, classes: int,
                 image_size: tuple[int, int]) -> nn.Module:
   """The configured network.
 
   Args:
     options: its name and its own options.
-    dtype: of the computation.
+    precision: of the computation, as in TrainOptions.
+    platform: that computes it: 'cpu', 'gpu' or 'tpu'.
     in_channels: number of input channels.
     classes: of the data; taken where model.num_classes is 0.
     image_size: height and width of the images.
@@ -107,10 +107,10 @@ def build_model(options: ModelOptions, dtype: jnp.dtype, in_channels: int, class
   Raises:
     UserError: the network cannot be built with these options for such images.
   """
-  network = MODELS[options.name]
+  network, dtype = networks()[options.name], compute_dtype(precision, platform)
   fields = {name: getattr(options, name) for name in options_of(network)}
   model = network(num_classes=options.num_classes or classes, in_channels=in_channels, dtype=dtype, axis_name=AXIS,
-                  **fields)
+                  implementation=platform, **fields)
   try:
     abstract_variables(model, image_size)
   except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -118,10 +118,10 @@ def build_model(options: ModelOptions, dtype: jnp.dtype, in_channels: int, class
   return model
 
 
-def compute_dtype(precision: str) -> jnp.dtype:
+def compute_dtype(precision: str, platform: str) -> jnp.dtype:
   """float32, or bfloat16 where it is asked for or, with 'auto', where the hardware is made for it."""
   if precision == 'auto':
-    precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+    precision = 'float32' if platform == 'cpu' else 'bfloat16'
   return jnp.dtype(precision)
 
 
@@ -143,7 +143,7 @@ def check_classes(classes: tuple[str, ...], data: CachedDataset) -> None:
 
 def model_schedules(config: RunConfig, steps_per_epoch: int) -> Mapping[str, optax.Schedule]:
   """The schedules of values that the model reads: the temperature of its attention, if it has any."""
-  if 'temperature' not in options_of(MODELS[config.model.name]):
+  if 'temperature' not in options_of(type(config.model)):
     return {}
   return {'temperature': config.attention.schedule(config.model.temperature, steps_per_epoch)}
 
@@ -181,7 +181,7 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
     raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, {used[0]}; '
                     'channel dropout needs two. Valid here: none')
   channels = channel_spec(config, data)
-  model = build_model(config.model, compute_dtype(config.train.precision), len(channels.names), len(data.classes),
+  model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))
   step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),
                                   steps_per_epoch(len(data.splits['train']), config.train.batch_size))

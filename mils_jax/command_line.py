@@ -1,4 +1,4 @@
-"""What the words of the command line ask for: the command, its flags, the configuration with its changes, the folder."""
+"""What the words of the command line ask for: the command, its flags, the changed configuration, the folder."""
 
 import hashlib
 import re
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
+from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
 _USAGE = """Image classifiers for any input channels, and shallow wide ones.
@@ -70,14 +71,14 @@ def parse(argv: list[str]) -> Request:
     raise UserError(f'--mode {mode} needs a --config such as configs/sweeps/specialists.py')
   if not path and not workdir:
     raise UserError('no --config given. Try --config configs/task_a.py, or --help')
-  from mils_jax.run_config import FREE, RunConfig, saved_config  # brings JAX, which the mistakes above do without
+  from mils_jax.run_config import RunConfig, saved_config  # brings JAX, which the mistakes above do without
 
   if not path:
     folder = RunFolder(Path(workdir))
     return Request(mode, folder, saved_config(folder), None, own, argv)
   config, overrides = _load_config(words, path)
-  changed = {key: value for key, value in overrides.items() if key.removeprefix('common.').split('.')[0] not in FREE}
-  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(str(config.get('name', '')), path, changed))
+  name = run_name(str(config.get('name', '')), path, overrides)
+  folder = RunFolder(Path(workdir) if workdir else Path('runs') / name)
   if takes == 'sweep':
     return Request(mode, folder, None, config, own, argv)
   if 'members' in config:
@@ -86,15 +87,16 @@ def parse(argv: list[str]) -> Request:
 
 
 def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
-  """A folder name from the configuration's name, its variant and its changed fields.
+  """A folder name from the configuration's name, its variant and its changed fields (those that change results).
 
   Args:
     name: of the configuration.
     path: of its file, with ':VARIANT' behind it if there is one.
-    overrides: by whole name, the changed fields that results depend on.
+    overrides: the changed fields, by whole name.
   """
   variant = path.partition(':')[2]
-  named = {key.removeprefix('common.').removeprefix('train.'): value for key, value in overrides.items()}
+  fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all runs of a sweep
+  named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
   readable = re.sub(r'[^\w.=,+-]', '_', text)
   if readable == text and len(text) <= 100:

@@ -11,6 +11,7 @@ lives in the room of what it configures; run_config.py puts them together.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -60,7 +61,8 @@ class Option:
 
 
 def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,
-           high: float | None = None, below: float | None = None, choices: Sequence[str] = (), before: Any = None) -> Any:
+           high: float | None = None, below: float | None = None, choices: Sequence[str] = (),
+           before: Any = None) -> Any:
   """A dataclass field that is an option; arguments as Option's attributes."""
   return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before)})
 
@@ -122,8 +124,8 @@ def _converted(name: str, value: Any, field: dataclasses.Field) -> Any:
     value = tuple(value) if isinstance(value, list | tuple) else (value,)
     kinds = {type(item) for item in default}
     if kinds and not {type(item) for item in value} <= kinds:
-      raise UserError(f"{name}={','.join(map(str, value))}: expected {_NAMES.get(kinds.pop(), 'values')}s in brackets, "
-                      f"such as --config.{name}='{default}'")
+      raise UserError(f"{name}={','.join(map(str, value))}: expected {_PLURALS[kinds.pop()]} in brackets, such as "
+                      f"--config.{name}='{default}'")
   elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
     value = float(value)
   if type(value) is not type(default):
@@ -131,6 +133,7 @@ def _converted(name: str, value: Any, field: dataclasses.Field) -> Any:
   return value
 
 
+_PLURALS = {int: 'whole numbers', float: 'numbers', str: 'texts'}
 _NAMES = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text', tuple: 'values in brackets'}
 
 
@@ -151,6 +154,7 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
         yield f'{name}.{field.name}', value, declared(fields[field.name])
 
 
+@functools.cache
 def module_section(owner: type, base: type[Section]) -> type[Section]:
   """A section with the fields of `base` and those of a linen module that are options."""
   fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))

@@ -20,7 +20,8 @@ from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
-from mils_jax.run_config import FREE, RunConfig, check_owner, claim
+from mils_jax.run_config import RunConfig, check_owner, claim
+from mils_jax.schema import FREE
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder, write_json

@@ -15,14 +15,13 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.data.sources import DataOptions, data_section
 from mils_jax.distributed.runtime import RuntimeOptions
 from mils_jax.errors import UserError, unknown
-from mils_jax.models import MODELS
+from mils_jax.models import networks
+from mils_jax.schema import FREE
 from mils_jax.training.cadence import CheckpointOptions
 from mils_jax.training.optim import OptimizerOptions
 from mils_jax.training.plan import TrainOptions
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.temperature import AttentionOptions
-
-FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result: they may differ when a run is resumed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +36,9 @@ class ModelOptions(Section):
 
 def model_section(name: str) -> type[ModelOptions]:
   """ModelOptions with a network's own options; raises UserError where there is no such network."""
-  if name not in MODELS:
-    raise unknown('model.name', name, MODELS)
-  return module_section(MODELS[name], ModelOptions)
+  if name not in networks():
+    raise unknown('model.name', name, networks())
+  return module_section(networks()[name], ModelOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class RunConfig:
   Attributes:
     name: names the run folder.
     data, channels, channel_dropout, model, attention, augment, optimizer, train: what results depend on.
-    checkpoint, evaluation, runtime: what they do not (`FREE`).
+    checkpoint, evaluation, runtime: what they do not (`schema.FREE`).
   """
 
   name: str

@@ -7,6 +7,7 @@ must mean "as before it existed" (or its configuration says otherwise). Only wha
 from collections.abc import Iterator
 from typing import Any
 
+FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result: they may differ when a run is resumed
 VERSION = 2
 KEY = 'schema'
 

@@ -58,7 +58,7 @@ def test_a_channel_that_is_left_out_does_not_count_whatever_it_holds(classifier,
   assert not np.allclose(two, classifier(images))
   # missing is not zero
   assert not np.allclose(two, classifier(np.where(np.arange(3) == 1, 0, images)))
-  with pytest.raises(UserError, match='non-finite, in channel G'):
+  with pytest.raises(UserError, match='non-finite values, in channel G'):
     classifier(spoilt)
 
 
@@ -92,7 +92,7 @@ def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
     ((1, 16, 16, 2), ['R', 'R'], "channel 'R' is given twice"),
     ((1, 16, 16, 2), ['R'], r'1 channel names \(R\) for images of 2 channels'),
     ((1, 16, 16, 2), [None, None], r'none of the channels -, - is one that the model was trained on: R, G, B'),
-    ((1, 16, 16, 4), None, '4 channels without names; the model has 3 in_channels: R, G, B'),
+    ((1, 16, 16, 4), None, '4 channels without names; the model has 3 input channels: R, G, B'),
     ((16, 16), None, r'expected \(N, H, W, C\) or \(H, W, C\)'),
     ((1, 0, 16, 3), None, 'expected numbers'),
 ])

@@ -101,7 +101,7 @@ def test_evaluating_writes_scores_and_a_page_for_any_split(finished, capsys):
   out = capsys.readouterr().out
   results = json.loads((folder / 'results.json').read_text())
   assert f'val accuracy    {results["validation"]["rate"]:.2%} ({results["validation"]["correct"]} of 21;' in out
-  assert 'packed images are no longer' not in (folder / 'evaluation/val/report.html').read_text()
+  assert 'no longer in the cache' not in (folder / 'evaluation/val/report.html').read_text()
   with np.load(folder / 'evaluation/val/predictions.npz') as predictions:
     assert len(predictions['label']) == 21
   assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder), '--split=tset']) == 2
@@ -152,7 +152,7 @@ def test_lost_predictions_are_made_again_as_the_report_says(finished, tmp_path, 
   np.testing.assert_allclose(Predictions.load(folder / 'predictions.npz').logits, before.logits, atol=1e-4)
   assert main(report) == 0
   assert f'read it: {tmp_path / "out/report.html"}' in capsys.readouterr().out
-  assert 'Mistakes' in (tmp_path / 'out/report.md').read_text()
+  assert '## Errors' in (tmp_path / 'out/report.md').read_text()
 
 
 def test_a_report_takes_no_config_and_needs_runs(tmp_path, capsys):
@@ -208,7 +208,7 @@ def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path
   assert cost['image_shape'] == [32, 32, 3]
   macs = sum(cost['mixes'][0]['macs'].values())
   out = capsys.readouterr().out
-  assert f'MACs {macs:,}'.replace(',', ' ') in out
+  assert f'MACs {macs:,}' in out
   assert 'XLA, training step' in out
   assert cost['mixes'][0]['training']['flops'] > cost['mixes'][0]['inference']['flops'] > 2 * macs
 
@@ -229,7 +229,7 @@ WRONG = {
     'number': (['--config.train.epochs=many'], 'train.epochs=many'),
     'flag': (['--workdri=x'], "Unknown command line flag 'workdri'"),
     'word': (['task_b'], "'task_b' is no flag"),
-    'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, cost"),
+    'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, "),
     'channel': (['--config.channels.use=RX'], "unknown channel 'X'. Valid: R, G, B"),
     'channel twice': (['--config.channels.use=R,R'], "channel 'R' is given twice"),
     'name twice': (['--config.channels.names=R,R'], "channels.names='R,R'"),

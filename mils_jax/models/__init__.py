@@ -1,16 +1,14 @@
-"""The networks, and the modules that they are made of, for use in anyone's own linen network."""
+"""The networks. Each module of this package registers its own when it is imported, as this does with all."""
 
-from mils_jax.models.dynamic_resnet import DynamicResBlock, DynamicResNet12
-from mils_jax.models.resnet import ResBlock, ResNet34
-from mils_jax.models.wide_cnn import WideCNN, WideStage
-from mils_jax.nn.batch_norm import BatchNorm
-from mils_jax.nn.convolution import Conv
-from mils_jax.nn.drop_block import DropBlock
-from mils_jax.nn.dynamic_conv import DynamicConv, KernelAttention
-from mils_jax.nn.input_channels import InputChannels
-from mils_jax.nn.squeeze_excite import SqueezeExcite
+import importlib
+import pkgutil
 
-MODELS = {'dynamic_resnet12': DynamicResNet12, 'wide_cnn': WideCNN, 'resnet34': ResNet34}
+from mils_jax.models.dynamic_resnet import DynamicResNet12
+from mils_jax.models.network import Network, networks, register, title_of
+from mils_jax.models.resnet import ResNet34
+from mils_jax.models.wide_cnn import WideCNN
 
-__all__ = ['MODELS', 'BatchNorm', 'Conv', 'DropBlock', 'DynamicConv', 'DynamicResBlock', 'DynamicResNet12',
-           'InputChannels', 'KernelAttention', 'ResBlock', 'ResNet34', 'SqueezeExcite', 'WideCNN', 'WideStage']
+for _module in pkgutil.iter_modules(__path__):
+  importlib.import_module(f'{__name__}.{_module.name}')
+
+__all__ = ['DynamicResNet12', 'Network', 'ResNet34', 'WideCNN', 'networks', 'register', 'title_of']

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mils_jax.config import option
+from mils_jax.models.network import ImageClassifier, register
 from mils_jax.nn.batch_norm import BatchNorm
 from mils_jax.nn.convolution import Conv
 from mils_jax.nn.drop_block import DropBlock
-from mils_jax.nn.input_channels import IMPUTATIONS, InputChannels
+from mils_jax.nn.input_channels import InputChannels
 from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 
@@ -42,30 +43,10 @@ class WideStage(nn.Module):
     return SqueezeExcite(dtype=self.dtype, name='squeeze_excite')(nn.relu(x + y))
 
 
-class WideCNN(nn.Module):
-  """Wide stages and a classifier; the defaults are the report's WideCNN4.
+@register('wide_cnn', title='WideCNN')
+class WideCNN(ImageClassifier):
+  """Wide stages and a classifier; the defaults are the report's WideCNN4. Dropout draws from the stream 'dropout'."""
 
-  Attributes:
-    num_classes: number of logits.
-    in_channels: input channels; images may have fewer channels.
-    imputation, rescale: as in InputChannels.
-    stages: how many, at least 2; the report means 2 to 4.
-    width: output channels of every stage.
-    strides: of each stage. The report suggests 1 in early stages against too early a loss of detail.
-    kernel_sizes: of each stage.
-    dropout: rate before the classifier (the report's remedy against overfitting).
-    drop_block: rate of DropBlock after every stage (likewise).
-    drop_block_size: side of its squares.
-    implementation: as in Conv.
-    dtype: of the computation.
-    axis_name: as in BatchNorm.
-  """
-
-  num_classes: int
-  in_channels: int = 3
-  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted by an MLP from those there',
-                           choices=IMPUTATIONS)
-  rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
   stages: int = option(4, 'how many; the report means 2, 3 or 4', low=2)
   width: int = option(256, 'output channels of every stage', low=1)
   strides: tuple[int, ...] = option((2, 2, 2, 2), 'of each stage; 1 in early stages keeps detail and costs time')
@@ -73,18 +54,10 @@ class WideCNN(nn.Module):
   dropout: float = option(0.0, 'rate before the classifier', low=0, below=1)
   drop_block: float = option(0.0, 'rate of cleared squares after every stage', low=0, below=1)
   drop_block_size: int = option(5, 'side of these squares, in positions of the map', low=1)
-  implementation: str = 'auto'
-  dtype: jnp.dtype = jnp.float32
-  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,
                mask: jax.Array | None = None) -> jax.Array:
-    """Classifies images: arguments and result as in DynamicResNet12; training with dropout draws from 'dropout'.
-
-    Raises:
-      ValueError: under two stages, fewer strides or kernel sizes than stages, or a rate outside [0, 1).
-    """
     if not 2 <= self.stages <= min(len(self.strides), len(self.kernel_sizes)):
       raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):

@@ -5,60 +5,26 @@ et al., CVPR 2020).
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.nn.convolution import chunks_of, convolve, faster_implementation, products_of, shared_product
+from mils_jax.nn.convolution import check_kernel_size, convolve, convolve_by
 from mils_jax.nn.input_channels import pad_channels
+from mils_jax.nn.lowering.choice import (
+  chunks_of,
+  faster_gradient_implementation,
+  faster_implementation,
+  faster_mix,
+  faster_mixed_implementation,
+  is_free,
+  platform_of,
+)
 from mils_jax.nn.lowering.chunks import by_samples
-from mils_jax.nn.lowering.gemm import Products, convolution_of, output_size
+from mils_jax.nn.lowering.gemm import Products, convolution_of, output_size, products_of, shared_product
 
 MIXES = ('auto', 'outputs', 'kernels')
-
-
-def faster_mix(backend: str, batch: int, positions: int) -> str:
-  """The faster mix for `batch` maps of `positions` (H' * W') outputs.
-
-  Mixing the kernels first costs, per sample, the writing and reading of one whole kernel, and saves (K - 1) / K of the
-  convolution. Only a wide map uses its kernel often enough to earn that back; but where there are few samples, reading
-  the kernels is what takes the time, and the parallel implementation reads them too (docs/performance.md has the figures). GPU
-  and TPU run the K convolutions as one.
-  """
-  return 'kernels' if backend == 'cpu' and (positions >= 16 or batch <= 4) else 'outputs'
-
-
-def faster_mixed_implementation(backend: str, batch: int, size: tuple[int, int], kernel: tuple[int, int, int],
-                      stride: int) -> str:
-  """The implementation for kernels that each sample has for itself: 'patches' or 'winograd'.
-
-  Winograd's kernels are 16 / 9 times as large. While a sample's fits the second-level cache that costs little.
-
-  Args:
-    backend, size, kernel, stride: as in `faster_implementation`.
-    batch: number of samples.
-  """
-  _, channels, features = kernel
-  small = batch > 4 and channels * features <= 64 * 64
-  return 'winograd' if small and faster_implementation(backend, size, kernel, stride) == 'winograd' else 'patches'
-
-
-def faster_gradient_implementation(backend: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
-  """The implementation for the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'.
-
-  The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
-  than the sample's patches, it is best used up, a place of the kernel after the other, while the cache has it; but on
-  a map of few places the products for a single one are too small to be fast. Winograd's, 16 / 9 times as large, are no
-  faster for their fewer multiply-adds, and take more memory.
-
-  Args:
-    backend, size, kernel: as in `faster_implementation`.
-  """
-  kernel_size, _, features = kernel
-  by_taps = backend == 'cpu' and kernel_size > 1 and 32 <= math.prod(size) <= features
-  return 'taps' if by_taps else 'patches'
 
 
 def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
@@ -77,16 +43,16 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
   """
   number, kernel_size, _, channels, features = kernels.shape
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
-  if implementation == 'auto':
-    implementation = faster_implementation(jax.default_backend(), size, kernels.shape[2:], stride)
-  if implementation != 'winograd':  # K times the output channels, weighted afterwards
+  platform, way = platform_of(implementation), implementation
+  if is_free(implementation):
+    way = faster_implementation(platform, x.dtype, size, kernels.shape[2:], stride)
+  if way != 'winograd':  # K times the output channels, weighted afterwards
     side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
-    outputs = convolve(x, side_by_side, stride, implementation)
+    outputs = convolve_by(way, platform, x, side_by_side, stride)
     outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
     return (outputs * attention[:, None, None, :, None]).sum(axis=3)
-  multiply = WeightedInputs(products_of(implementation, kernel_size, stride))
-  return by_samples(x, kernels, attention, multiply=multiply, turn=stride == 1,
-                    chunks=chunks_of(implementation, implementation, x, size, kernels, own_kernels=0))
+  return by_samples(x, kernels, attention, multiply=WeightedInputs(products_of(way, kernel_size, stride)),
+                    chunks=chunks_of(platform, way, way, x, size, kernels, own_kernels=0), turn=stride == 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +64,7 @@ class WeightedInputs:
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
     """Arguments and result as in `parallel_convolutions`."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
-      weighted = values[:, :, None] * attention[:, None, :, None]  # (B, places, K, values)
+      weighted = values[:, :, None] * attention[:, None, :, None]  # (B, positions, K, values)
       return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, matrices.shape[-1]))
 
     return convolution_of(self.products, product, x, kernels)
@@ -106,32 +72,34 @@ class WeightedInputs:
 
 def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str = 'auto',
                   gradient_implementation: str = 'auto') -> jax.Array:
-  """Each sample's own mixture of the kernels, applied to its places; the same function by linearity.
+  """Each sample's own mixture of the kernels, applied to its positions; the same function by linearity.
 
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
 
   Args:
     x, kernels, attention, stride: as there.
     implementation: as there; 'lax', which has no kernels of a sample's own, is 'patches' here.
-    gradient_implementation: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3 only), or
-      'auto' for the fastest one. With other strides it is `implementation`.
+    gradient_implementation: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3
+      only), or 'auto' for the fastest. With other strides it is that of the convolution.
 
   Returns:
     (B, H', W', features).
   """
   kernel_size = kernels.shape[1]
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
-  if implementation == 'auto':
-    implementation = faster_mixed_implementation(jax.default_backend(), x.shape[0], size, kernels.shape[2:], stride)
+  platform, way = platform_of(implementation), implementation
+  if is_free(implementation):
+    way = faster_mixed_implementation(platform, x.dtype, x.shape[0], size, kernels.shape[2:], stride)
   elif implementation == 'lax':
-    implementation = 'patches'
+    way = 'patches'
+  gradient_way = gradient_implementation
   if stride != 1:
-    gradient_implementation = implementation
+    gradient_way = way
   elif gradient_implementation == 'auto':
-    gradient_implementation = faster_gradient_implementation(jax.default_backend(), size, kernels.shape[2:])
-  multiply, for_kernels = (MixedKernels(products_of(name, kernel_size, stride)) for name in (implementation, gradient_implementation))
+    gradient_way = faster_gradient_implementation(platform, size, kernels.shape[2:])
+  multiply, for_kernels = (MixedKernels(products_of(name, kernel_size, stride)) for name in (way, gradient_way))
   return by_samples(x, kernels, attention, multiply=multiply, for_kernels=for_kernels, turn=stride == 1,
-                    chunks=chunks_of(implementation, gradient_implementation, x, size, kernels, own_kernels=1))
+                    chunks=chunks_of(platform, way, gradient_way, x, size, kernels, own_kernels=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +175,10 @@ class DynamicConv(nn.Module):
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
 
+  def __post_init__(self):
+    check_kernel_size(self.kernel_size)
+    super().__post_init__()
+
   @nn.compact
   def __call__(self, x: jax.Array, present: jax.Array | None = None,
                temperature: jax.Array | float | None = None) -> jax.Array:
@@ -239,6 +211,6 @@ class DynamicConv(nn.Module):
     mix = self.mix
     if mix == 'auto':
       height, width = (output_size(size, self.kernel_size, self.stride) for size in x.shape[1:3])
-      mix = faster_mix(jax.default_backend(), x.shape[0], height * width)
+      mix = faster_mix(platform_of(self.implementation), x.shape[0], height * width)
     convolution = mixed_kernels if mix == 'kernels' else parallel_convolutions
     return convolution(x, kernels, attention.astype(self.dtype), self.stride, self.implementation)

@@ -90,6 +90,13 @@ Block = Text | Heading | Points | Command | Table | Figures | Examples
 
 @dataclasses.dataclass(frozen=True)
 class Section:
+  """A part of a report with a title of its own.
+
+  Attributes:
+    title: shown above it and in the contents.
+    blocks: in order; a section without any is left out.
+  """
+
   title: str
   blocks: list[Block]
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.channels import ChannelSpec
-from mils_jax.models import DynamicConv, DynamicResNet12, InputChannels, ResNet34, WideCNN
+from mils_jax.models import DynamicResNet12, ResNet34, WideCNN
 from mils_jax.models.flops import count_parameters
+from mils_jax.nn import DynamicConv, InputChannels
 
 SLOTS = 4
 SIZE = 12

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mils_jax.models import MODELS, DynamicResNet12, ResNet34, WideCNN
+from mils_jax.models import DynamicResNet12, ResNet34, WideCNN, networks
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 
 REPORTED = [  # network, parameters, multiply-adds at 84x84 with K kernels in parallel: the report's own figures
@@ -141,7 +141,7 @@ def test_wide_cnn_has_as_many_stages_as_asked_for():
 
 
 def test_drop_block_clears_whole_squares_and_keeps_the_mean_in_training_only():
-  from mils_jax.models import DropBlock
+  from mils_jax.nn import DropBlock
   layer, x = DropBlock(rate=0.3, block_size=3), jnp.ones((4, 12, 12, 16))
   out = layer.apply({}, x, train=True, rngs={'dropout': jax.random.key(0)})
   np.testing.assert_allclose(out.mean(), 1.0, rtol=1e-5)
@@ -173,4 +173,4 @@ def test_dropout_acts_in_training_only():
 
 
 def test_the_registry_names_every_network():
-  assert {'dynamic_resnet12': DynamicResNet12, 'wide_cnn': WideCNN, 'resnet34': ResNet34} == MODELS
+  assert {'dynamic_resnet12': DynamicResNet12, 'wide_cnn': WideCNN, 'resnet34': ResNet34} == networks()

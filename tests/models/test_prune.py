@@ -6,8 +6,9 @@ from flax import traverse_util
 from scipy.special import softmax
 
 from mils_jax.metrics.attention import attention_layers, replaced_attention
-from mils_jax.models import DynamicConv, DynamicResNet12
+from mils_jax.models import DynamicResNet12
 from mils_jax.models.prune import merge_kernels, prune_kernels
+from mils_jax.nn import DynamicConv
 from mils_jax.nn.convolution import convolve
 from mils_jax.run import model_size
 

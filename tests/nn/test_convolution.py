@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mils_jax.nn.convolution import Conv, chunks_of, convolve, faster_implementation
+from mils_jax.nn import Conv, convolve
+from mils_jax.nn.lowering.choice import chunks_of, faster_implementation
 from mils_jax.nn.lowering.chunks import Chunks
 from mils_jax.nn.lowering.gemm import output_size, places_in_use
 from tests.nn import reference
@@ -78,7 +79,7 @@ def test_the_matrices_of_a_chunk_fit_the_cache():
   """8 MiB, or three times all kernels where their gradients are added up; as one where there are no matrices to fit."""
   def chunks(implementation, gradient_implementation, batch, side, channels):
     x, kernels = jnp.ones((batch, side, side, channels)), jnp.ones((4, 3, 3, channels, channels))
-    return chunks_of(implementation, gradient_implementation, x, (side, side), kernels, own_kernels=1)
+    return chunks_of('cpu', implementation, gradient_implementation, x, (side, side), kernels, own_kernels=1)
 
   assert chunks('patches', 'patches', 32, 6, 256) == Chunks(2, 8)  # 2.7 MB for a sample, 28 MB for the kernels thrice
   assert chunks('patches', 'taps', 32, 6, 256) == Chunks(2, 32)  # a ninth of it
@@ -87,13 +88,19 @@ def test_the_matrices_of_a_chunk_fit_the_cache():
   assert chunks('winograd', 'winograd', 32, 21, 64) == Chunks(32, 32)
 
 
-def test_the_form_follows_backend_and_shape():
+def test_the_way_follows_platform_dtype_and_shape():
   kernel = (3, 64, 64)
-  assert {faster_implementation(backend, size, kernel, 1) for backend in ('gpu', 'tpu') for size in ((1, 1), (84, 84))} == {'lax'}
-  assert {faster_implementation('cpu', (side, side), kernel, 1) for side in (2, 4, 6, 11, 21)} == {'winograd'}
-  assert {faster_implementation('cpu', (side, side), kernel, 1) for side in (1, 3)} == {'patches'}  # too much beyond the border
-  assert faster_implementation('cpu', (21, 21), kernel, 2) == faster_implementation('cpu', (84, 84), (3, 3, 64), 1) == 'patches'
-  assert faster_implementation('cpu', (112, 112), (3, 256, 64), 2) == 'lax'
+
+  def on_cpu(side, kernel, stride=1, dtype=jnp.float32):
+    return faster_implementation('cpu', jnp.dtype(dtype), (side, side), kernel, stride)
+
+  assert {faster_implementation(platform, jnp.dtype('float32'), size, kernel, 1) for platform in ('gpu', 'tpu')
+          for size in ((1, 1), (84, 84))} == {'lax'}
+  assert {on_cpu(side, kernel) for side in (2, 4, 6, 11, 21)} == {'winograd'}
+  assert {on_cpu(side, kernel) for side in (1, 3)} == {'patches'}  # too much beyond the border
+  assert on_cpu(21, kernel, 2) == on_cpu(84, (3, 3, 64)) == on_cpu(21, (3, 31, 64)) == 'patches'
+  assert on_cpu(112, (3, 256, 64), 2) == 'lax'
+  assert {on_cpu(side, kernel, dtype=jnp.bfloat16) for side in (2, 11, 21)} == {'patches'}  # Winograd's sums are too coarse
 
 
 def test_conv_computes_in_its_dtype_and_keeps_float32_parameters():

@@ -5,15 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.models import DynamicConv
-from mils_jax.nn.dynamic_conv import (
-  faster_gradient_implementation,
-  faster_mix,
-  faster_mixed_implementation,
-  mixed_kernels,
-  parallel_convolutions,
-)
+from mils_jax.nn import DynamicConv
+from mils_jax.nn.dynamic_conv import mixed_kernels, parallel_convolutions
+from mils_jax.nn.lowering.choice import faster_gradient_implementation, faster_mix, faster_mixed_implementation
 from tests.nn import reference
+
+FLOAT = jnp.dtype('float32')
 
 
 def make(mix, kernel_size, stride, in_channels=4, temperature=3.0, implementation='auto'):
@@ -102,9 +99,9 @@ def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
 
 
 def test_mixed_kernels_take_winograds_form_while_they_are_small():
-  assert faster_mixed_implementation('cpu', 32, (21, 21), (3, 64, 64), 1) == 'winograd'
-  assert faster_mixed_implementation('cpu', 32, (11, 11), (3, 128, 128), 1) == 'patches'
-  assert {faster_mixed_implementation(backend, 32, (21, 21), (3, 64, 64), stride)
+  assert faster_mixed_implementation('cpu', FLOAT, 32, (21, 21), (3, 64, 64), 1) == 'winograd'
+  assert faster_mixed_implementation('cpu', FLOAT, 32, (11, 11), (3, 128, 128), 1) == 'patches'
+  assert {faster_mixed_implementation(backend, FLOAT, 32, (21, 21), (3, 64, 64), stride)
           for backend, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
 
 

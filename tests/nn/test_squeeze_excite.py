@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from mils_jax.models import SqueezeExcite
+from mils_jax.nn import SqueezeExcite
 
 
 def test_equals_two_1x1_convolutions_in_float64():

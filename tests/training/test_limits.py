@@ -1,4 +1,4 @@
-"""Disks that fill while a dataset cache is built, limits on the size of files, and folders of another user: real ones, and one line."""
+"""Disks that fill up, limits on the size of files, and folders of another user: real ones, and one line."""
 
 import shutil
 import subprocess
@@ -32,7 +32,8 @@ def test_a_disk_that_fills_while_building_keeps_no_half_of_it(size, tmp_path):
   cache = tmp_path / 'disk' / 'cache'
   try:
     done = run(tmp_path / 'run', cache, INSPECT)
-    one_line(done, 1, f'failed: building the dataset cache in {cache}', 'No space left on device', 'nothing half-written was kept')
+    one_line(done, 1, f'failed: building the dataset cache in {cache}', 'No space left on device',
+             'nothing half-written was kept')
     assert left_in(cache) == []
     subprocess.run(['mount', '-o', 'remount,size=50m', str(tmp_path / 'disk')], check=True)
     again = run(tmp_path / 'run', cache, INSPECT)

@@ -16,8 +16,8 @@ from tests.plans import first_state, step_plan
 
 def spec(in_channels, classes):
   number = len(in_channels)
-  return ModelSpec(ChannelSpec(in_channels, ('',) * number, (0.0,) * number, (1.0,) * number), classes, (16, 16), 'data',
-                  in_channels)
+  channels = ChannelSpec(in_channels, ('',) * number, (0.0,) * number, (1.0,) * number)
+  return ModelSpec(channels, classes, (16, 16), 'data', in_channels)
 
 
 def fresh(in_channels, classes, seed, model=None):

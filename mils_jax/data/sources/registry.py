@@ -1,6 +1,7 @@
 """The kinds of sources, each registered in its own module with the options that it alone has."""
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def sources() -> tuple[str, ...]:
   return tuple(sorted(_SOURCES))
 
 
+@functools.cache
 def data_section() -> type[DataOptions]:
   """DataOptions with the own options of each kind of source, such as data.shapes.num_train."""
   fields = [(name, _SOURCES[name][0], dataclasses.field(default_factory=_SOURCES[name][0])) for name in sources()]

@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-CACHE = 2**23  # bytes of the matrices at once
-
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
@@ -51,7 +49,7 @@ def by_samples(images: jax.Array, kernels: jax.Array, *own: jax.Array, multiply:
     chunks: of how many samples.
     turn: whether the gradient of the images is computed as the convolution of the result's gradient with the kernels
       turned round, which a convolution of stride 1 allows; else it is multiply's own.
-    for_kernels: the same function as `multiply`, in the implementation whose gradient of the kernels is computed where `turn`;
+    for_kernels: the same function as `multiply`, in the way whose gradient of the kernels is computed where `turn`;
       None: multiply itself.
   """
 
@@ -108,16 +106,16 @@ def _joined(arrays: Any) -> Any:
   return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
 
 
-def _apart(function: Callable, gradient: jax.Array, *others: jax.Array) -> Any:
+def _apart(function: Callable, *arguments: jax.Array) -> Any:
   """`function` of the arguments where XLA cannot see what it does, and cannot merge it with what is around it.
 
-  On CPU it drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
-  everything; of turned kernels it makes no array, but reads the others across for each of Winograd's sixteen sums. It
-  does not look into the branches of a condition.
+  On CPU, XLA drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
+  everything: DynamicResNet12's step at 32x32, batch 128, then takes 218 MB of temporary memory instead of 98; and of
+  turned kernels it makes no array, but reads the others across for each of Winograd's sixteen sums. It does not look
+  into the branches of a condition, as long as it does not know which one is taken; the barrier is around the predicate,
+  so nothing is read or written for it.
   """
-  def no_numbers(*arguments: jax.Array) -> Any:
-    return jax.tree.map(lambda found: jnp.full(found.shape, jnp.nan, found.dtype),
-                        jax.eval_shape(function, *arguments))
+  def never(*arguments: jax.Array) -> Any:
+    return jax.tree.map(lambda found: jnp.zeros(found.shape, found.dtype), jax.eval_shape(function, *arguments))
 
-  first = gradient.reshape(-1)[0]
-  return lax.cond(jnp.isnan(first), no_numbers, function, gradient, *others)  # a NaN there leaves none anyway
+  return lax.cond(lax.optimization_barrier(jnp.array(True)), function, never, *arguments)

@@ -143,6 +143,27 @@ class Winograd:
 
 Products = Patches | Taps | Winograd
 
+
+def products_of(way: str, kernel_size: int, stride: int) -> Products:
+  """The matrix products of a way that has any; raises ValueError for others and where it cannot serve the kernel."""
+  if way == 'winograd':
+    if (kernel_size, stride) != (3, 1):
+      raise ValueError(f"implementation 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
+    return Winograd()
+  if way == 'taps':
+    if stride != 1:
+      raise ValueError(f"implementation 'taps' is for stride 1, not {stride}")
+    return Taps(kernel_size)
+  if way == 'patches':
+    return Patches(kernel_size, stride)
+  raise ValueError(f"implementation '{way}' is none of auto, cpu, gpu, tpu, lax, patches, taps, winograd")
+
+
+def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
+  """(B, positions, values) by (values, features), as one flat product, which is faster than one for each image."""
+  return (values.reshape(-1, values.shape[-1]) @ matrix).reshape(*values.shape[:2], -1)
+
+
 def _tiles(size: int) -> int:
   return (size + 1) // 2
 

@@ -1,0 +1,141 @@
+"""Which way to compute a convolution is the fastest: on a CPU that depends on its shape.
+
+A module's `implementation` is 'auto', the name of a platform ('cpu', 'gpu' or 'tpu'), which asks for the fastest way
+there, or the name of a way: 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps' (gemm.py). 'auto' asks for
+the fastest way on JAX's default backend; whoever compiles for another device, or exports to another platform, names it.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mils_jax.nn.lowering.chunks import Chunks, whole_chunk
+
+PLATFORMS = ('cpu', 'gpu', 'tpu')
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+  """Every limit that decides between ways on a CPU.
+
+  Measured on two cores of an AMD EPYC with AVX-512, jax 0.10.2, by `python -m benchmarks.layers` and confirmed by whole
+  training steps (docs/performance.md); on one with AVX2 the same limits held.
+
+  Attributes:
+    cache: bytes of matrices that are worth making at once.
+    largest_patches: numbers in one image's patches, above which they outgrow caches and memory: XLA's convolution then.
+    winograd_channels: input and output channels, below which there is too little to multiply for Winograd's products.
+    winograd_overhang: positions of Winograd's tiles over those of the map, above which too many lie outside.
+    own_winograd_kernel: channels times features, above which a sample's own kernel in Winograd's form, 16 / 9 times as
+      large, leaves the second-level cache.
+    few_samples: up to so many, reading the K kernels takes the time, so they are mixed first on any map.
+    mix_positions: positions of a map, from which mixing kernels first is earned back.
+    tap_positions: positions of a map, from which a product for each tap of the kernel is large enough to be fast.
+  """
+
+  cache: int = 2**23
+  largest_patches: int = 2**21
+  winograd_channels: int = 32
+  winograd_overhang: float = 1.5
+  own_winograd_kernel: int = 64 * 64
+  few_samples: int = 4
+  mix_positions: int = 16
+  tap_positions: int = 32
+
+
+CPU = Thresholds()
+
+
+def platform_of(implementation: str) -> str:
+  """The platform that an `implementation` is for: the one that it names, else that of JAX's default backend."""
+  return implementation if implementation in PLATFORMS else jax.default_backend()
+
+
+def is_free(implementation: str) -> bool:
+  """Whether the fastest way is asked for, rather than a certain one."""
+  return implementation == 'auto' or implementation in PLATFORMS
+
+
+def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int], kernel: tuple[int, int, int],
+                          stride: int) -> str:
+  """'lax', 'patches' or 'winograd'.
+
+  On CPU the patches' matrix product is up to forty times faster than XLA's convolution (1x1 and 2x2 maps, gradients
+  with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is
+  even; their sums are exact enough in float32 only.
+
+  Args:
+    platform: 'cpu', 'gpu' or 'tpu'.
+    dtype: of the computation.
+    size: height and width of the result.
+    kernel: (k, C, features).
+    stride: of the convolution.
+  """
+  if platform != 'cpu':
+    return 'lax'
+  kernel_size, channels, features = kernel
+  height, width = size
+  tiles = ((height + 1) // 2) * ((width + 1) // 2)
+  if (kernel_size == 3 and stride == 1 and dtype == jnp.float32 and min(channels, features) >= CPU.winograd_channels
+      and 4 * tiles <= CPU.winograd_overhang * height * width):
+    return 'winograd'
+  return 'patches' if height * width * kernel_size**2 * channels <= CPU.largest_patches else 'lax'
+
+
+def faster_mix(platform: str, batch: int, positions: int) -> str:
+  """Whether attention had better mix 'outputs' or 'kernels', for `batch` maps of `positions` outputs.
+
+  Mixing the kernels first costs, per sample, the writing and reading of one whole kernel, and saves (K - 1) / K of the
+  convolution. GPU and TPU run the K convolutions as one.
+  """
+  worth = positions >= CPU.mix_positions or batch <= CPU.few_samples
+  return 'kernels' if platform == 'cpu' and worth else 'outputs'
+
+
+def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, size: tuple[int, int],
+                                kernel: tuple[int, int, int], stride: int) -> str:
+  """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
+  small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
+  winograd = small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd'
+  return 'winograd' if winograd else 'patches'
+
+
+def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
+  """For the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'. Others as above.
+
+  The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
+  than the sample's patches, it is best used up tap by tap, while the cache has it.
+  """
+  by_taps = platform == 'cpu' and kernel[0] > 1 and CPU.tap_positions <= math.prod(size) <= kernel[2]
+  return 'taps' if by_taps else 'patches'
+
+
+def chunks_of(platform: str, way: str, gradient_way: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array,
+              own_kernels: int) -> Chunks:
+  """How many samples are computed at once: as many as the cache holds where that is faster, else all.
+
+  It is faster with patches and taps, on CPU, where they and the samples' own kernels are larger than the result, which
+  chunks make a second trip through memory.
+
+  Args:
+    platform: as above.
+    way: of the convolution.
+    gradient_way: of the gradients of the kernels. Adding them up takes time for every chunk, so the larger the kernels
+      are, the fewer chunks.
+    x: (B, H, W, C).
+    size: height and width of the result.
+    kernels: (..., k, k, C, features).
+    own_kernels: how many kernels are made for each sample, 0 where all share one.
+  """
+  positions, rows, features = math.prod(size), math.prod(kernels.shape[-4:-1]), kernels.shape[-1]
+  numbers = positions * rows + own_kernels * rows * features
+  at_once = {'patches': numbers, 'taps': numbers // math.prod(kernels.shape[-4:-2])}
+
+  def chunk(way: str, cache: int) -> int:
+    if way not in at_once or platform != 'cpu' or numbers <= positions * features:
+      return len(x)
+    return whole_chunk(len(x), cache // (at_once[way] * x.dtype.itemsize))
+
+  return Chunks(chunk(way, CPU.cache), chunk(gradient_way, max(CPU.cache, 3 * kernels.nbytes)))
