@@ -8,7 +8,7 @@ from flax import linen as nn
 from mils_jax import build
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
-from mils_jax.data.loader import OnDevice, OnHost, gather
+from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Evaluator
@@ -136,7 +136,7 @@ class OpenRun:
 
   def batches(self, split: str) -> OnDevice | OnHost:
     """The batches of a split."""
-    return gather(self.data.splits[split], self.devices, self.config.runtime.data_placement)
+    return place_split(self.data.splits[split], self.devices, self.config.runtime.data_placement)
 
   def evaluator(self, model: nn.Module | None = None) -> Evaluator:
     """Applies the restored model, or another one that takes its inputs."""

@@ -452,5 +452,5 @@ def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, mes
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'run').exists()
-  packed = tmp_path / 'cache' / 'packed'
+  packed = tmp_path / 'cache' / 'datasets'
   assert not packed.exists() or not list(packed.glob('*/*.npy'))

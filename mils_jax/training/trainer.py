@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, gather
+from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -79,7 +79,7 @@ def evaluator_of(plan: TrainingPlan) -> Evaluator:
 
 
 def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
-  return gather(plan.data.splits[split], plan.devices, plan.runtime.data_placement)
+  return place_split(plan.data.splits[split], plan.devices, plan.runtime.data_placement)
 
 
 def first_state_creator(plan: TrainingPlan) -> Callable[[], TrainState]:

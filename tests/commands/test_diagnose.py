@@ -19,7 +19,7 @@ from mils_jax.commands.diagnose import (
   open_attention,
   run_diagnostics,
 )
-from mils_jax.data.loader import gather
+from mils_jax.data.loader import place_split
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import attention_layers, entropy, replaced_attention
 from mils_jax.models import DynamicResNet12
@@ -105,7 +105,7 @@ def test_the_change_when_frozen_is_that_of_a_network_whose_attention_is_replaced
 
 def test_padding_does_not_count_in_the_mean(sharp, report):
   run, reader = sharp
-  mean = reader.mean(run.variables, 41, gather(run.data.splits['test'], run.devices, 'host'), 'test')
+  mean = reader.mean(run.variables, 41, place_split(run.data.splits['test'], run.devices, 'host'), 'test')
   np.testing.assert_allclose(mean, [layer.mean for layer in report.full.layers], atol=1e-6)
 
 
@@ -151,7 +151,7 @@ def test_a_network_without_attention_is_refused(small_runs):
 
 def test_reading_some_rows_gives_theirs_in_the_order_asked_for(sharp):
   run, reader = sharp
-  batches = gather(run.data.splits['test'], run.devices, 'device')
+  batches = place_split(run.data.splits['test'], run.devices, 'device')
   rows = np.array([5, 40, 7], np.int32)
   ((logits, attention),) = reader(run.variables, rows, batches)
   whole = list(reader(run.variables, np.arange(41, dtype=np.int32), batches))
