@@ -253,7 +253,8 @@ WRONG = {
     'momentum': (['--config.optimizer.momentum=1.0'], 'optimizer.momentum=1.0: must be at least 0 and below 1'),
     'rate': (['--config.optimizer.learning_rate=nan'], 'optimizer.learning_rate=nan'),
     'pairs': (['--config.augment.mixup_alpha=0.2', '--config.runtime.devices=4'], 'needs an even share'),
-    'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'], 'model.drop_block_size=0: must be at least 1'),
+    'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'],
+              'model.drop_block_size=0: must be at least 1'),
     'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
@@ -261,7 +262,7 @@ WRONG = {
     'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
     'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),
-    'no cluster': (['--distributed'], 'no cluster is recognised here'),
+    'no cluster': (['--distributed'], '--distributed: cannot join'),
     'placement': (['--config.runtime.data_placement=disk'], 'Valid: auto, device, host'),
 }
 

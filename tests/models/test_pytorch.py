@@ -94,8 +94,9 @@ def test_logits_are_those_of_the_plain_statement(name, size):
 @pytest.mark.parametrize('name', ['dynamic_resnet12', 'wide_cnn', 'resnet34'])
 def test_one_step_of_sgd_is_that_of_the_plain_statement(name):
   """Gradients through batch statistics, weight decay on every parameter, momentum and label smoothing."""
-  plan, state, reference = both(name, 32)
-  pixels, labels = images(32)
+  size, batch_size = (64, 16) if name == 'resnet34' else (32, 8)  # fewer values make its batch statistics too coarse
+  plan, state, reference = both(name, size)
+  pixels, labels = images(size, batch_size)
   devices = Devices(1)
   batch = devices.share({'image': pixels, 'label': labels, 'mask': np.ones(len(labels), np.float32)})
   step = devices.parallel(make_train_step(plan, AXIS), replicated=1, shared=1)
