@@ -5,16 +5,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 IMPUTATIONS = ('zero', 'learned', 'mlp')
-MLP_WIDTH = 32  # hidden units of the filling MLP: a few per channel for the usual 3 to 13
+MLP_WIDTH = 32  # hidden units of the imputing MLP: a few per channel for the usual 3 to 13
 
 
 def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None = None) -> jax.Array:
-  """Appends zero channels up to the number of in_channels and clears the missing ones.
+  """Appends zero channels up to in_channels and clears the missing ones.
 
   Args:
     images: (B, H, W, C), C <= in_channels.
     in_channels: number of input channels.
-    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in an missing place,
+    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in a missing one,
       be it NaN, never reaches the result.
 
   Returns:
@@ -32,15 +32,15 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
 
 
 class InputChannels(nn.Module):
-  """Puts images into a network's in_channels and fills the missing ones.
+  """Puts images into a network's input channels and imputes the missing ones.
 
   Attributes:
     in_channels: number of input channels.
-    imputation: of missing channels. zero: 0, which is the mean after normalisation (report, section I); learned: a trained value
-      for each channel (the report's "learnable padding"); mlp: what a small MLP predicts at each pixel from the channels
-      that are there and the mask (the report's "MLP-based channel expansion").
-    rescale: multiply the present channels by in_channels / their number, as hierarchical channel sampling does ("Channel
-      Vision Transformers", Bao et al., ICLR 2024).
+    imputation: of missing channels. zero: 0, which is the mean after normalisation (report, section I); learned: a
+      trained value for each channel (the report's "learnable padding"); mlp: what a small MLP predicts at each pixel
+      from the channels that are there and from which they are (the report's "MLP-based channel expansion").
+    rescale: multiply the present channels by in_channels / their number, as hierarchical channel sampling does
+      ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
     dtype: of the computation.
   """
 
@@ -51,14 +51,14 @@ class InputChannels(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, present: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Fills the in_channels.
+    """Imputes the missing channels.
 
     Args:
       images: (B, H, W, C <= in_channels), normalised.
       present: (B, C) bool, False where a sample lacks the channel; None: all C are there.
 
     Returns:
-      (B, H, W, in_channels), and which input channels have a channel (B, in_channels).
+      (B, H, W, in_channels), and which input channels are present, (B, in_channels) bool.
 
     Raises:
       ValueError: more channels than in_channels, or an unknown imputation.

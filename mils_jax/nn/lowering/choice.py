@@ -1,15 +1,19 @@
 """Which way to compute a convolution is the fastest: on a CPU that depends on its shape.
 
-A module's `implementation` is 'auto', the name of a platform ('cpu', 'gpu' or 'tpu'), which asks for the fastest way
-there, or the name of a way: 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps' (gemm.py). 'auto' asks for
-the fastest way on JAX's default backend; whoever compiles for another device, or exports to another platform, names it.
+A module's `implementation` is the name of a way, 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps'
+(gemm.py); the name of a platform, 'cpu', 'gpu' or 'tpu', for the fastest way there; or 'auto', for the fastest way on
+whatever platform the program is compiled or exported for. 'auto' is traced once for CPU and once for the others; who
+knows the platform names it and saves that.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mils_jax.nn.lowering.chunks import Chunks, whole_chunk
 
@@ -48,14 +52,17 @@ class Thresholds:
 CPU = Thresholds()
 
 
+def for_platform(function: Callable[..., jax.Array], implementation: str, *arrays: jax.Array) -> jax.Array:
+  """`function(*arrays, implementation=...)`, where a platform takes the place of 'auto': the one compiled for."""
+  if implementation != 'auto':
+    return function(*arrays, implementation=implementation)
+  cpu, others = (partial(function, implementation=platform) for platform in ('cpu', 'gpu'))
+  return lax.platform_dependent(*arrays, cpu=cpu, default=others)
+
+
 def platform_of(implementation: str) -> str:
-  """The platform that an `implementation` is for: the one that it names, else that of JAX's default backend."""
-  return implementation if implementation in PLATFORMS else jax.default_backend()
-
-
-def is_free(implementation: str) -> bool:
-  """Whether the fastest way is asked for, rather than a certain one."""
-  return implementation == 'auto' or implementation in PLATFORMS
+  """The platform that an `implementation` other than 'auto' is made for: 'cpu' where it names a way."""
+  return implementation if implementation in PLATFORMS else 'cpu'
 
 
 def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int], kernel: tuple[int, int, int],
@@ -63,8 +70,8 @@ def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int]
   """'lax', 'patches' or 'winograd'.
 
   On CPU the patches' matrix product is up to forty times faster than XLA's convolution (1x1 and 2x2 maps, gradients
-  with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is even;
-  their sums are exact enough in float32 only.
+  with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is
+  even; their sums are exact enough in float32 only.
 
   Args:
     platform: 'cpu', 'gpu' or 'tpu'.
@@ -98,7 +105,8 @@ def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, siz
                                 kernel: tuple[int, int, int], stride: int) -> str:
   """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
   small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
-  return 'winograd' if small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd' else 'patches'
+  alone = faster_implementation(platform, dtype, size, kernel, stride)
+  return alone if small and alone == 'winograd' else 'patches'
 
 
 def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
