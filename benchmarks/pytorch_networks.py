@@ -18,8 +18,8 @@ class DynamicConv2d(nn.Module):
   def __init__(self, channels: int, features: int, kernel_size: int, stride: int, implementation: str):
     super().__init__()
     self.stride, self.padding, self.implementation = stride, kernel_size // 2, implementation
-    self.num_kernels = nn.Parameter(torch.empty(KERNELS, features, channels, kernel_size, kernel_size))
-    for kernel in self.num_kernels:
+    self.kernels = nn.Parameter(torch.empty(KERNELS, features, channels, kernel_size, kernel_size))
+    for kernel in self.kernels:
       nn.init.kaiming_normal_(kernel)
     hidden = max(channels // 4, 1)
     self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
@@ -30,11 +30,11 @@ class DynamicConv2d(nn.Module):
     logits = self.expand(functional.relu(self.squeeze(average)))
     attention = functional.softmax(logits.flatten(1) / TEMPERATURE, dim=1)  # (B, K)
     if self.implementation == 'parallel':
-      outputs = [functional.conv2d(x, kernel, stride=self.stride, padding=self.padding) for kernel in self.num_kernels]
+      outputs = [functional.conv2d(x, kernel, stride=self.stride, padding=self.padding) for kernel in self.kernels]
       return sum(attention[:, k, None, None, None] * output for k, output in enumerate(outputs))
     batch, channels, height, width = x.shape
-    mixed = attention @ self.num_kernels.flatten(1)  # (B, features * channels * k * k)
-    mixed = mixed.view(-1, channels, *self.num_kernels.shape[3:])  # (B * features, channels, k, k)
+    mixed = attention @ self.kernels.flatten(1)  # (B, features * channels * k * k)
+    mixed = mixed.view(-1, channels, *self.kernels.shape[3:])  # (B * features, channels, k, k)
     output = functional.conv2d(x.reshape(1, batch * channels, height, width), mixed, stride=self.stride,
                                padding=self.padding, groups=batch)
     return output.view(batch, -1, *output.shape[2:])

@@ -31,7 +31,7 @@ IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 
 
 def open_data(config: RunConfig, allow_nonfinite: bool = False) -> CachedDataset:
-  """The configured dataset, its cache built now where there is none; refused if values are non-finite, unless allowed."""
+  """The configured dataset, cached now where it was not yet; refused if values are non-finite, unless allowed."""
   data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', allow_nonfinite)
   names = split_names(config.channels.names)
   if names and data.channels == unnamed(len(data.channels)):

@@ -94,7 +94,7 @@ class Classifier:
     return min(BATCH, 1 << max(number - 1, 0).bit_length())
 
   def place(self, image: np.ndarray, channels: ChannelNames = None) -> tuple[np.ndarray, np.ndarray]:
-    """One image (H, W, C) as the input channels' values (height, width, inputs) float32, and which have any (inputs,)."""
+    """One image (H, W, C) as the model's C' input channels (height, width, C') float32, and which are there (C',)."""
     if image.dtype.kind not in 'buif' or image.size == 0:
       raise UserError(f'an image of shape {image.shape} and dtype {image.dtype}; expected numbers')
     source = self._source(self._names(channels, image.shape[-1]))

@@ -8,7 +8,8 @@ import jax
 from mils_jax.command_line import help_lines, parse, wants_help
 from mils_jax.commands import runner
 from mils_jax.commands.request import Request
-from mils_jax.distributed.launch import Membership, place_from_flags
+from mils_jax.distributed import processes
+from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.progress import log_lines
@@ -16,41 +17,39 @@ from mils_jax.progress import log_lines
 
 def main(argv: list[str]) -> int:
   """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command."""
-  member = Membership()
   try:
     if wants_help(argv):
       log_lines(help_lines(argv))
     else:
-      _run(parse(argv), member)
+      _run(parse(argv))
   except UserError as error:
-    return member.leave(2, f'error: {error}')
+    return leave(2, f'error: {error}')
   except RunError as error:
-    return member.leave(1, f'failed: {error}')
+    return leave(1, f'failed: {error}')
   except Stopped as stopped:
-    return member.leave(stopped.exit_code, f'{stopped}. {_resume(argv)}')
+    return leave(stopped.exit_code, f'{stopped}. {_resume(argv)}', together=True)
   except KeyboardInterrupt:
-    return member.leave(130, 'interrupted')
+    return leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    return member.leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+    return leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
   except Exception as error:  # with others, also that one of them is gone
     if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
-      return member.leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
-                             f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
-    if not member.joined:
+      return leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
+                      f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
+    if processes.count() == 1:
       raise
     if not isinstance(error, jax.errors.JaxRuntimeError):
       traceback.print_exc()
-    return member.leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_resume(argv)}')
-  return member.leave(0, '')
+    return leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_resume(argv)}')
+  return leave(0, '', together=True)
 
 
-def _run(request: Request, member: Membership) -> None:
+def _run(request: Request) -> None:
   if request.run is not None:  # the runs of a sweep do it themselves
     prepare(request.run.runtime, request.run.train.deterministic)
   place = place_from_flags(request.flags) if 'distributed' in request.flags else None
   if place:
-    runtime = request.config.runtime
-    member.join(place, runtime.join_timeout, runtime.heartbeat_timeout, _resume(request.words))
+    join(place, request.config.runtime.join_timeout, request.config.runtime.heartbeat_timeout)
   runner(request.command)(request)
 
 

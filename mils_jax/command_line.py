@@ -1,4 +1,4 @@
-"""What the words of the command line ask for: the command, its flags, the configuration with its changes, the folder."""
+"""What the words of the command line ask for: the command, its flags, the changed configuration, the folder."""
 
 import hashlib
 import re
@@ -77,7 +77,8 @@ def parse(argv: list[str]) -> Request:
     folder = RunFolder(Path(workdir))
     return Request(mode, folder, saved_config(folder), None, own, argv)
   config, overrides = _load_config(words, path)
-  folder = RunFolder(Path(workdir) if workdir else Path('runs') / run_name(str(config.get('name', '')), path, overrides))
+  name = run_name(str(config.get('name', '')), path, overrides)
+  folder = RunFolder(Path(workdir) if workdir else Path('runs') / name)
   if takes == 'sweep':
     return Request(mode, folder, None, config, own, argv)
   if 'members' in config:

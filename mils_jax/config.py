@@ -61,7 +61,8 @@ class Option:
 
 
 def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,
-           high: float | None = None, below: float | None = None, choices: Sequence[str] = (), before: Any = None) -> Any:
+           high: float | None = None, below: float | None = None, choices: Sequence[str] = (),
+           before: Any = None) -> Any:
   """A dataclass field that is an option; arguments as Option's attributes."""
   return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before)})
 

@@ -1,4 +1,4 @@
-"""A run folder as a usable model, and a set as this model takes it."""
+"""A run folder as a usable model, and data as this model takes it."""
 
 import dataclasses
 
@@ -8,7 +8,10 @@ from flax import linen as nn
 from mils_jax import build
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
+from mils_jax.data.loader import OnDevice, OnHost, place_split
+from mils_jax.distributed.devices import Devices
 from mils_jax.errors import UserError
+from mils_jax.metrics.predictions import Evaluator
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
 from mils_jax.run_config import RunConfig, check_owner, saved_config
@@ -58,8 +61,8 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
     model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                               len(spec.classes), spec.image_size)
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
-    own = abstract_variables(model, spec.image_size)
-    variables = checkpoints.restore_best(like={**checkpoints.best_structure(), **own})
+    structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}
+    variables = checkpoints.restore_best(like=structure)
   return Restored(config, model, variables, spec, step)
 
 
@@ -107,3 +110,44 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in data.channels]),
                      own)
 
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+  """A restored model on the devices beside the data that it fits: what it takes to evaluate a run.
+
+  Attributes:
+    config: of the run, with the data that it is evaluated on.
+    restored: the best checkpoint.
+    fitting: the data.
+    devices: those that share each batch.
+    variables: the checkpoint's, on every device.
+  """
+
+  config: RunConfig
+  restored: Restored
+  fitting: FittingData
+  devices: Devices
+  variables: dict
+
+  @property
+  def data(self) -> CachedDataset:
+    """The dataset cache."""
+    return self.fitting.data
+
+  def batches(self, split: str) -> OnDevice | OnHost:
+    """The batches of a split."""
+    return place_split(self.data.splits[split], self.devices, self.config.runtime.data_placement)
+
+  def evaluator(self, model: nn.Module | None = None) -> Evaluator:
+    """Applies the restored model, or another one that takes its inputs."""
+    return Evaluator(model or self.restored.model, self.fitting.mapping, self.devices, self.config.train.batch_size)
+
+
+def open_run(folder: RunFolder, config: RunConfig | None = None, only_own: bool = True) -> OpenRun:
+  """Restores a run's best checkpoint and opens data for it; arguments and errors as `restore`, `open_fitting_data`."""
+  restored = restore(folder, config)
+  config = restored.config
+  fitting = open_fitting_data(restored, config, only_own)
+  devices = build.build_devices(config)
+  log(f'restored step {restored.step}')
+  return OpenRun(config, restored, fitting, devices, devices.replicate(restored.variables))

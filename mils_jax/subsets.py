@@ -1,43 +1,35 @@
-"""What every channel subset costs one trained model, and what each channel is worth to it."""
+"""A trained model on the test split with only some of its channels: predicted once, kept in its run folder, read again.
+
+A run folder holds, together:
+
+    subsets.npz    example_id (N,), label (N,), channels (C,), present (S, C) bool, logits (S, N, classes) float32, and
+                   the step of the checkpoint that predicted them
+    subsets.json   accuracy of each subset, mean and worst of each size, importance of each channel
+    subsets.csv    a row for each subset
+"""
 
 import csv
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
-from mils_jax import build
 from mils_jax.channel_subsets import Subset, check_subset, select_subsets
-from mils_jax.data.loader import gather
+from mils_jax.errors import RunError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
-from mils_jax.metrics.predictions import Evaluator, Predictions
-from mils_jax.progress import log
-from mils_jax.restore import FittingData, Restored, open_fitting_data, restore
-from mils_jax.run_config import RunConfig
+from mils_jax.metrics.predictions import Predictions
+from mils_jax.progress import counted, log
+from mils_jax.restore import open_run
+from mils_jax.run_config import RunConfig, check_owner, saved_config
+from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder, write_json
 
-
-@dataclasses.dataclass(frozen=True)
-class SubsetResult:
-  """One model on the test split with only some of its channels.
-
-  Attributes:
-    channels: those that were there, in the run's order.
-    predictions: of every test example.
-  """
-
-  channels: Subset
-  predictions: Predictions
-
-  @property
-  def accuracy(self) -> Accuracy:
-    return self.predictions.accuracy
-
-  def to_json(self) -> dict:
-    return {'channels': list(self.channels), **self.accuracy.to_json(),
-            'balanced_accuracy': self.predictions.balanced_accuracy}
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # of an .npz that is not whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,121 +45,195 @@ class SizeSummary:
 
   size: int
   mean: float
-  worst: SubsetResult
+  worst: Subset
   number: int
 
 
 @dataclasses.dataclass(frozen=True)
 class SubsetReport:
-  """One model over many subsets of its channels.
+  """One model over subsets of its channels.
 
   Attributes:
     channels: all that the run was given.
-    results: one for each subset, smaller ones first.
+    step: of the checkpoint.
+    predictions: of every test example, by subset, smaller ones first.
   """
 
   channels: Subset
-  results: tuple[SubsetResult, ...]
+  step: int
+  predictions: dict[Subset, Predictions]
+
+  def accuracy(self, subset: Subset) -> Accuracy:
+    """The test accuracy with these channels alone."""
+    return self.predictions[subset].accuracy
 
   @property
-  def full(self) -> SubsetResult:
-    return self.results[-1]
-
-  @property
-  def worst(self) -> SubsetResult:
-    return min(self.results, key=lambda result: result.accuracy.rate)
+  def worst(self) -> Subset:
+    """The subset with the lowest accuracy."""
+    return min(self.predictions, key=lambda subset: self.accuracy(subset).rate)
 
   @property
   def mean(self) -> float:
-    """Of the accuracies of all evaluated subsets."""
-    return float(np.mean([result.accuracy.rate for result in self.results]))
+    """Mean of the accuracies of all evaluated subsets."""
+    return float(np.mean([self.accuracy(subset).rate for subset in self.predictions]))
 
   def sizes(self) -> list[SizeSummary]:
     """Mean and worst accuracy of the subsets of each size, smaller ones first."""
-    groups = itertools.groupby(self.results, key=lambda result: len(result.channels))
-    return [SizeSummary(size, float(np.mean([result.accuracy.rate for result in group])),
-                        min(group, key=lambda result: result.accuracy.rate), len(group))
-            for size, group in ((size, list(results)) for size, results in groups)]
+    rows = []
+    for size, subsets in itertools.groupby(self.predictions, key=len):
+      rates = {subset: self.accuracy(subset).rate for subset in subsets}
+      rows.append(SizeSummary(size, float(np.mean([*rates.values()])), min(rates, key=rates.get), len(rates)))
+    return rows
 
-  def worth(self) -> dict[str, PairedDifference]:
-    """By channel, what the full set has over the set without it; nothing where there is only one channel."""
-    found = {result.channels: result.predictions for result in self.results}
+  def importance(self) -> dict[str, PairedDifference]:
+    """By channel, accuracy with all channels less that without it (leave one out), where both were evaluated."""
     without = {channel: tuple(name for name in self.channels if name != channel) for channel in self.channels}
-    return {channel: PairedDifference.of(self.full.predictions.correct, found[rest].correct)
-            for channel, rest in without.items() if rest}
+    return {channel: PairedDifference.of(self.predictions[self.channels].correct, self.predictions[rest].correct)
+            for channel, rest in without.items() if {rest, self.channels} <= self.predictions.keys()}
+
+  def only(self, subsets: Iterable[Subset]) -> 'SubsetReport':
+    """The report on some of the subsets, in their order."""
+    return dataclasses.replace(self, predictions={subset: self.predictions[subset] for subset in subsets})
 
   def to_json(self) -> dict:
+    """What subsets.json holds."""
+    def row(subset: Subset) -> dict:
+      return {'channels': list(subset), **self.accuracy(subset).to_json(),
+              'balanced_accuracy': self.predictions[subset].balanced_accuracy}
+
     return {
         'channels': list(self.channels),
-        'subsets': [result.to_json() for result in self.results],
-        'sizes': [{'size': row.size, 'number': row.number, 'mean': row.mean, 'worst': row.worst.to_json()}
-                  for row in self.sizes()],
-        'worth': [{'channel': channel, 'difference': difference.to_json()}
-                  for channel, difference in self.worth().items()],
+        'subsets': [row(subset) for subset in self.predictions],
+        'sizes': [{'size': one.size, 'number': one.number, 'mean': one.mean, 'worst': row(one.worst)}
+                  for one in self.sizes()],
+        'importance': [{'channel': channel, 'difference': difference.to_json()}
+                       for channel, difference in self.importance().items()],
     }
 
   def save(self, folder: RunFolder) -> None:
-    """Writes subsets.json and subsets.csv, and subsets.npz with every example's predicted class."""
-    with replaced(folder.subset_answers) as unfinished, unfinished.open('wb') as file:
-      np.savez_compressed(
-          file, example_id=self.full.predictions.example_ids, label=self.full.predictions.labels,
-          channels=np.array(self.channels),
-          present=np.array([[name in result.channels for name in self.channels] for result in self.results]),
-          predicted=np.stack([result.predictions.scores.predicted for result in self.results]).astype(np.int32))
-    with (replaced(folder.subsets_table) as unfinished,
-          unfinished.open('w', newline='', encoding='utf-8') as file):
+    """Writes subsets.npz, and subsets.json and subsets.csv from it."""
+    first = next(iter(self.predictions.values()))
+    with replaced(folder.subset_predictions) as unfinished, unfinished.open('wb') as file:
+      np.savez(file, step=self.step, example_id=first.example_ids, label=first.labels, channels=np.array(self.channels),
+               present=np.array([[name in subset for name in self.channels] for subset in self.predictions]),
+               logits=np.stack([one.logits for one in self.predictions.values()]))
+    with replaced(folder.subsets_table) as unfinished, unfinished.open('w', newline='', encoding='utf-8') as file:
       table = csv.writer(file)
       table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])
-      for result in self.results:
-        accuracy = result.accuracy
-        table.writerow([len(result.channels), ' '.join(result.channels), accuracy.correct, accuracy.count,
+      for subset, predictions in self.predictions.items():
+        accuracy = predictions.accuracy
+        table.writerow([len(subset), ' '.join(subset), accuracy.correct, accuracy.count,
                         *(f'{value:.4f}' for value in (accuracy.rate, *accuracy.interval(),
-                                                       result.predictions.balanced_accuracy))])
+                                                       predictions.balanced_accuracy))])
     write_json(folder.subsets, self.to_json())
 
-
-def run_subsets(config: RunConfig, folder: RunFolder) -> SubsetReport:
-  """Tests a run's best checkpoint on every non-empty subset of its channels, or a choice where there are too many.
-
-  Raises:
-    UserError: as `restore` and `select_subsets` do, or the data has other classes than the model.
-  """
-  restored = restore(folder, config)
-  fitting = open_fitting_data(restored, config, only_own=True)
-  subsets = select_subsets(fitting.channels, config.evaluation)
-  results = tuple(SubsetResult(subset, predictions)
-                  for subset, predictions in _predict(config, restored, fitting, subsets))
-  return SubsetReport(fitting.channels, results)
+  @classmethod
+  def load(cls, path: Path) -> 'SubsetReport':
+    """Reads a subsets.npz; raises one of `UNREADABLE` where it is not whole or of an older version."""
+    with np.load(path, allow_pickle=False) as saved:
+      ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
+      return cls(tuple(saved['channels'].tolist()), int(saved['step']),
+                 {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)})
 
 
-def predict_subsets(config: RunConfig, folder: RunFolder,
-                    subsets: Iterable[Subset]) -> Iterator[tuple[Subset, Predictions]]:
-  """A run's best checkpoint on the test split, with only the channels of one subset after the other.
-
-  One compiled program serves all.
+def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
+                     config: RunConfig | None = None) -> SubsetReport:
+  """A run's best checkpoint on subsets of its channels; what its folder does not hold yet is predicted and kept there.
 
   Args:
-    config: the run's own, or one that differs in where the data lies.
     folder: of the run.
-    subsets: of the channels that the run was given.
+    subsets: of the channels that the run was given; None: those that its configuration selects.
+    config: the run's own, or one that differs in where the data lies or in which subsets are selected.
 
   Raises:
-    UserError: a subset names no channel, or one that the run was not given; or as `restore` does.
+    UserError: a subset names no channel, or one that the run was not given; or as `open_run` does.
   """
-  restored = restore(folder, config)
-  yield from _predict(config, restored, open_fitting_data(restored, config, only_own=True), list(subsets))
+  saved = saved_config(folder)
+  config = config or saved
+  check_owner(folder, config, free=('data',))
+  held = _held(folder)
+  if held is not None and config.data == saved.data:
+    subsets = _checked(subsets, held.channels, config)
+    if set(subsets) <= held.predictions.keys():
+      log(f'{counted(len(subsets), "subset")} of {", ".join(held.channels)}: all are in {folder.subset_predictions}')
+      return held.only(subsets)
+  run = open_run(folder, config)
+  channels = run.fitting.channels
+  subsets = _checked(subsets, channels, config)
+  known = held.predictions if held else {}
+  new = [subset for subset in subsets if subset not in known]
+  test, evaluator, batches = run.data.splits['test'], run.evaluator(), run.batches('test')
+  log(f'{len(test.labels)} test images, {counted(len(new), "subset")} of {", ".join(channels)}')
+  found = dict(known)
+  for number, subset in enumerate(new, 1):
+    keep = np.array([channel in subset for channel in run.restored.spec.channels.names])
+    found[subset] = evaluator(run.variables, test, batches, f'subset {number} of {len(new)}', keep)
+  ordered = sorted(found, key=lambda subset: (len(subset), [channels.index(channel) for channel in subset]))
+  report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered})
+  report.save(folder)
+  return report.only(subsets)
 
 
-def _predict(config: RunConfig, restored: Restored, fitting: FittingData,
-             subsets: list[Subset]) -> Iterator[tuple[Subset, Predictions]]:
+def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConfig) -> list[Subset]:
+  if subsets is None:
+    return select_subsets(channels, config.evaluation)
+  subsets = list(subsets)
   for subset in subsets:
-    check_subset(subset, fitting.channels)
-  devices, input_channels, test = build.build_devices(config), restored.spec.channels.names, fitting.data.splits['test']
-  evaluator = Evaluator(restored.model, fitting.mapping, devices, config.train.batch_size)
-  variables = devices.replicate(restored.variables)
-  batches = gather(test, devices, config.runtime.data_placement)
-  log(f'restored step {restored.step}; {len(test.labels)} test images, {len(subsets)} subsets of '
-      f'{", ".join(fitting.channels)}')
-  for number, subset in enumerate(subsets, 1):
-    keep = np.array([channel in subset for channel in input_channels])
-    yield subset, evaluator(variables, test, batches, f'subset {number} of {len(subsets)}', keep)
+    check_subset(subset, channels)
+  return subsets
+
+
+def _held(folder: RunFolder) -> SubsetReport | None:
+  """What the folder holds of its best checkpoint; None where that is nothing, damaged or of an older version."""
+  try:
+    held = SubsetReport.load(folder.subset_predictions)
+  except UNREADABLE:
+    return None
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    return held if held.step == checkpoints.best_step else None  # a run that still trains may have found a better one
+
+
+def read_subset_correct(folder: RunFolder, test: Predictions) -> dict[Subset, np.ndarray]:
+  """By subset, (N,) bool: where the run was right; {} where no predictions were kept.
+
+  Args:
+    folder: of the run, of any version.
+    test: its predictions of the test split, whose order the result has.
+
+  Raises:
+    RunError: a file is damaged, or is of other images.
+  """
+  found = {}
+  for path in (folder.subset_predictions, folder.path / 'subset_predictions.npz'):  # the second: before schema 2
+    try:
+      with np.load(path, allow_pickle=False) as saved:
+        labels, ids = saved['label'], saved['example_id' if 'example_id' in saved else 'identity']
+        order = np.lexsort((labels, ids))
+        same = np.array_equal(ids[order], test.example_ids)
+        predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
+        own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
+    except FileNotFoundError:
+      continue
+    except UNREADABLE as error:
+      raise RunError(f'damaged: {path.name} cannot be read') from error
+    if not same:
+      raise RunError(f'{path.name} is of other images than predictions.npz')
+    found = own | found
+  return found
+
+
+def read_subset_summary(folder: RunFolder) -> dict | None:
+  """What subsets.json holds, of any version; None where there is none."""
+  if not folder.subsets.exists():
+    return None
+  values = json.loads(folder.subsets.read_text(encoding='utf-8'))
+  if isinstance(values, dict) and 'worth' in values:  # before schema 2
+    values['importance'] = values.pop('worth')
+  return values
+
+
+def _subsets(saved: np.lib.npyio.NpzFile) -> list[Subset]:
+  """The subsets of an open .npz, of any version."""
+  if 'subset' in saved:  # before schema 2, of a sweep
+    return [tuple(name.split(',')) for name in saved['subset'].tolist()]
+  return [tuple(saved['channels'][present].tolist()) for present in saved['present']]

@@ -17,7 +17,7 @@ LAYERS = [  # as docs/design has them: data flows down this list once
     {'metrics'},
     {'training'},
     {'run_config', 'build'},
-    {'restore', 'classifier', 'run', 'subsets', 'subset_cache', 'attention_run'},
+    {'restore', 'classifier', 'run', 'subsets'},
     {'sweeps'},
     {'report'},
     {'commands'},

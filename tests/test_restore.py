@@ -11,7 +11,7 @@ from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.restore import open_fitting_data, restore
 from mils_jax.run_config import saved_config
-from mils_jax.subsets import run_subsets
+from mils_jax.subsets import evaluate_subsets
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -46,7 +46,7 @@ def test_a_channel_that_the_model_was_not_trained_with_is_left_out_and_named(wit
 def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_infrared):
   before = sorted(path.name for path in with_infrared[1].path.iterdir())
   with pytest.raises(UserError, match=r'not the data that the run was trained on.*--mode evaluate'):
-    run_subsets(*with_infrared)
+    evaluate_subsets(with_infrared[1], config=with_infrared[0])
   assert sorted(path.name for path in with_infrared[1].path.iterdir()) == before
 
 

@@ -49,7 +49,7 @@ COMMANDS = {
         'coordinator': Flag('', 'the first process, at this address,', 'HOST:PORT'),
         'process_id': Flag('', 'as this one (the first is 0)', 'I'),
         'num_processes': Flag('', 'of so many', 'N')}),
-    'evaluate': Command("test a run's best checkpoint again, on its own data or, with other data fields, on another set",
+    'evaluate': Command("test a run's best checkpoint again, on its own data or, by other data fields, on another set",
                         {'split': Flag('test', 'train, val or test', 'SPLIT'), 'output': _OUTPUT}),
     'predict': Command('write the classes of other images to a CSV', {
         'input': Flag('', 'an image, a folder, an .npz or .npy', 'PATH'),

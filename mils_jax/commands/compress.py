@@ -6,6 +6,7 @@ K kernels are one.
 
 import hashlib
 import os
+import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -15,14 +16,17 @@ import jax
 import numpy as np
 
 from mils_jax import build
-from mils_jax.attention_run import AttentiveRun, check_attention, mean_attention, open_attention
+from mils_jax.commands.diagnose import check_attention, open_attention
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import OnDevice, OnHost, gather, steps_per_epoch
+from mils_jax.data.loader import steps_per_epoch
 from mils_jax.errors import UserError
+from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.alignment import compare
-from mils_jax.metrics.predictions import Evaluator, Predictions
+from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
 from mils_jax.progress import log, log_lines
+from mils_jax.report.formats import accuracy_text, grouped, table_lines
+from mils_jax.restore import OpenRun
 from mils_jax.run import describe_machine, model_size, summarise
 from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.checkpoints import Checkpoints
@@ -58,9 +62,9 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
   target = Path(output)
   _claim_parent(target)
   started = time.perf_counter()
-  run = open_attention(config, folder)
+  run, reader = open_attention(config, folder)
   origin = {'run': str(folder.path.absolute()), 'step': run.restored.step, 'weights': _digest(run.restored.variables),
-            'method': 'pruned' if kept else 'merged', 'kernels': kept or 1, 'of': run.kernels}
+            'method': 'pruned' if kept else 'merged', 'kernels': kept or 1, 'of': reader.num_kernels}
   if target.exists():
     values = read_json(RunFolder(target).compression)
     made = values.get('made_from', {})
@@ -68,9 +72,10 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
       _refuse_taken(target)
     log(f'{target} is this compression already; this is its result')
     return values
-  log(f'restored step {run.restored.step}; the attention of {len(run.layers)} layers over '
-      f'{len(run.data.splits["train"].labels)} training images')
-  mean = dict(zip(run.layers, mean_attention(run, 'train', _batches(run, 'train')), strict=True))
+  count = len(run.data.splits['train'].labels)
+  log(f'the attention of {len(reader.layers)} layers over {count} training images')
+  attention = reader.mean(run.variables, count, run.batches('train'), 'attention over train')  # (L, K)
+  mean = dict(zip(reader.layers, attention, strict=True))
   params = run.restored.variables['params']
   smaller = {**run.restored.variables,
              'params': prune_kernels(params, mean, kept) if kept else merge_kernels(params, mean)}
@@ -83,18 +88,17 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
   return values
 
 
-def _write(run: AttentiveRun, new: RunFolder, variables: dict, origin: dict, mean: dict[str, np.ndarray]) -> dict:
+def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: dict[str, np.ndarray]) -> dict:
   """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
   config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
   model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                             len(spec.classes), spec.image_size)
-  evaluate = Evaluator(model, run.mapping, run.devices, batch_size)
-  replicated, test_batches = run.devices.replicate(variables), _batches(run, 'test')
-  validation = evaluate(replicated, run.data.splits['val'], _batches(run, 'val'), 'val')
+  evaluate = run.evaluator(model)
+  replicated, test_batches = run.devices.replicate(variables), run.batches('test')
+  validation = evaluate(replicated, run.data.splits['val'], run.batches('val'), 'val')
   test = evaluate(replicated, run.data.splits['test'], test_batches, 'test')
-  original = Evaluator(run.restored.model, run.mapping, run.devices, batch_size)(
-      run.variables, run.data.splits['test'], test_batches, 'test of the original')
+  original = run.evaluator()(run.variables, run.data.splits['test'], test_batches, 'test of the original')
   epoch = step // steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
   values = {
       'made_from': origin,
@@ -118,12 +122,8 @@ def _figures(test: Predictions, size: dict) -> dict:
   return {**test.accuracy.to_json(), **size}
 
 
-def _batches(run: AttentiveRun, split: str) -> OnDevice | OnHost:
-  return gather(run.data.splits[split], run.devices, run.config.runtime.data_placement)
-
-
 def _number(keep: str, kernels: int) -> int:
-  """What --keep says, 0 where it says nothing; raises UserError where so many kernels cannot be kept."""
+  """The number that --keep gives, 0 without it; raises UserError where so many kernels cannot be kept."""
   if not keep:
     return 0
   if not keep.isdecimal() or not 1 <= int(keep) < kernels:
@@ -155,9 +155,36 @@ def _digest(variables: Any) -> str:
 
 
 def run(request: Request) -> None:
-  from mils_jax.report.compress import compression_lines
-
+  """Compresses a run and prints what that cost and saved."""
   output, keep = request.flags['output'], request.flags['keep']
   with StopSignals():  # so that what is unfinished goes
     values = run_compression(request.config, request.folder, output, keep, request.words)
   log_lines(compression_lines(values, Path(output)))
+
+
+def compression_lines(values: dict, output: Path) -> list[str]:
+  """The original and the smaller run side by side, whether they can be told apart, and what to try next.
+
+  Args:
+    values: of compression.json.
+    output: folder of the smaller run.
+  """
+  origin = values['made_from']
+  name = origin['method']
+  how = 'merged into one' if name == 'merged' else f'pruned to {origin["kernels"]}'
+  rows = [[title, accuracy_text(Accuracy(figures['correct'], figures['count'])),
+           *(grouped(figures[field]) for field in ('parameters', 'macs', 'flops'))]
+          for title, figures in (('original', values['original']), (name, values['compressed']))]
+  saved = values['original']['macs'] / values['compressed']['macs']
+  folder = shlex.quote(str(output))
+  return [
+      '', f'{origin["run"]}, step {origin["step"]}, its {origin["of"]} kernels in each layer {how}:', '',
+      *table_lines(['network', 'test accuracy [95% interval]', 'parameters', 'MACs', 'FLOPs'], rows), '',
+      PairedDifference.from_json(values['difference']).verdict(f'the {name} network', 'the original'),
+      f'{saved:.2f} times fewer MACs per image, with all kernels in parallel',
+      '', f'everything in {output}; it evaluates and predicts like any other run',
+      '', 'next: what missing channels cost it now, or some more training, in a folder of its own:',
+      f'  python main.py --mode subsets --workdir {folder}',
+      f'  python main.py --config ... --config.model.num_kernels={origin["kernels"]} --config.train.init_from={folder} '
+      '--workdir ...',
+  ]

@@ -23,6 +23,7 @@ from mils_jax.models.flops import (
 )
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log, log_lines
+from mils_jax.report.formats import grouped, table_lines
 from mils_jax.run_config import RunConfig, check_owner, claim
 from mils_jax.training.run_folder import write_json
 from mils_jax.training.state import state_creator
@@ -70,7 +71,7 @@ class Cost:
 
 
 def measure_cost(config: RunConfig) -> Cost:
-  """Counts the configured network. Touches no data where the configuration has classes, input channels and image size."""
+  """Counts the configured network; opens no data where classes, input channels and image size are configured."""
   names, classes = split_names(config.channels.names), config.model.num_classes
   size = (config.data.image_size,) * 2
   if not (names and classes and config.data.image_size):
@@ -93,7 +94,8 @@ def measure_cost(config: RunConfig) -> Cost:
 def _mix_cost(config: RunConfig, name: str, model: nn.Module, shape: tuple[int, int, int], variables: dict) -> MixCost:
   images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   return MixCost(name, count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images),
-                 compiled_cost(partial(model.apply, train=False), variables, images), _training_cost(config, model, shape))
+                 compiled_cost(partial(model.apply, train=False), variables, images),
+                 _training_cost(config, model, shape))
 
 
 def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
@@ -110,11 +112,28 @@ def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, i
 
 
 def run(request: Request) -> None:
-  from mils_jax.report.text import cost_lines
-
+  """Counts the configured network, prints the counts and keeps them in cost.json."""
   check_owner(request.folder, request.config)
   cost = measure_cost(request.config)
   claim(request.folder, request.config)
   path = request.folder.path / 'cost.json'
   write_json(path, cost.to_json())
   log_lines([*cost_lines(cost), '', f'saved as {path}'])
+
+
+def cost_lines(cost: Cost) -> list[str]:
+  """A table by block, then the totals of each way to compute the network."""
+  macs = cost.mixes[0].macs  # in the order of the computation; blocks without any come last
+  rows = [[block, grouped(cost.parameters[block]), *(grouped(part.macs.get(block, 0)) for part in cost.mixes)]
+          for block in sorted(cost.parameters, key=lambda block: [*macs, block].index(block))]
+  rows.append(['total', grouped(sum(cost.parameters.values())),
+               *(grouped(sum(part.macs.values())) for part in cost.mixes)])
+  columns = ['block', 'parameters', *(f'MACs, mix {part.mix}' if part.mix else 'MACs' for part in cost.mixes)]
+  lines = [f'{cost.model} at {"x".join(map(str, cost.image_shape))}, one image', '', *table_lines(columns, rows)]
+  for part in cost.mixes:
+    total = sum(part.macs.values())
+    lines += ['', f'mix {part.mix}:' if part.mix else f'{cost.model}:',
+              f'  MACs {grouped(total)}, FLOPs (2 x MACs) {grouped(2 * total)}']
+    lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
+              for name, count in (('inference', part.inference), ('training step', part.training))]
+  return [*lines, '', CONVENTIONS]

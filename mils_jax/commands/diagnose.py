@@ -2,18 +2,22 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from mils_jax import build
-from mils_jax.attention_run import AttentiveRun, open_attention
 from mils_jax.channel_subsets import EvaluationOptions, Subset, select_subsets
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import OnDevice, OnHost, gather
-from mils_jax.metrics.attention import Frozen, entropy
+from mils_jax.data.loader import OnDevice, OnHost
+from mils_jax.errors import UserError
+from mils_jax.metrics.attention import AttentionReader, Frozen, entropy
+from mils_jax.models import networks
 from mils_jax.progress import bar, log, log_lines
-from mils_jax.run_config import RunConfig
+from mils_jax.report.formats import listed_channels, table_lines
+from mils_jax.restore import OpenRun, open_run
+from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.run_folder import RunFolder, write_json
 
 ALL_SUBSETS_UP_TO = 3  # channels; of more, every single one, every set that lacks one, and all
@@ -21,6 +25,7 @@ FROZEN_ON = 512  # test images, evenly spaced, on which layers are frozen one af
 UNIFORM_ABOVE = 0.99  # of log K, entropy of the mean attention
 COLLAPSED_BELOW = 0.05  # likewise
 SAME_BELOW = 0.01  # spread: no kernel's weight deviates more over the images
+LISTED = 16  # subsets that are all printed; of more, the full set and those with the smallest and largest change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +45,9 @@ class Change:
   @classmethod
   def of(cls, before: np.ndarray, after: np.ndarray) -> 'Change':
     """From logits (N, classes) without and with frozen attention."""
-    deviation = max(float(before.std(dtype=np.float64)), np.finfo(np.float32).tiny)
+    std = max(float(before.std(dtype=np.float64)), np.finfo(np.float32).tiny)
     change = float(np.sqrt(np.square(after - before, dtype=np.float64).mean()))
-    return cls(change / deviation, int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), len(before))
+    return cls(change / std, int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), len(before))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +90,7 @@ class LayerDiagnosis:
     return 'near-uniform' if share > UNIFORM_ABOVE else 'fixed mixture'
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds of a layer."""
     return {'layer': self.layer, 'mean_attention': self.mean.tolist(), 'entropy_of_mean': self.entropy_of_mean,
             'mean_entropy': self.mean_entropy, 'spread': self.spread, 'used_as_one': self.used_as_one,
             'logit_change_if_frozen': self.frozen.logits, 'classes_changed_if_frozen': self.frozen.classes}
@@ -105,6 +111,7 @@ class SubsetDiagnosis:
   all_frozen: Change
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds of a subset."""
     return {'channels': list(self.channels), 'layers': [layer.to_json() for layer in self.layers],
             'logit_change_if_all_frozen': self.all_frozen.logits,
             'classes_changed_if_all_frozen': self.all_frozen.classes}
@@ -115,7 +122,7 @@ class DiagnosticReport:
   """A network's attention over the test split.
 
   Attributes:
-    kernels: K.
+    num_kernels: K.
     count: test images.
     subsets: of the channels, smaller ones first; the last is all.
   """
@@ -126,9 +133,11 @@ class DiagnosticReport:
 
   @property
   def full(self) -> SubsetDiagnosis:
+    """With all channels."""
     return self.subsets[-1]
 
   def to_json(self) -> dict:
+    """What diagnostics.json holds."""
     return {'num_kernels': self.num_kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
             'subsets': [subset.to_json() for subset in self.subsets]}
 
@@ -139,17 +148,37 @@ class DiagnosticReport:
 
 def run_diagnostics(config: RunConfig, folder: RunFolder) -> DiagnosticReport:
   """Reads the attention of a run's best checkpoint over the test split; raises UserError as `open_attention` does."""
-  return diagnose(open_attention(config, folder))
+  return diagnose(*open_attention(config, folder))
 
 
-def diagnose(run: AttentiveRun) -> DiagnosticReport:
-  """Reads the attention of an opened run over the test split."""
-  subsets = diagnosed_subsets(build.used_channels(run.config, run.data))
-  batches = gather(run.data.splits['test'], run.devices, run.config.runtime.data_placement)
-  log(f'restored step {run.restored.step}; {len(run.layers)} layers of {run.kernels} kernels, {len(subsets)} subsets')
-  diagnoses = tuple(_diagnose(run, batches, subset, f'subset {number} of {len(subsets)}')
+def open_attention(config: RunConfig, folder: RunFolder) -> tuple[OpenRun, AttentionReader]:
+  """Opens a run so that its attention can be read; raises UserError as `check_attention` and `open_run` do."""
+  check_owner(folder, config, free=('data',))
+  check_attention(config, folder)
+  run = open_run(folder, config)
+  reader = AttentionReader(run.restored.model, run.restored.spec.image_size, run.fitting.mapping, run.devices,
+                           config.train.batch_size)
+  return run, reader
+
+
+def check_attention(config: RunConfig, folder: RunFolder) -> None:
+  """Raises UserError for a network that mixes no kernels."""
+  dynamic = ', '.join(name for name, network in networks().items() if hasattr(network, 'num_kernels'))
+  if not hasattr(config.model, 'num_kernels'):
+    raise UserError(f'{folder.path} has no dynamic convolutions: model.name={config.model.name}. Expected a run of '
+                    f'{dynamic}')
+  if config.model.num_kernels == 1:
+    raise UserError(f'{folder.path} has model.num_kernels=1 and so no attention. Expected a run of {dynamic} with '
+                    'model.num_kernels of at least 2')
+
+
+def diagnose(run: OpenRun, reader: AttentionReader) -> DiagnosticReport:
+  """Reads the attention of an open run over the test split."""
+  subsets, batches = diagnosed_subsets(run.fitting.channels), run.batches('test')
+  log(f'{len(reader.layers)} layers of {reader.num_kernels} kernels, {len(subsets)} subsets of the channels')
+  diagnoses = tuple(_diagnose(run, reader, batches, subset, f'subset {number} of {len(subsets)}')
                     for number, subset in enumerate(subsets, 1))
-  return DiagnosticReport(run.kernels, len(run.data.splits['test'].labels), diagnoses)
+  return DiagnosticReport(reader.num_kernels, len(run.data.splits['test'].labels), diagnoses)
 
 
 def diagnosed_subsets(channels: Sequence[str]) -> list[Subset]:
@@ -157,8 +186,9 @@ def diagnosed_subsets(channels: Sequence[str]) -> list[Subset]:
   return select_subsets(channels, EvaluationOptions(ALL_SUBSETS_UP_TO, sampled_subsets=0))
 
 
-def _diagnose(run: AttentiveRun, batches: OnDevice | OnHost, subset: Subset, description: str) -> SubsetDiagnosis:
-  count, layers = len(run.data.splits['test'].labels), len(run.layers)
+def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost, subset: Subset,
+              description: str) -> SubsetDiagnosis:
+  count, layers = len(run.data.splits['test'].labels), len(reader.layers)
   keep = np.array([channel in subset for channel in run.restored.spec.channels.names])
   everything = np.arange(count, dtype=np.int32)
   some = np.linspace(0, count - 1, min(count, FROZEN_ON)).round().astype(np.int32)
@@ -166,7 +196,7 @@ def _diagnose(run: AttentiveRun, batches: OnDevice | OnHost, subset: Subset, des
 
     def read(rows: np.ndarray, frozen: Frozen | None = None) -> tuple[np.ndarray, np.ndarray]:
       parts = []
-      for part in run.read(run.variables, rows, batches, keep, frozen):
+      for part in reader(run.variables, rows, batches, keep, frozen):
         parts.append(part)
         advance(len(part[0]))
       return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
@@ -178,13 +208,66 @@ def _diagnose(run: AttentiveRun, batches: OnDevice | OnHost, subset: Subset, des
       return Change.of(logits[some], read(some, Frozen(means, frozen))[0])
 
     diagnoses = tuple(LayerDiagnosis.of(name, attention[:, place], change(np.arange(layers) == place))
-                      for place, name in enumerate(run.layers))
+                      for place, name in enumerate(reader.layers))
     return SubsetDiagnosis(subset, diagnoses, change(np.ones(layers, bool)))
 
 
 def run(request: Request) -> None:
-  from mils_jax.report.diagnostics import diagnostic_lines
-
+  """Diagnoses a run, keeps the figures in diagnostics.json and prints them."""
   report = run_diagnostics(request.config, request.folder)
   report.save(request.folder)
   log_lines(diagnostic_lines(report, request.folder.path))
+
+
+def diagnostic_lines(report: DiagnosticReport, folder: Path) -> list[str]:
+  """Every layer with all channels, each subset in a row, and whether the kernels are used as one."""
+  highest = math.log(report.num_kernels)
+  layers = [_layer_row(layer, highest) for layer in report.full.layers]
+  subsets = [_subset_row(subset, highest) for subset in _listed(report)]
+  return [
+      '', f'attention over {report.num_kernels} kernels on {report.count} test images with all channels; frozen at its '
+      f'mean on {report.full.all_frozen.count} of them:', '',
+      *table_lines(['layer', 'mean attention', 'entropy of mean', 'mean entropy', 'spread', 'change of logits',
+                    'classes changed', 'used as one'], layers, words=['used as one']), '',
+      f'entropies: as a share of log {report.num_kernels}; spread: std over images of the kernel that varies most;',
+      'change of logits: root mean square, as a share of their std', '',
+      'by the channels that are given, with every layer frozen at its mean:', '',
+      *table_lines(['channels', 'entropy of mean', 'mean entropy', 'change of logits', 'classes changed',
+                    'layers used as one'], subsets), '',
+      *verdict(report.full), '', f'everything in {folder / "diagnostics.json"}',
+  ]
+
+
+def verdict(subset: SubsetDiagnosis) -> list[str]:
+  """How many layers use their kernels as one and what that advises; then how it is judged."""
+  ways = Counter(layer.used_as_one for layer in subset.layers if layer.used_as_one)
+  used = ', '.join(f'{number} {way}' for way, number in ways.items()) or 'none'
+  advice = ''
+  if ways.total() == len(subset.layers):
+    advice = ': --mode compress makes them one, for a fraction of the cost'
+  return [f'{ways.total()} of {len(subset.layers)} layers use their kernels as one ({used}){advice}.',
+          f'Near-uniform: entropy of the mean above {UNIFORM_ABOVE:.0%} of log K, spread below {SAME_BELOW:g}; fixed '
+          f'mixture: such a spread,',
+          f'another mean; collapsed: entropy of the mean below {COLLAPSED_BELOW:.0%} of log K.']
+
+
+def _listed(report: DiagnosticReport) -> list[SubsetDiagnosis]:
+  if len(report.subsets) <= LISTED:
+    return list(report.subsets)
+  *others, full = report.subsets
+  others.sort(key=lambda subset: subset.all_frozen.logits)
+  return [*others[:LISTED // 2], *others[-LISTED // 2 + 1:], full]
+
+
+def _layer_row(layer: LayerDiagnosis, highest: float) -> list[str]:
+  return [layer.layer, ' '.join(f'{weight:.3f}' for weight in layer.mean), f'{layer.entropy_of_mean / highest:.1%}',
+          f'{layer.mean_entropy / highest:.1%}', f'{layer.spread:.4f}', f'{layer.frozen.logits:.2%}',
+          f'{layer.frozen.classes} of {layer.frozen.count}', layer.used_as_one or 'no']
+
+
+def _subset_row(subset: SubsetDiagnosis, highest: float) -> list[str]:
+  layers, frozen = subset.layers, subset.all_frozen
+  of_mean, mean = (sum(values) / len(layers) / highest for values in zip(
+      *((layer.entropy_of_mean, layer.mean_entropy) for layer in layers), strict=True))
+  return [listed_channels(subset.channels), f'{of_mean:.1%}', f'{mean:.1%}', f'{frozen.logits:.2%}',
+          f'{frozen.classes} of {frozen.count}', f'{sum(bool(layer.used_as_one) for layer in layers)} of {len(layers)}']

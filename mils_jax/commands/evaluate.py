@@ -4,14 +4,14 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mils_jax import build
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import gather
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError, unknown
-from mils_jax.metrics.predictions import Evaluator, Predictions
+from mils_jax.files import UNWRITABLE
+from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import log, log_lines
-from mils_jax.restore import FittingData, Restored, open_fitting_data, restore
+from mils_jax.report.formats import channels_text, grouped
+from mils_jax.restore import OpenRun, open_run
 from mils_jax.run import model_size
 from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder, write_json
@@ -21,7 +21,7 @@ RESULTS = 'evaluation.json'
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What a run's best checkpoint said of one split.
+  """A run's best checkpoint on one split.
 
   Attributes:
     run: the run's folder.
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
-  """Restores the best checkpoint by validation accuracy and tests it; what it said is still to be saved.
+  """Restores the best checkpoint by validation accuracy and tests it; saves nothing yet.
 
   Args:
     config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
@@ -66,21 +66,15 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
   """
   if split not in SPLITS:
     raise unknown('--split', split, SPLITS)
-  restored = restore(folder, config)
-  fitting = open_fitting_data(restored, config)
-  data = fitting.data
+  run = open_run(folder, config, only_own=False)
   if output:
     _claim(Path(output))
-  devices = build.build_devices(config)
-  log(f'restored step {restored.step}')
-  evaluator = Evaluator(restored.model, fitting.mapping, devices, config.train.batch_size)
-  part = data.splits[split]
-  predictions = evaluator(devices.replicate(restored.variables), part, gather(part, devices, config.runtime.data_placement),
-                          split)
-  name = split if fitting.own else f'{split}-{data.fingerprint[:8]}'
-  lost = fitting.own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
+  predictions = run.evaluator()(run.variables, run.data.splits[split], run.batches(split), split)
+  own = run.fitting.own
+  name = split if own else f'{split}-{run.data.fingerprint[:8]}'
+  lost = own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
   return Evaluation(folder, Path(output) if output else folder.path / 'evaluation' / name, split, config,
-                    _results(config, restored, fitting, split, predictions), predictions, lost and not output)
+                    _results(run, split, predictions), predictions, lost and not output)
 
 
 def _claim(target: Path) -> None:
@@ -95,20 +89,48 @@ def _claim(target: Path) -> None:
     raise UserError(f'--output {target} holds something else than an evaluation: give a new or an empty folder')
 
 
-def _results(config: RunConfig, restored: Restored, fitting: FittingData, split: str,
-             predictions: Predictions) -> dict:
-  spec, data = restored.spec, fitting.data
+def _results(run: OpenRun, split: str, predictions: Predictions) -> dict:
+  spec, data, config = run.restored.spec, run.data, run.config
   return {
-      'name': config.name, 'model': config.model.name, 'split': split, 'step': restored.step,
-      'channels': list(fitting.channels), 'input_channels': list(spec.channels.names),
+      'name': config.name, 'model': config.model.name, 'split': split, 'step': run.restored.step,
+      'channels': list(run.fitting.channels), 'input_channels': list(spec.channels.names),
       'classes': list(data.classes), 'scores': predictions.scores.to_json(), 'image_shape': list(data.image_shape),
-      **model_size(restored.model, spec.image_size), 'data_fingerprint': data.fingerprint,
+      **model_size(run.restored.model, spec.image_size), 'data_fingerprint': data.fingerprint,
   }
 
 
 def run(request: Request) -> None:
-  from mils_jax.report.evaluation import score_lines, write_evaluation  # the drawing library takes a while to load
-
+  """Evaluates a run on a split, prints the scores, and keeps them with a page beside them."""
   evaluation = run_evaluation(request.config, request.folder, request.flags['split'], request.flags['output'])
   log_lines(score_lines(evaluation))  # before anything is written, whatever becomes of that
-  log(write_evaluation(evaluation))
+  log(_saved(evaluation))
+
+
+def score_lines(evaluation: Evaluation) -> list[str]:
+  """What the model is and every score."""
+  results, scores = evaluation.results, evaluation.predictions.scores
+  return [
+      '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {channels_text(results)}',
+      f'  {evaluation.split + " accuracy":<15} {scores.accuracy}',
+      f'  balanced        {scores.balanced_accuracy:.2%} (mean of the accuracies of the classes)',
+      f'  macro F1        {scores.macro_f1:.2%}; top 5: {scores.top(5).rate:.2%}',
+      f'  NLL             {scores.loss:.3f} nats; Brier score {scores.brier:.3f}',
+      f'  calibration     {100 * scores.calibration.error:.1f} points (expected calibration error)',
+      f'  parameters      {grouped(results["parameters"])}; MACs {grouped(results["macs"])}',
+  ]
+
+
+def _saved(evaluation: Evaluation) -> str:
+  """Saves the evaluation with its page; returns the line that says where, or why not."""
+  from mils_jax.report.write import write_evaluation  # here, since the drawing library takes a while to load
+
+  try:
+    evaluation.save()
+    page = write_evaluation(evaluation.run, evaluation.config.values(), evaluation.results, evaluation.split,
+                            evaluation.predictions, evaluation.path)
+  except OSError as error:
+    if error.errno not in UNWRITABLE:
+      raise
+    return (f'nothing was saved: {evaluation.path} cannot be written ({error.strerror}). The same command with '
+            '--output FOLDER saves elsewhere')
+  return f'  figures in      {page}'

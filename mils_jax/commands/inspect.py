@@ -1,15 +1,181 @@
-"""Shows what a dataset holds, before anyone trains on it."""
+"""Shows what a dataset holds, before anyone trains on it: figures, warnings, and sheets of sample images."""
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 from mils_jax.build import open_data
 from mils_jax.commands.request import Request
-from mils_jax.data.inspection import inspect
+from mils_jax.data.cache.dataset import CachedDataset, Split
+from mils_jax.data.moments import Moments
+from mils_jax.data.sources.source import SPLITS
 from mils_jax.progress import log_lines
-from mils_jax.report.inspection import write_inspection
+from mils_jax.report.formats import table_lines
+from mils_jax.report.thumbnails import colour_channels, to_levels
 from mils_jax.run_config import check_owner, claim
+
+FEW_IMAGES = 10  # a class with fewer in training is warned about
+IMAGES_AT_ONCE = 128
+SAMPLES = 6  # images of each class on its sheet
+TILE = 96  # least side of an image on a sheet, in pixels
+_GAP = 4
+_TITLE = 14  # height of the line of text over the columns
 
 
 def run(request: Request) -> None:
+  """Inspects the configured dataset and makes the run folder this configuration's own."""
   check_owner(request.folder, request.config)
   data = open_data(request.config, allow_nonfinite=True)
   claim(request.folder, request.config)
-  log_lines(write_inspection(inspect(data), data, request.folder.path / 'inspection'))
+  folder = request.folder.path / 'inspection'
+  log_lines([*describe(inspect(data), data), f'sheets of sample images: {write_sheets(data, folder)}'])
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelRange:
+  """One channel over the finite values of the training split, in its own unit."""
+
+  name: str
+  unit: str
+  minimum: float
+  maximum: float
+  mean: float
+  std: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+  """What a dataset holds.
+
+  Attributes:
+    counts: per split, (classes,) number of images of each class.
+    channels: one per channel.
+    warnings: one sentence each.
+  """
+
+  counts: dict[str, np.ndarray]
+  channels: tuple[ChannelRange, ...]
+  warnings: tuple[str, ...]
+
+
+def inspect(data: CachedDataset) -> Inspection:
+  """Reads every image of a dataset cache once, a few at a time, and finds what it holds and what looks wrong."""
+  counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in data.splits.items()}
+  channels = _channel_ranges(data)
+  warnings = [
+      *_constant_channels(channels),
+      *(f'{name}: {count} values are non-finite, first in {first}' for name, (count, first) in data.nonfinite.items()
+        if count),
+      *_small_classes(data, counts['train']),
+      *_shared_images(data),
+  ]
+  return Inspection(counts, channels, tuple(warnings))
+
+
+def _channel_ranges(data: CachedDataset) -> tuple[ChannelRange, ...]:
+  images = data.splits['train'].images
+  moments = Moments.none(len(data.channels))
+  low, high = np.full(len(data.channels), np.inf), np.full(len(data.channels), -np.inf)
+  for start in range(0, len(images), IMAGES_AT_ONCE):
+    some = np.asarray(images[start:start + IMAGES_AT_ONCE])
+    moments = moments.merge(Moments.of(some))
+    finite = np.isfinite(some)
+    low = np.minimum(low, np.where(finite, some, np.inf).min((0, 1, 2)))
+    high = np.maximum(high, np.where(finite, some, -np.inf).max((0, 1, 2)))
+  numbers = zip(low.tolist(), high.tolist(), moments.mean.tolist(), moments.std.tolist(), strict=True)
+  return tuple(ChannelRange(name, unit, *values)
+               for name, unit, values in zip(data.channels, data.units, numbers, strict=True))
+
+
+def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:
+  return [f'channel {channel.name} is constant ({channel.minimum:g}) over the training split' for channel in channels
+          if channel.minimum == channel.maximum]
+
+
+def _small_classes(data: CachedDataset, counts: np.ndarray) -> list[str]:
+  small = [f'{data.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_IMAGES)]
+  if not small:
+    return []
+  more = f' and {len(small) - 10} more' if len(small) > 10 else ''
+  return [f"{len(small)} classes have under {FEW_IMAGES} training images: {', '.join(small[:10])}{more}"]
+
+
+def _shared_images(data: CachedDataset) -> list[str]:
+  """A warning for each two splits that hold the same pixels."""
+  hashes = {name: _first_by_hash(split) for name, split in data.splits.items()}
+  warnings = []
+  for name, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
+    shared = [key for key in hashes[other] if key in hashes[name]]
+    if shared:
+      first = data.splits[name].example_ids[hashes[name][shared[0]]]
+      second = data.splits[other].example_ids[hashes[other][shared[0]]]
+      warnings.append(f'{len(shared)} images of {other} are in {name} too, first {second} (as {first})')
+  return warnings
+
+
+def _first_by_hash(split: Split) -> dict[bytes, int]:
+  rows: dict[bytes, int] = {}
+  for row, image in enumerate(split.images):
+    rows.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), row)
+  return rows
+
+
+def describe(inspection: Inspection, data: CachedDataset) -> list[str]:
+  """The findings as lines of text."""
+  height, width, _ = data.image_shape
+  sizes = ', '.join(f'{split} {len(data.splits[split])}' for split in SPLITS)
+  dtype = data.splits['train'].images.dtype
+  classes = [[f'{label} {name}'[:40], *(str(inspection.counts[split][label]) for split in SPLITS)]
+             for label, name in enumerate(data.classes)]
+  channels = [[one.name, *(f'{value:.6g}' for value in (one.minimum, one.maximum, one.mean, one.std)), one.unit]
+              for one in inspection.channels]
+  return [
+      f'{sizes} images of {height} x {width}, {len(data.channels)} channels of {dtype}', '',
+      *table_lines(['class', *SPLITS], classes), '',
+      *table_lines(['channel', 'min', 'max', 'mean', 'std', 'unit'], channels, words=['unit']), '',
+      *([f'warning: {warning}' for warning in inspection.warnings] or ['no warnings']),
+  ]
+
+
+def write_sheets(data: CachedDataset, folder: Path) -> Path:
+  """Writes one sheet of sample training images per class, as PNG, into the folder `sheets`, which is returned."""
+  sheets = folder / 'sheets'
+  sheets.mkdir(parents=True, exist_ok=True)
+  digits = len(str(len(data.classes) - 1))
+  for label, name in enumerate(data.classes):
+    rows = np.flatnonzero(data.splits['train'].labels == label)
+    if len(rows):
+      chosen = rows[np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).astype(int)]
+      file = re.sub(r'[^\w.-]+', '_', name)[:60].strip('_')
+      draw_sheet(data, chosen).save(sheets / f'{label:0{digits}d}-{file}.png')
+  return sheets
+
+
+def draw_sheet(data: CachedDataset, rows: np.ndarray) -> Image.Image:
+  """One line per training image: each channel in grey, then three of them in colour, where there are as many.
+
+  Greys run from 2.5 std below a channel's mean to 2.5 above, within the values of the training split, the same for
+  every sheet of a dataset.
+  """
+  height, width, count = data.image_shape
+  colours = colour_channels(data.channels)
+  scale = max(1, -(-TILE // min(height, width)))
+  titles = [*data.channels, *(['/'.join(data.channels[channel] for channel in colours)] if colours else [])]
+  across, down = width * scale + _GAP, height * scale + _GAP
+  sheet = Image.new('RGB', (across * len(titles) + _GAP, _TITLE + down * len(rows) + _GAP), 'white')
+  for line, row in enumerate(rows):
+    levels = to_levels(data.splits['train'].images[row], data)  # (H, W, C) uint8
+    tiles = [np.repeat(levels[..., channel:channel + 1], 3, -1) for channel in range(count)]
+    tiles += [levels[..., list(colours)]] if colours else []
+    for column, tile in enumerate(tiles):
+      image = Image.fromarray(np.ascontiguousarray(tile))
+      image = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
+      sheet.paste(image, (_GAP + across * column, _TITLE + _GAP + down * line))
+  pen = ImageDraw.Draw(sheet)
+  for column, title in enumerate(titles):
+    pen.text((_GAP + across * column, 2), title[:across // 6], fill='black')
+  return sheet

@@ -1,4 +1,4 @@
-"""A trained model over images that nobody labelled: what it says of each, in a CSV."""
+"""Classifies images without labels by a trained model, into a CSV."""
 
 import collections
 import csv
@@ -19,9 +19,13 @@ from mils_jax.data.sources.images import strict_warnings
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
 from mils_jax.progress import bar, log_lines
+from mils_jax.report.formats import grouped
 from mils_jax.restore import restore
 from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder
+
+CLASSES_SHOWN = 5
+ERRORS_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +173,28 @@ def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown
 
 
 def run(request: Request) -> None:
-  from mils_jax.report.text import prediction_lines
-
+  """Classifies the images and prints what came out."""
   given = request.flags
   summary = run_prediction(request.config, request.folder, given['input'], given['channels'], given['output'],
                            given['all_classes'])
   log_lines(prediction_lines(summary))
   if summary.errors:
     raise RunError(f'{len(summary.errors)} images could not be classified; their rows in {summary.output} say why')
+
+
+def prediction_lines(summary: Summary) -> list[str]:
+  """How many images, the most frequent classes, which channels were missing, and where the CSV lies."""
+  count = summary.count
+  most = ', '.join(f'{name} {number} ({number / count:.1%})'
+                   for name, number in summary.classes.most_common(CLASSES_SHOWN))
+  missing = ', '.join(f'{channel} ({number} of {count} images)' for channel, number in summary.missing.items())
+  errors = [f'not classified: {example_id}: {reason}' for example_id, reason in summary.errors.items()]
+  more = len(errors) - ERRORS_SHOWN
+  return [
+      *errors[:ERRORS_SHOWN],
+      *([f'and {more} more'] if more > 0 else []),
+      *(f'{note} ({number} of {count} images)' for note, number in summary.notes.items()),
+      f'{grouped(count)} images classified; of {len(summary.classes)} classes, most often {most}',
+      f'channels missing: {missing or "none"}',
+      f'saved as {summary.output}',
+  ]

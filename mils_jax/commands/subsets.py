@@ -1,12 +1,54 @@
 """Tests what every channel subset costs the trained model."""
 
+from mils_jax.channel_subsets import Subset
 from mils_jax.commands.request import Request
+from mils_jax.metrics import holm
+from mils_jax.metrics.paired import LEVEL
 from mils_jax.progress import log_lines
-from mils_jax.report.subsets import subset_lines
-from mils_jax.subsets import run_subsets
+from mils_jax.report.formats import (
+  accuracy_text,
+  interval_text,
+  listed_channels,
+  percent,
+  points_text,
+  table_lines,
+)
+from mils_jax.subsets import SubsetReport, evaluate_subsets
+from mils_jax.training.run_folder import RunFolder
+
+LISTED = 16  # subsets that are all printed; of more, sizes are
 
 
 def run(request: Request) -> None:
-  report = run_subsets(request.config, request.folder)
-  report.save(request.folder)
-  log_lines(subset_lines(report, request.folder.path))
+  """Evaluates the subsets that the configuration selects."""
+  log_lines(subset_lines(evaluate_subsets(request.folder, config=request.config), request.folder))
+
+
+def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
+  """Every subset, or mean and worst of each size, then the importance of each channel and where everything lies."""
+  def rate(subset: Subset) -> str:
+    return accuracy_text(report.accuracy(subset))
+
+  full = report.channels
+  lines = ['', f'accuracy on {report.accuracy(full).count} test images, by the channels that are given:', '']
+  if len(report.predictions) <= LISTED:
+    lines += table_lines(['channels', 'accuracy [95% interval]', 'balanced'],
+                         [[', '.join(subset), rate(subset), percent(predictions.balanced_accuracy)]
+                          for subset, predictions in report.predictions.items()])
+  else:
+    lines += table_lines(['channels', 'subsets', 'mean', 'worst [95% interval]', 'which'],
+                         [[f'{row.size} of {len(full)}', str(row.number), percent(row.mean), rate(row.worst),
+                           listed_channels(row.worst)] for row in report.sizes()], words=['which'])
+  lines += ['', f'all channels: {report.accuracy(full)}',
+            f'mean over the {len(report.predictions)} subsets: {percent(report.mean)}; worst: '
+            f'{report.accuracy(report.worst)} with {listed_channels(report.worst)}']
+  if importance := report.importance():
+    adjusted = dict(zip(importance, holm([difference.p_value for difference in importance.values()]), strict=True))
+    rows = [[channel, points_text(difference.difference), interval_text(difference.interval(), signed=True),
+             'yes' if adjusted[channel] < LEVEL else 'no']
+            for channel, difference in sorted(importance.items(), key=lambda item: -item[1].difference)]
+    lines += ['', 'channel importance: points of accuracy that are lost when a channel is left out',
+              "(Newcombe's paired interval; exact McNemar test, p by Holm over all channels):", '',
+              *table_lines(['channel', 'points', '95% interval', f'p < {LEVEL}'], rows)]
+  return [*lines, '', f'every subset in {folder.subsets_table} and {folder.subsets.name}, every prediction in '
+          f'{folder.subset_predictions.name}']

@@ -1,20 +1,18 @@
 """Trains the runs of a sweep, one after the other, and compares them."""
 
-import glob
-
 from mils_jax.commands.request import Request
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, unknown
 from mils_jax.progress import log_lines
-from mils_jax.report.sweep import TABLES, estimate_lines, write_table
-from mils_jax.report.write import write_report
-from mils_jax.sweeps.comparison import finished
-from mils_jax.sweeps.estimate import estimate_sweep
-from mils_jax.sweeps.sweep import read_sweep, run_sweep
+from mils_jax.report.formats import duration, table_lines
+from mils_jax.sweeps.estimate import STEPS, Estimate, estimate_sweep
+from mils_jax.sweeps.sweep import Sweep, read_sweep, run_sweep
+from mils_jax.sweeps.tables import TABLES, finished, prepare_table
 from mils_jax.training.signals import StopSignals
 
 
 def run(request: Request) -> None:
+  """Trains what is not finished and writes the table and the report; with --dry_run, only prints what that takes."""
   sweep = read_sweep(request.sweep, request.folder.path)
   if sweep.table not in TABLES:
     raise unknown('table', sweep.table, TABLES)
@@ -24,11 +22,30 @@ def run(request: Request) -> None:
   if request.flags['dry_run']:
     log_lines(estimate_lines(sweep, estimate_sweep(sweep)))
     return
+  from mils_jax.report.write import write_sweep  # here, since the drawing library takes a while to load
+
   with StopSignals():  # between runs and in the table too, where no training listens
     failures = run_sweep(sweep, request.words)
-    log_lines(['', *write_table(sweep)])
     if finished(sweep):
-      log_lines(['', *write_report(glob.escape(str(sweep.path)), sweep.path / 'report')])
+      prepare_table(sweep)
+      log_lines(['', *write_sweep(sweep.path)])
   if failures:
     raise RunError(f'{", ".join(failures)}, of {len(sweep.members)} runs; the reasons stand above, and the same '
                    'command tries again')
+
+
+def estimate_lines(sweep: Sweep, estimates: list[Estimate]) -> list[str]:
+  """What would be trained and for how long, run by run, and in all."""
+  rows = []
+  for entry in estimates:
+    step = f'{1000 * entry.time.step:.0f} ms' if entry.time else ''
+    rows.append([entry.member.title, entry.state, str(entry.steps - entry.done), step, duration(entry.seconds)])
+  kinds = {id(entry.time): entry.time for entry in estimates if entry.time}
+  compiling = sum(time.compiling for time in kinds.values())
+  return [
+      f'{sweep.name}, in {sweep.path}', '',
+      *table_lines(['run', 'state', 'steps left', 'a step', 'time'], rows), '',
+      f'in all {duration(sum(entry.seconds for entry in estimates))}, and {duration(compiling)} to compile',
+      f'A step is the median of {STEPS}, here and now, without compiling. Validation, tests, checkpoints and the '
+      'table come on top. Nothing was trained.',
+  ]

@@ -1,11 +1,37 @@
 """Trains a run, or resumes it, and prints its result."""
 
+import shlex
+from pathlib import Path
+
 from mils_jax.commands.request import Request
+from mils_jax.metrics import Accuracy
 from mils_jax.progress import log_lines
-from mils_jax.report.text import result_lines
+from mils_jax.report.formats import channels_text, grouped
 from mils_jax.run import run_training
 
 
 def run(request: Request) -> None:
+  """Trains, or prints what a finished run came to."""
   results = run_training(request.config, request.folder, request.words)
   log_lines(result_lines(results, request.folder.path))
+
+
+def result_lines(results: dict, folder: Path) -> list[str]:
+  """A run's result, where everything lies and what to try next."""
+  test, validation = (Accuracy(results[split]['correct'], results[split]['count']) for split in ('test', 'validation'))
+  parallel = ' with all kernels in parallel' if results['model'].startswith('dynamic') else ''
+  size = 'x'.join(map(str, results['image_shape'][:2]))
+  return [
+      '',
+      f'{results["name"]}: {results["model"]}, {size} images, channels {channels_text(results)}',
+      f'  test accuracy   {test}',
+      f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean of the accuracies of the classes)',
+      f'  validation      {validation}, best epoch {results["best_epoch"]} of {results["epochs"]}',
+      f'  parameters      {grouped(results["parameters"])}',
+      f'  MACs            {grouped(results["macs"])} per image{parallel}',
+      f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
+      f'  everything in   {folder}',
+      '',
+      'next: what it costs, block by block, with XLA\'s own counts:',
+      f'  python main.py --mode cost --workdir {shlex.quote(str(folder))}',
+  ]

@@ -1,7 +1,7 @@
 """Augmentation on the device, from the stored dtype: pure functions of keys and images.
 
-Every image has a key of its own, made from the step's key and the image's position in the batch of all devices, so
-the same batch comes out whatever the number of devices. Here N is the number of images that one device holds.
+Every image has a key of its own, made from the step's key and the image's global index in the batch of all devices, so
+the result does not depend on the number of devices. Here N is the number of images that one device holds.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def random_vertical_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_rot90(keys: jax.Array, images: jax.Array) -> jax.Array:
-  """Turns each square image (N, S, S, C) by 0, 90, 180 or 270 degrees.
+  """Rotates each square image (N, S, S, C) by 0, 90, 180 or 270 degrees.
 
   Raises:
     UserError: the images are not square.
@@ -136,7 +136,7 @@ class Augmentation(Section):
   horizontal_flip: bool = option(False, 'mirror left to right, with probability 1/2')
   vertical_flip: bool = option(False, 'mirror top to bottom, with probability 1/2; for images seen from above')
   rot90: bool = option(False, 'rotate by a random multiple of 90 degrees; for square images seen from above')
-  resized_crop_min_area: float = option(0.0, 'least share of the area that a random resized crop keeps; 0: no such crop',
+  resized_crop_min_area: float = option(0.0, 'least share of the area that a random resized crop keeps; 0: no crop',
                                         low=0, high=1)
   brightness: float = option(0.0, "largest relative change of a channel's brightness", low=0, high=1)
   contrast: float = option(0.0, "largest relative change of a channel's contrast", low=0, high=1)
@@ -157,10 +157,10 @@ class Augmentation(Section):
       images: (N, H, W, C) as stored.
       labels: (N, classes) float32, each row summing to 1.
       mask: (N,), 0 for padding.
-      positions: (N,) consecutive positions of these images in the batch of all devices.
+      positions: (N,) consecutive global indices of these images in the batch of all devices.
 
     Returns:
-      Images (N, H, W, C), of the stored type where nothing had to be interpolated, and labels (N, classes).
+      Images (N, H, W, C), of the stored dtype where nothing had to be interpolated, and labels (N, classes).
     """
 
     def keys(stream: int) -> jax.Array:

@@ -7,16 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from mils_jax.data.sources import images as images
-from mils_jax.data.sources import names
+from mils_jax.data.sources import images, names
 from mils_jax.data.sources.folder import images_beneath
 from mils_jax.errors import UserError
 
 RGB = ('R', 'G', 'B')
 GREY, ALPHA = 'grey', 'alpha'
-# What the channels of a file are that Pillow reads, by their number.
+# The names of the channels of a file that Pillow reads, by their number.
 OF_PILLOW = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
-# What those of other files are that nothing names: arrays say nothing, and a TIFF may hold any channels at all.
+# Those of other files without names: an array has none, and a TIFF may hold any channels.
 OF_OTHERS = {'.npy': {}, '.tif': {3: RGB}, '.tiff': {3: RGB}}
 
 
@@ -24,7 +23,7 @@ class Inputs(Protocol):
   """Images to classify, in an order.
 
   Attributes:
-    example_ids: what names each: the path of its file, or its place in its array.
+    example_ids: of each: the path of its file, or its index in its array.
   """
 
   example_ids: Sequence[str]
@@ -38,16 +37,16 @@ class Inputs(Protocol):
 
 
 def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:
-  """Opens what `path` is.
+  """Opens a file or folder of images.
 
   Args:
     path: an image, a folder of images (its subfolders too), an `.npy` with one image or (N, H, W, C) of them, or
       an `.npz` with `images` or `<split>_images`.
     size: side of the square that every file's image becomes; 0: images keep their size.
-    channel_axis: 'first' or 'last' for arrays and TIFF that do not say; '' for none such.
+    channel_axis: 'first' or 'last' for arrays and TIFF files that do not tell which axis the channels are, else ''.
 
   Raises:
-    UserError: there is nothing, no image in it, or it is none of these.
+    UserError: it does not exist, holds no image, or is none of these.
   """
   suffix = Path(path).suffix.lower()
   if os.path.isdir(path):
@@ -112,7 +111,7 @@ class ImageArrays:
       if array.ndim not in (3, 4) or array.dtype.kind not in 'buif':
         raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
                         'or (N, H, W)')
-    arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length costs nothing
+    arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length takes no space
     self._images = [(array, row) for array in arrays.values() for row in range(len(array))]
     self.example_ids = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
     if not self.example_ids:
@@ -128,29 +127,31 @@ class ImageArrays:
 
 def fit(image: np.ndarray, own: tuple[str, ...] | None,
         input_channels: Sequence[str]) -> tuple[np.ndarray, list[str | None], list[str]]:
-  """Settles which channel of an image goes to which channel, by the names that the image came with.
+  """Decides which input channel each channel of an image goes to, by the names that the image came with.
 
   Args:
     image: (H, W, C).
     own: names of its channels, None where nothing names them.
-    input_channels: names of the model's input_channels.
+    input_channels: names of the model's input channels.
 
   Returns:
-    The image, the channel of each of its channels (None: it goes nowhere), and notes on what was not plain.
+    The image, the input channel of each of its channels (None: left out), and notes on what was assumed.
 
   Raises:
-    UserError: the model has none of the channels, or there are more unnamed ones than input_channels.
+    UserError: the model has none of the channels, or there are more channels without names than input channels.
   """
   count = image.shape[-1]
-  if own is None or tuple(input_channels) == names.unnamed(len(input_channels)):  # or the model's channels had no names either
+  if own is None or tuple(input_channels) == names.unnamed(len(input_channels)):  # nor had the model's channels names
     if count > len(input_channels):
-      raise UserError(f'{count} channels without names; the model has {len(input_channels)} input channels: {", ".join(input_channels)}')
-    filled = list(input_channels[:count])
-    return image, filled, [] if own else [f'channels without names filled the first input channels: {", ".join(filled)}']
+      raise UserError(f'{count} channels without names; the model has {len(input_channels)} input channels: '
+                      f'{", ".join(input_channels)}')
+    filled = input_channels[:count]
+    notes = [] if own else [f'channels without names filled the first input channels: {", ".join(filled)}']
+    return image, list(filled), notes
   notes = []
   if own in ((GREY,), (GREY, ALPHA)) and GREY not in input_channels and set(RGB) <= set(input_channels):
     image, own = image[..., [0, 0, *range(count)]], (*RGB, *own[1:])
-    notes.append('a grey image was taken as the colour image that it is: R, G and B alike')
+    notes.append('a grey image was read as a colour image whose R, G and B are equal')
   without = [name for name in own if name not in input_channels]
   if len(without) == len(own):
     raise UserError(f'its channels are {", ".join(own)}, the model\'s {", ".join(input_channels)}: none fits. '

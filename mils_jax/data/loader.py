@@ -1,10 +1,10 @@
-"""Batches on the devices, gathered there (resident) or on the host and sent ahead (streamed); both give the same.
+"""Batches on the devices, from data that lie on the device or on the host; both placements give the same batches.
 
 A batch is a dict of arrays laid out over this process's D devices, B being its share of the batch:
 
     image   (D, B / D, H, W, C)  in the stored dtype
     label   (D, B / D)           int32
-    mask  (D, B / D)           float32, 0 for the padding of a last short batch
+    mask    (D, B / D)           float32, 0 for the padding of a last short batch
 """
 
 import os
@@ -22,17 +22,18 @@ from mils_jax.data.order import EvaluationOrder, TrainingOrder, local_share, ste
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import unknown
 
-__all__ = ['PLACEMENTS', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'gather', 'steps_per_epoch']
+__all__ = ['PLACEMENTS', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'place_split', 'steps_per_epoch']
 
 PLACEMENTS = ('auto', 'device', 'host')
-BATCHES_AHEAD = 2  # that the streamed gather keeps ready, beside the one in use and the one in the making
+BATCHES_AHEAD = 2  # that OnHost keeps ready, beside the one in use and the one that is being read
+DEVICE_SHARE = 1 / 4  # of the free memory, which a split on the device may take
 
 Batch = dict[str, jax.Array]
 Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class OnDevice:
-  """Keeps the whole split on every device; a batch costs sending its row numbers."""
+  """Keeps the whole split on every device; for a batch only its row numbers are sent."""
 
   def __init__(self, split: Split, devices: Devices):
     self.devices = devices
@@ -100,29 +101,30 @@ class OnHost:
     return self.devices.share({'image': self.split.images[rows], 'label': self.split.labels[rows], 'mask': mask})
 
 
-def gather(split: Split, devices: Devices, mode: str = 'auto') -> OnDevice | OnHost:
-  """The gather for a split.
+def place_split(split: Split, devices: Devices, placement: str = 'auto') -> OnDevice | OnHost:
+  """Places a split on the devices or leaves it on the host.
 
   Args:
     split: of a dataset cache.
     devices: of this host.
-    mode: one of `PLACEMENTS`; auto: resident where all devices' copies take at most a quarter of their free memory.
+    placement: one of `PLACEMENTS`; auto: on the device where each copy takes at most a quarter of the free memory.
 
   Raises:
-    UserError: the mode is unknown.
+    UserError: the placement is unknown.
   """
-  if mode not in PLACEMENTS:
-    raise unknown('runtime.data_placement', mode, PLACEMENTS)
-  if mode == 'auto':
-    mode = 'device' if 4 * split.images.nbytes <= _free_bytes_per_device(devices) else 'host'
-  return OnDevice(split, devices) if mode == 'device' else OnHost(split, devices)
+  if placement not in PLACEMENTS:
+    raise unknown('runtime.data_placement', placement, PLACEMENTS)
+  if placement == 'auto':
+    fits = split.images.nbytes <= DEVICE_SHARE * _free_bytes_per_device(devices)
+    placement = 'device' if fits else 'host'
+  return OnDevice(split, devices) if placement == 'device' else OnHost(split, devices)
 
 
 def _free_bytes_per_device(devices: Devices) -> int:
   stats = [device.memory_stats() for device in devices.local]
   if all(values and 'bytes_limit' in values for values in stats):
     return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
-  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory say nothing
+  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory report none
 
 
 def _free_host_bytes() -> int:

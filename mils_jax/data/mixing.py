@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def partners(mask: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Whom each image is mixed with: its neighbour, 2i with 2i + 1, by position in the batch of all devices.
+  """The partner that each image is mixed with: its neighbour, 2i with 2i + 1 by global index in the batch.
 
   Pairs never cross devices as long as each holds an even number of images; an image whose neighbour is elsewhere
   stays alone, and so does one whose neighbour, or which itself, is padding (mask 0). As the order is a fresh

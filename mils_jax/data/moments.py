@@ -1,4 +1,4 @@
-"""Mean and deviation per channel in one pass with bounded memory."""
+"""Mean and standard deviation per channel in one pass with bounded memory."""
 
 import dataclasses
 
@@ -22,6 +22,7 @@ class Moments:
 
   @classmethod
   def none(cls, channels: int) -> 'Moments':
+    """Those of no image."""
     return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
 
   @classmethod
@@ -46,7 +47,7 @@ class Moments:
 
   @property
   def std(self) -> np.ndarray:
-    """(C,) standard deviation over all values, dividing by their number."""
+    """(C,) standard deviation of the population: the squares are divided by the count."""
     return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
@@ -70,7 +71,7 @@ def _add_up(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _add_up_bytes(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The same of bytes, in whole numbers and therefore exact, in half the time."""
+  """Likewise for uint8, summed in integers: exact, and in half the time."""
   sums, squares = (np.zeros(flat.shape[1], np.int64) for _ in range(2))
   at_once = min(max(1, VALUES_AT_ONCE // flat.shape[1]), BYTES_AT_ONCE)
   for start in range(0, len(flat), at_once):

@@ -18,8 +18,8 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 class TrainingOrder:
   """Every epoch a fresh permutation of all examples.
 
-  Calling it with a step gives the same rows whatever was asked before; it only remembers the latest permutation, which
-  would otherwise be drawn anew for every step.
+  The rows of a step do not depend on earlier calls; only the latest permutation is kept, which would otherwise be drawn
+  again for every step.
   """
 
   def __init__(self, seed: int, num_examples: int, batch_size: int):

@@ -1,7 +1,9 @@
 """Several processes that are one run: the first one decides, prints and writes; the others compute their shares.
 
-What they agree on outside of compiled steps goes through the key-value store of `jax.distributed`. With one process
-every function here is what its name says, and nothing is sent.
+Alone, every function here is what its name says, nothing is sent and no device is opened.
+
+What they agree on is sent from device to device. A collective gives up after a while (30 seconds on CPU), so each
+comes after a barrier of JAX's coordination service, at which processes wait for as long as they all live.
 """
 
 import contextlib
@@ -11,22 +13,21 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import distributed  # the store, and the index before any device is opened, have no public name
 from jax.experimental import multihost_utils
 
-PREFIX = 'mils_jax/'
-ASKED = PREFIX + 'asked/'  # what the others want of the first process
-_FOREVER = 2**31 - 1  # milliseconds: JAX itself ends those who wait for a process that died
+from mils_jax.errors import RunError
+
+_FOREVER = 2**31 // 1000  # seconds; JAX itself ends those who wait for a process that died
 
 
 def count() -> int:
   """How many processes there are."""
-  return distributed.global_state.num_processes
+  return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def index() -> int:
   """Which one of them this is."""
-  return distributed.global_state.process_id
+  return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
@@ -34,54 +35,73 @@ def is_first() -> bool:
   return index() == 0
 
 
-def store() -> Any:
-  """The key-value store of all processes, None where `jax.distributed` was not started."""
-  return distributed.global_state.client
+def wait_for_all(name: str, seconds: int = _FOREVER) -> None:
+  """Returns once every process has called this.
+
+  Args:
+    name: of this barrier, the same on all.
+    seconds: how long to wait.
+
+  Raises:
+    JaxRuntimeError: the time is over, or another process died.
+  """
+  if count() > 1:
+    from orbax.checkpoint import multihost  # here: it loads much, and a lone process needs none of it
+
+    multihost.get_barrier_sync_fn()(key=f'mils_jax/{name}', timeout_ms=1000 * seconds)
 
 
 def value_of_first(name: str, make: Callable[[], Any]) -> Any:
   """What `make()` gives on the first process, on all of them; the others wait for it.
 
   Args:
-    name: of this value; each is used once.
+    name: of this value, the same on all.
     make: gives what JSON can carry. Called on the first process only.
+
+  Raises:
+    RunError: on the others, where `make` raised on the first.
   """
-  if store() is None:
+  if count() == 1:
     return make()
-  key = f'{PREFIX}values/{name}'
+  text, failure = b'', None
   if is_first():
-    value = make()
-    store().key_value_set(key, json.dumps(value))
-    return value
-  return json.loads(store().blocking_key_value_get(key, _FOREVER))
+    try:
+      text = json.dumps(make()).encode()
+    except Exception as error:
+      failure = error
+  wait_for_all(name)
+  length = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if failure else len(text))))
+  if failure:
+    raise failure
+  if length < 0:
+    raise RunError('the first process failed; its own line says why')
+  sent = np.frombuffer(text, np.uint8) if is_first() else np.zeros(length, np.uint8)
+  return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
 
 
 def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
-  """Likewise for a tree of arrays of any size, sent from device to device.
+  """Likewise for a tree of arrays of any size.
 
   Args:
-    name: of this value; each is used once.
+    name: of this value, the same on all.
     make: called on the first process only.
     like: a tree of arrays, or of their shapes and dtypes, like these.
   """
   if count() == 1:
     return make()
-  arrays = make() if is_first() else jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), like)
-  value_of_first(name, lambda: True)  # a collective must not wait for long
+  made: list = []
+  value_of_first(name, lambda: made.append(make()))
+  arrays = made[0] if is_first() else jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), like)
   return multihost_utils.broadcast_one_to_all(arrays)
 
 
 @contextlib.contextmanager
 def first_goes_first(name: str) -> Iterator[None]:
-  """The first process goes through this block before all others do."""
+  """The first process goes through this block before all others do; where it fails, they try as well."""
   if not is_first():
-    value_of_first(name, lambda: None)
-  yield
-  if is_first():
-    value_of_first(name, lambda: None)
-
-
-def ask_first(what: str, value: Any) -> None:
-  """Tells the first process something, once: it looks for it every now and then."""
-  with contextlib.suppress(jax.errors.JaxRuntimeError):  # it was said before, or nobody is there any more
-    store().key_value_set(ASKED + what, json.dumps(value))
+    wait_for_all(name)
+  try:
+    yield
+  finally:
+    if is_first():
+      wait_for_all(name)

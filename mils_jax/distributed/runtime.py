@@ -17,7 +17,7 @@ class RuntimeOptions(Section):
   devices: int = option(0, 'how many of the local devices of each process; 0: all', low=0)
   join_timeout: int = option(300, 'seconds in which all processes of a run must have started', low=1)
   heartbeat_timeout: int = option(100, 'seconds after which a process that is not heard counts as dead', low=1)
-  data_placement: str = option('auto', 'device: the data lies on the devices; host: it is sent as needed; auto: by size',
+  data_placement: str = option('auto', 'device: the data lies on the devices; host: sent as needed; auto: by size',
                                choices=('auto', 'device', 'host'))
   cache: str = option('', "folder of dataset caches and compiled programs; empty: the user's cache folder")
 

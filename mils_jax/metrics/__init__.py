@@ -1,4 +1,9 @@
-"""What a set of predictions can carry: rates with intervals, scores, paired comparisons, spread over seeds."""
+"""How good predictions are: rates with intervals, scores, paired comparisons, spread over seeds.
+
+Wilson's interval, Holm's correction, the confusion matrix, F1 and the Brier score are our own few lines of numpy each:
+importing statsmodels takes 3 to 5 s and scikit-learn 1 to 5 s (measured on two busy cores), and nearly every command
+prints an interval. The tests hold them against statsmodels and against published examples.
+"""
 
 from mils_jax.metrics.accuracy import Accuracy
 from mils_jax.metrics.calibration import Calibration

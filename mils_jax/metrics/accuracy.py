@@ -1,4 +1,4 @@
-"""What a count of correct answers can carry."""
+"""Accuracy with its interval, from a count of correct predictions."""
 
 import dataclasses
 import math
@@ -9,10 +9,10 @@ from scipy import special
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-  """Correct answers among all, with the Wilson score interval (Wilson, 1927) of the rate.
+  """Correct predictions among all, with the Wilson score interval (Wilson, 1927) of the rate.
 
   Attributes:
-    correct: number of correct answers; a fraction where examples have weights or several runs are averaged.
+    correct: number of correct predictions; a fraction where examples have weights or several runs are averaged.
     count: number of examples, above 0.
   """
 
@@ -21,7 +21,7 @@ class Accuracy:
 
   @classmethod
   def of(cls, correct: np.ndarray, weights: np.ndarray | None = None) -> 'Accuracy':
-    """The accuracy of (N,) answers that are right or wrong.
+    """The accuracy of (N,) predictions that are right or wrong.
 
     Args:
       correct: (N,) bool.
@@ -39,6 +39,7 @@ class Accuracy:
 
   @property
   def rate(self) -> float:
+    """Share that is correct, in [0, 1]."""
     return self.correct / self.count
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
@@ -57,5 +58,6 @@ class Accuracy:
     return f'{self.rate:.2%} ({correct} of {count}; 95% interval {low:.1%} to {high:.1%})'
 
   def to_json(self) -> dict:
+    """The count, the rate and its interval."""
     low, high = self.interval()
     return {'correct': self.correct, 'count': self.count, 'rate': self.rate, 'wilson_95': [low, high]}

@@ -1,4 +1,4 @@
-"""Joins what several models said of the same examples, and refuses those that saw others."""
+"""Joins several models' predictions of the same examples, and refuses those of other examples."""
 
 import hashlib
 
@@ -45,7 +45,7 @@ def compare(first: Predictions, second: Predictions) -> PairedDifference:
 
 
 def _ordered(predictions: Predictions) -> Predictions:
-  """Sorted; equal example_ids are equal images, of which the model says the same."""
+  """Sorted; equal example_ids are equal images, which are predicted equally."""
   order = np.lexsort((predictions.labels, predictions.example_ids))
   return Predictions(predictions.example_ids[order], predictions.labels[order], predictions.logits[order])
 

@@ -10,10 +10,12 @@ import numpy as np
 from flax import linen as nn
 
 from mils_jax.channels import ChannelMapping
-from mils_jax.data.loader import Batch, EvaluationOrder, OnDevice, OnHost
+from mils_jax.data.loader import OnDevice, OnHost
 from mils_jax.distributed.devices import Devices
+from mils_jax.metrics.predictions import Evaluator
 from mils_jax.models.variables import abstract_variables
 from mils_jax.nn import KernelAttention
+from mils_jax.progress import bar
 
 
 def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
@@ -59,40 +61,43 @@ class Frozen:
 
 
 class AttentionReader:
-  """Applies a model to splits, as Evaluator does, and reads the attention of all its layers.
+  """Applies a model to splits by an Evaluator and reads the attention of all its layers.
 
   One compiled program serves every subset of channels and every choice of frozen layers.
 
   Args:
     model: whose L attentions are over the same number K of kernels.
-    layers: their names.
-    kernels: K.
+    image_size: height and width of its images.
     mapping: of the data's channels in the model's in_channels.
     devices: those that share each batch.
     batch_size: of all devices together.
+
+  Attributes:
+    layers: names of the L layers with attention, in the order of the computation.
+    num_kernels: K.
   """
 
-  def __init__(self, model: nn.Module, layers: tuple[str, ...], kernels: int, mapping: ChannelMapping, devices: Devices,
+  def __init__(self, model: nn.Module, image_size: tuple[int, int], mapping: ChannelMapping, devices: Devices,
                batch_size: int):
-    self._batch_size = batch_size
-    self._all_channels = np.ones(len(mapping.source), bool)
-    self._free = Frozen(np.zeros((len(layers), kernels), np.float32), np.zeros(len(layers), bool))
+    found = attention_layers(model, image_size)
+    self.layers = tuple(found)
+    (self.num_kernels,) = set(found.values())
+    self._free = Frozen(np.zeros((len(found), self.num_kernels), np.float32), np.zeros(len(found), bool))
 
-    def forward(variables: dict, keep: jax.Array, values: jax.Array, frozen: jax.Array, batch: Batch
+    def forward(variables: dict, images: jax.Array, present: jax.Array, values: jax.Array, frozen: jax.Array
                 ) -> tuple[jax.Array, jax.Array]:
-      images, present = mapping.apply(batch['image'])
-      found = {}
+      attentions = {}
 
       def replace(name: str, attention: jax.Array) -> jax.Array:
-        found[name] = attention
-        layer = layers.index(name)
+        attentions[name] = attention
+        layer = self.layers.index(name)
         return jnp.where(frozen[layer], values[layer], attention)
 
       with replaced_attention(replace):
-        logits = model.apply(variables, images, train=False, present=present & keep)
-      return logits, jnp.stack([found[name] for name in layers], axis=1)  # (B, classes), (B, L, K)
+        logits = model.apply(variables, images, train=False, present=present)
+      return logits, jnp.stack([attentions[name] for name in self.layers], axis=1)  # (B, classes), (B, L, K)
 
-    self._forward = devices.parallel(forward, replicated=4, shared=1, gather=True)
+    self._evaluator = Evaluator(model, mapping, devices, batch_size, forward, settings=2)
 
   def __call__(self, variables: dict, rows: np.ndarray, batches: OnDevice | OnHost, keep: np.ndarray | None = None,
                frozen: Frozen | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -100,23 +105,22 @@ class AttentionReader:
 
     Args:
       variables: of the model, on every device.
-      rows: which examples, in which order.
+      rows: (N,) int32, which examples, in which order.
       batches: of the split.
       keep: (in_channels,) bool, the others count as missing; None: all.
-      frozen: layers whose attention is fixed; what is read is what they would have said.
+      frozen: layers whose attention is fixed; the attention that is returned is still their own.
     """
-    places = EvaluationOrder(len(rows), self._batch_size)
-
-    def order(step: int) -> tuple[np.ndarray, np.ndarray]:
-      chosen, mask = places(step)
-      return rows[chosen], mask
-
-    keep = self._all_channels if keep is None else keep
     frozen = frozen or self._free
-    for step, batch in enumerate(batches.batches(order, 0, places.steps_per_epoch)):
-      real = min(self._batch_size, len(rows) - step * self._batch_size)
-      logits, attention = self._forward(variables, keep, frozen.values, frozen.layers, batch)
-      yield tuple(np.asarray(part).reshape(self._batch_size, *part.shape[2:])[:real] for part in (logits, attention))
+    return self._evaluator.outputs(variables, rows, batches, keep, frozen.values, frozen.layers)
+
+  def mean(self, variables: dict, count: int, batches: OnDevice | OnHost, description: str) -> np.ndarray:
+    """(L, K) float64: the mean attention over the `count` examples of a split, with all its channels."""
+    total = np.zeros((len(self.layers), self.num_kernels))
+    with bar(description, count) as advance:
+      for _, attention in self(variables, np.arange(count, dtype=np.int32), batches):
+        total += attention.sum(axis=0, dtype=np.float64)
+        advance(len(attention))
+    return total / count
 
 
 def entropy(weights: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says."""
+"""Whether a model is right as often as its probabilities promise."""
 
 import dataclasses
 
@@ -45,10 +45,3 @@ class Calibration:
     """Expected calibration error: the mean distance between confidence and accuracy, by weight of the bins."""
     filled = self.weight > 0
     return float(np.average(np.abs(self.confidence - self.accuracy)[filled], weights=self.weight[filled]))
-
-  def to_json(self) -> dict:
-    def numbers(values: np.ndarray) -> list:
-      return [None if np.isnan(value) else float(value) for value in values]
-
-    return {'error': self.error, 'weight': numbers(self.weight), 'confidence': numbers(self.confidence),
-            'accuracy': numbers(self.accuracy)}

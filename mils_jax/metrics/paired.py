@@ -13,7 +13,7 @@ LEVEL = 0.05  # of significance; intervals have 95%
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-  """Two models' correct answers on the same examples.
+  """Two models on the same examples: how often both, one or none of them was right.
 
   Attributes:
     both, only_first, only_second, neither: number of examples on which so many of the two were right.
@@ -34,14 +34,17 @@ class PairedDifference:
 
   @property
   def count(self) -> int:
+    """Number of examples."""
     return self.both + self.only_first + self.only_second + self.neither
 
   @property
   def first(self) -> Accuracy:
+    """Accuracy of the first model."""
     return Accuracy(self.both + self.only_first, self.count)
 
   @property
   def second(self) -> Accuracy:
+    """Accuracy of the second model."""
     return Accuracy(self.both + self.only_second, self.count)
 
   @property
@@ -86,6 +89,7 @@ class PairedDifference:
 
   @property
   def distinguishable(self) -> bool:
+    """Whether the difference is significant at `LEVEL`."""
     return self.p_value < LEVEL
 
   def verdict(self, first: str, second: str) -> str:
@@ -93,12 +97,14 @@ class PairedDifference:
     return _sentence(self, first, second)
 
   def to_json(self) -> dict:
+    """The counts and all that follows from them."""
     return {'count': self.count, 'both': self.both, 'only_first': self.only_first, 'only_second': self.only_second,
             'difference': self.difference, 'newcombe_95': list(self.interval()), 'mcnemar_p': self.p_value,
             'smallest_detectable': self.smallest_detectable}
 
   @classmethod
   def from_json(cls, values: dict) -> 'PairedDifference':
+    """From what `to_json` gave."""
     both, first, second = (values[name] for name in ('both', 'only_first', 'only_second'))
     return cls(both, first, second, values['count'] - both - first - second)
 
@@ -130,6 +136,7 @@ class MeanDifference:
 
   @property
   def difference(self) -> float:
+    """Mean difference of the accuracies, in [-1, 1]."""
     return self.total / self.count
 
   @property
@@ -160,6 +167,7 @@ class MeanDifference:
 
   @property
   def distinguishable(self) -> bool:
+    """Whether the difference is significant at `LEVEL`."""
     return self.p_value < LEVEL
 
   def verdict(self, first: str, second: str) -> str:
@@ -167,6 +175,7 @@ class MeanDifference:
     return _sentence(self, first, second)
 
   def to_json(self) -> dict:
+    """The difference with its interval and p value."""
     return {'count': self.count, 'difference': self.difference, 'bonett_price_95': list(self.interval()),
             'p_value': self.p_value}
 

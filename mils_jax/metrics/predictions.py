@@ -1,8 +1,11 @@
 """A model over a whole split: the logits of every example, in the split's own order."""
 
+import collections
 import dataclasses
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 
 from mils_jax.channels import ChannelMapping
-from mils_jax.data.cache.building import Split
+from mils_jax.data.cache.dataset import Split
 from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced
@@ -20,7 +23,7 @@ from mils_jax.progress import bar
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a model said of each example.
+  """A model's predictions of a set of examples.
 
   Attributes:
     example_ids: (N,) strings that name the examples, whatever size or channels were asked for.
@@ -44,14 +47,17 @@ class Predictions:
 
   @property
   def accuracy(self) -> Accuracy:
+    """Share of the examples that were predicted right, with its interval."""
     return self.scores.accuracy
 
   @property
   def balanced_accuracy(self) -> float:
+    """Mean of the accuracies of the classes."""
     return self.scores.balanced_accuracy
 
   @property
   def loss(self) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
     return self.scores.loss
 
   def save(self, path: Path) -> None:
@@ -70,24 +76,34 @@ class Predictions:
 class Evaluator:
   """Applies one model to splits, on all devices, in batches of one fixed size.
 
+  One compiled program serves every split and every choice of channels.
+
   Args:
     model: a network of mils_jax.models.
     mapping: of the data's channels in the model's in_channels.
     devices: those that share each batch.
     batch_size: of all devices together.
+    forward: (variables, images, present, *settings) -> a tree of arrays (B, ...); None: the model's logits.
+    settings: how many settings `forward` takes.
   """
 
-  def __init__(self, model: nn.Module, mapping: ChannelMapping, devices: Devices, batch_size: int):
+  def __init__(self, model: nn.Module, mapping: ChannelMapping, devices: Devices, batch_size: int,
+               forward: Callable | None = None, settings: int = 0):
     self._batch_size = batch_size
-
     self._all_channels = np.ones(len(mapping.source), bool)
 
-    def logits(variables: dict, keep: jax.Array, batch: dict) -> jax.Array:
-      images, present = mapping.apply(batch['image'])
-      own = model.apply(variables, images, train=False, present=present & keep)
-      return lax.all_gather(own, AXIS, tiled=True)  # (B, classes), on every device of every process
+    def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
+      return model.apply(variables, images, train=False, present=present)
 
-    self._logits = devices.parallel(logits, replicated=2, shared=1)
+    forward = forward or logits
+
+    def outputs(variables: dict, keep: jax.Array, *rest: Any) -> Any:
+      *given, batch = rest
+      images, present = mapping.apply(batch['image'])
+      own = forward(variables, images, present & keep, *given)
+      return lax.all_gather(own, AXIS, tiled=True)  # (B, ...), on every device of every process
+
+    self._outputs = devices.parallel(outputs, replicated=2 + settings, shared=1)
 
   def __call__(self, variables: dict, split: Split, batches: OnDevice | OnHost, description: str,
                keep: np.ndarray | None = None) -> Predictions:
@@ -98,17 +114,42 @@ class Evaluator:
       split: for its example_ids and labels.
       batches: of the same split.
       description: shown while it goes on.
-      keep: (in_channels,) bool, the others count as missing; None: all. Every choice runs the same compiled program.
+      keep: (in_channels,) bool, the others count as missing; None: all.
     """
-    number = len(split.labels)
+    parts = []
+    with bar(description, len(split.labels)) as advance:
+      for part in self.outputs(variables, np.arange(len(split.labels), dtype=np.int32), batches, keep):
+        parts.append(part)  # (<= B, classes)
+        advance(len(part))
+    return Predictions(split.example_ids, np.asarray(split.labels), np.concatenate(parts))
+
+  def outputs(self, variables: dict, rows: np.ndarray, batches: OnDevice | OnHost, keep: np.ndarray | None = None,
+              *settings: Any) -> Iterator[Any]:
+    """What `forward` gives for some examples of a split, batch by batch, on the host and without padding.
+
+    Args:
+      variables: of the model, on every device.
+      rows: (N,) int32, which examples, in which order.
+      batches: of the split.
+      keep: (in_channels,) bool, the others count as missing; None: all.
+      *settings: what `forward` takes beside variables, images and presence, the same for every example.
+    """
     keep = self._all_channels if keep is None else keep
-    order = EvaluationOrder(number, self._batch_size)
-    parts: list[jax.Array] = []
-    with bar(description, number) as advance:
-      for batch in batches.batches(order, 0, order.steps_per_epoch):
-        if len(parts) >= 2:  # two batches are under way at most; their results are read meanwhile
-          parts[-2] = np.asarray(parts[-2])
-        parts.append(self._logits(variables, keep, batch))  # (B, classes)
-        advance(min(self._batch_size, number - (len(parts) - 1) * self._batch_size))
-    logits = np.concatenate([np.asarray(part) for part in parts])[:number]
-    return Predictions(split.example_ids, np.asarray(split.labels), logits)
+    positions = EvaluationOrder(len(rows), self._batch_size)
+
+    def order(step: int) -> tuple[np.ndarray, np.ndarray]:
+      chosen, mask = positions(step)
+      return rows[chosen], mask
+
+    under_way: collections.deque = collections.deque()
+    for step, batch in enumerate(batches.batches(order, 0, positions.steps_per_epoch)):
+      if len(under_way) == 2:  # two batches are under way at most; their results are read meanwhile
+        yield _on_host(*under_way.popleft())
+      under_way.append((self._outputs(variables, keep, *settings, batch), len(rows) - step * self._batch_size))
+    for results, left in under_way:
+      yield _on_host(results, left)
+
+
+def _on_host(results: Any, count: int) -> Any:
+  """The first `count` examples of each array, or all where there are fewer."""
+  return jax.tree.map(lambda result: np.asarray(result)[:count], results)

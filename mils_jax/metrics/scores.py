@@ -31,6 +31,7 @@ class Scores:
 
   @property
   def accuracy(self) -> Accuracy:
+    """Share of the examples whose predicted class is the label."""
     return Accuracy.of(self.predicted == self.labels, self.weights)
 
   def top(self, k: int) -> Accuracy:
@@ -79,6 +80,7 @@ class Scores:
 
   @property
   def calibration(self) -> Calibration:
+    """Confidence against accuracy, in 15 bins."""
     return Calibration.of(np.exp(self._log_probabilities), self.labels, self._weights)
 
   @cached_property

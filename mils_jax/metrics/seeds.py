@@ -10,7 +10,7 @@ from scipy import special
 
 @dataclasses.dataclass(frozen=True)
 class SeedSpread:
-  """What several runs that differ in their seed came to, apart from what the choice of test examples adds.
+  """How far the results of runs that differ only in their seed spread, all tested on the same examples.
 
   Attributes:
     values: one per run.
@@ -20,11 +20,12 @@ class SeedSpread:
 
   @property
   def mean(self) -> float:
+    """Mean over the runs."""
     return float(np.mean(self.values))
 
   @property
-  def deviation(self) -> float:
-    """Sample standard deviation (n - 1 below the line); nan for one run."""
+  def std(self) -> float:
+    """Sample standard deviation (n - 1 in the denominator); nan for one run."""
     return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
@@ -32,17 +33,12 @@ class SeedSpread:
     if len(self.values) < 2:
       return math.nan, math.nan
     count = len(self.values)
-    half = float(-special.stdtrit(count - 1, (1 - confidence) / 2)) * self.deviation / math.sqrt(count)
+    half = float(-special.stdtrit(count - 1, (1 - confidence) / 2)) * self.std / math.sqrt(count)
     return self.mean - half, self.mean + half
-
-  def to_json(self) -> dict:
-    several = len(self.values) > 1
-    return {'values': list(self.values), 'mean': self.mean, 'deviation': self.deviation if several else None,
-            't_95': list(self.interval()) if several else None}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """p values that may be held against one level although several tests were made (Holm, 1979), in the given order."""
+  """P values adjusted for the number of tests by Holm's step-down method (1979), in the given order."""
   adjusted, highest = [0.0] * len(p_values), 0.0
   for rank, index in enumerate(np.argsort(p_values, kind='stable')):
     highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))

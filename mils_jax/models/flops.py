@@ -16,7 +16,7 @@ from jax.extend import core
 
 CONVENTIONS = (
     'MACs count the multiply-adds of convolutions, attention and fully connected layers; FLOPs = 2 x MACs; XLA counts '
-    'every operation of the program as compiled here (normalisation and mixing too, taps on padding or not by implementation).'
+    'every operation of the program as compiled here (normalisation and mixing too, and taps on padding or not).'
 )
 
 
@@ -34,7 +34,7 @@ class CompiledCost:
 
 
 def as_defined(model: nn.Module) -> nn.Module:
-  """The network with every convolution as its definition has it, for counting: Winograd's implementation multiplies less."""
+  """The network with every convolution as it is defined, for counting: Winograd's products multiply less."""
   return model.clone(implementation='lax')
 
 

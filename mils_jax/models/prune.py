@@ -25,7 +25,7 @@ def merge_kernels(params: dict, attention: Mapping[str, np.ndarray]) -> dict:
 
 
 def prune_kernels(params: dict, attention: Mapping[str, np.ndarray], keep: int) -> dict:
-  """The parameters of the same network with num_kernels=keep; the attention's softmax is over the kernels that are left.
+  """The parameters of the same network with num_kernels=keep; the softmax is over the kernels that are left.
 
   Args:
     params: of a network of DynamicConv layers.

@@ -45,7 +45,7 @@ class WideStage(nn.Module):
 
 @register('wide_cnn', title='WideCNN')
 class WideCNN(ImageClassifier):
-  """Wide stages and a classifier; the defaults are the report's WideCNN4. Training with dropout draws from 'dropout'."""
+  """Wide stages and a classifier; the defaults are the report's WideCNN4. Dropout draws from the stream 'dropout'."""
 
   stages: int = option(4, 'how many; the report means 2, 3 or 4', low=2)
   width: int = option(256, 'output channels of every stage', low=1)

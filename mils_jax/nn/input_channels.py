@@ -14,8 +14,8 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
   Args:
     images: (B, H, W, C), C <= in_channels.
     in_channels: number of input channels.
-    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in a missing one,
-      be it NaN, never reaches the result.
+    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in a missing one, be
+      it NaN, never reaches the result.
 
   Returns:
     (B, H, W, in_channels).
@@ -32,15 +32,15 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
 
 
 class InputChannels(nn.Module):
-  """Puts images into a network's input channels and imputes the missing ones.
+  """Pads images to a network's input channels and imputes the missing ones.
 
   Attributes:
     in_channels: number of input channels.
     imputation: of missing channels. zero: 0, which is the mean after normalisation (report, section I); learned: a
-      trained value for each channel (the report's "learnable padding"); mlp: what a small MLP predicts at each pixel
-      from the channels that are there and from which they are (the report's "MLP-based channel expansion").
-    rescale: multiply the present channels by in_channels / their number, as hierarchical channel sampling does
-      ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
+      trained value for each (the report's "learnable padding"); mlp: what a small MLP predicts at each pixel from the
+      channels that are there and the mask (the report's "MLP-based channel expansion").
+    rescale: multiply the present channels by the number of input channels / their number, as ChannelViT does in
+      training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
     dtype: of the computation.
   """
 
@@ -51,14 +51,14 @@ class InputChannels(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, present: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Imputes the missing channels.
+    """Pads and imputes.
 
     Args:
       images: (B, H, W, C <= in_channels), normalised.
       present: (B, C) bool, False where a sample lacks the channel; None: all C are there.
 
     Returns:
-      (B, H, W, in_channels), and which input channels are present, (B, in_channels) bool.
+      (B, H, W, in_channels), and which of them are present (B, in_channels).
 
     Raises:
       ValueError: more channels than in_channels, or an unknown imputation.

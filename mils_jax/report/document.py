@@ -37,7 +37,7 @@ class Table:
   """Rows of text below their titles; the first column names the row.
 
   Attributes:
-    caption: says what to see.
+    caption: what to see in it.
     columns, rows: of text; every row as long as the columns.
     words: those of the columns that hold words, which begin at the left as a name does; numbers end at the right.
   """
@@ -55,8 +55,8 @@ class Figure:
   Attributes:
     name: of its file, without ending.
     svg: the image.
-    caption: says what to see.
-    alternative: says what is in it, for those who cannot see it.
+    caption: what to see in it.
+    alternative: what it shows, for those who cannot see it.
   """
 
   name: str
@@ -90,6 +90,13 @@ Block = Text | Heading | Points | Command | Table | Figures | Examples
 
 @dataclasses.dataclass(frozen=True)
 class Section:
+  """A part of a report with a title of its own.
+
+  Attributes:
+    title: shown above it and in the contents.
+    blocks: in order; a section without any is left out.
+  """
+
   title: str
   blocks: list[Block]
 

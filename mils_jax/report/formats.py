@@ -1,12 +1,9 @@
-"""Numbers and channels as the reports print them; what belongs together is joined by spaces that no line breaks at."""
+"""Numbers, channels and tables as they are printed; no line breaks inside of a number with its unit or interval."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mils_jax.metrics import Accuracy, SeedSpread
 from mils_jax.metrics.paired import p_text
-
-__all__ = ['accuracy_text', 'interval_text', 'p_cell', 'p_text', 'percent', 'points_text', 'short', 'spread_text',
-           'subset_name', 'subsets_in_order', 'unbroken']
 
 
 def unbroken(text: str) -> str:
@@ -14,37 +11,9 @@ def unbroken(text: str) -> str:
   return text.replace(' ', '\u00a0')
 
 
-def percent(rate: float, digits: int = 2) -> str:
-  """'66.00 %'."""
-  return unbroken(f'{100 * rate:.{digits}f} %')
-
-
-def accuracy_text(accuracy: Accuracy) -> str:
-  """'66.00 % [61.5 to 70.2]'."""
-  return f'{percent(accuracy.rate)} {interval_text(accuracy.interval())}'
-
-
-def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
-  """A 95% interval of rates, in percent or points: '[61.5 to 70.2]'."""
-  low, high = (f'{100 * end:{"+" if signed else ""}.1f}' for end in interval)
-  return unbroken(f'[{low} to {high}]')
-
-
-def p_cell(p_value: float) -> str:
-  """'0.82' or '< 0.001', for a column that is named p."""
-  return unbroken(p_text(p_value).removeprefix('p ').removeprefix('= '))
-
-
-def points_text(difference: float) -> str:
-  return f'{100 * difference:+.1f}'
-
-
-def spread_text(spread: SeedSpread) -> str:
-  """'\u00b1 0.80 over 3 seeds, mean [64.1 to 67.9]', or that there is one seed."""
-  if len(spread.values) < 2:
-    return unbroken('one seed')
-  return (unbroken(f'\u00b1 {100 * spread.deviation:.2f} over {len(spread.values)} seeds,') + ' '
-          + unbroken(f'mean {interval_text(spread.interval())}'))
+def grouped(number: float) -> str:
+  """1234567 -> '1,234,567'."""
+  return f'{number:,.0f}'
 
 
 def short(number: float) -> str:
@@ -55,11 +24,82 @@ def short(number: float) -> str:
   return f'{number:.4g}'
 
 
-def subset_name(channels: tuple[str, ...]) -> str:
+def percent(rate: float, digits: int = 2) -> str:
+  """0.66 -> '66.00%'."""
+  return f'{100 * rate:.{digits}f}%'
+
+
+def points_text(difference: float) -> str:
+  """A difference of rates in percentage points: -0.0125 -> '-1.2'."""
+  return f'{100 * difference:+z.1f}'
+
+
+def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
+  """A 95% interval of rates, in percent or points: '[61.5 to 70.2]'."""
+  low, high = (f'{100 * end:{"+" if signed else ""}z.1f}' for end in interval)
+  return unbroken(f'[{low} to {high}]')
+
+
+def accuracy_text(accuracy: Accuracy) -> str:
+  """'66.00% [61.5 to 70.2]'."""
+  return unbroken(f'{percent(accuracy.rate)} {interval_text(accuracy.interval())}')
+
+
+def p_cell(p_value: float) -> str:
+  """'0.82' or '< 0.001', for a column that is named p."""
+  return unbroken(p_text(p_value).removeprefix('p ').removeprefix('= '))
+
+
+def spread_text(spread: SeedSpread) -> str:
+  """'std 0.80 over 3 seeds, mean [64.1 to 67.9]', or that there is one seed."""
+  if len(spread.values) < 2:
+    return unbroken('one seed')
+  return (unbroken(f'std {100 * spread.std:.2f} over {len(spread.values)} seeds,') + ' '
+          + unbroken(f'mean {interval_text(spread.interval())}'))
+
+
+def duration(seconds: float) -> str:
+  """'45 s', '12.5 min' or '3 h 05 min'."""
+  if seconds < 100:
+    return f'{seconds:.0f} s'
+  minutes = round(seconds / 60)
+  return f'{seconds / 60:.1f} min' if minutes < 100 else f'{minutes // 60} h {minutes % 60:02} min'
+
+
+def subset_name(channels: Sequence[str]) -> str:
   """'RGB' for single letters, else 'red+nir'."""
   return ('' if all(len(channel) == 1 for channel in channels) else '+').join(channels)
 
 
 def subsets_in_order(subsets: Iterable[tuple[str, ...]], input_channels: tuple[str, ...]) -> list[tuple[str, ...]]:
-  """The largest first, those of one size in the order of the input_channels."""
+  """The largest first, those of one size in the order of the input channels."""
   return sorted(set(subsets), key=lambda subset: (-len(subset), [input_channels.index(channel) for channel in subset]))
+
+
+def listed_channels(channels: Sequence[str]) -> str:
+  """'R, G, B', the first seven where there are more than eight."""
+  return ', '.join(channels if len(channels) <= 8 else (*channels[:7], f'... {len(channels)} in all'))
+
+
+def channels_text(results: dict) -> str:
+  """'R, B (missing: G)', from results.json."""
+  missing = [channel for channel in results['input_channels'] if channel not in results['channels']]
+  return ', '.join(results['channels']) + (f' (missing: {", ".join(missing)})' if missing else '')
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> list[str]:
+  """A Markdown table that reads well on a terminal too.
+
+  Args:
+    columns: their titles.
+    rows: of cells, as many as there are columns.
+    words: titles of the columns that are flush left; the first always is, the others are flush right.
+  """
+  columns, *rows = [[cell.replace('\u00a0', ' ') for cell in row] for row in (columns, *rows)]
+  left = [index == 0 or column in words for index, column in enumerate(columns)]
+  widths = [max(3, *(len(row[index]) for row in (columns, *rows))) for index in range(len(columns))]
+  lines = ['| ' + ' | '.join(cell.ljust(width) if flush else cell.rjust(width)
+                             for cell, width, flush in zip(row, widths, left, strict=True)) + ' |'
+           for row in (columns, *rows)]
+  rule = ['-' * width + ('-' if flush else ':') for width, flush in zip(widths, left, strict=True)]
+  return [lines[0], f'|-{"|-".join(rule)}|', *lines[1:]]

@@ -1,8 +1,9 @@
-"""Runs of one configuration, which differ in their seed alone, under a name that a reader knows."""
+"""Groups of runs that differ only in their seed, each under a name that a reader knows."""
 
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -15,21 +16,26 @@ from mils_jax.metrics import (
   Scores,
   SeedSpread,
 )
+from mils_jax.models import title_of
 from mils_jax.report.formats import subset_name
 from mils_jax.report.load import NotReported, Run
 from mils_jax.schema import FREE as CHANGE_NO_RESULT
+from mils_jax.schema import flattened
+from mils_jax.sweeps.sweep import SweepRecord
 
-TITLES = {'dynamic_resnet12': 'DynamicResNet12', 'resnet34': 'ResNet34', 'wide_cnn': 'WideCNN'}
 USUAL = {'width': 256, 'num_kernels': 4}  # of the published networks; others are not called by their bare names
 FREE = ('name', *CHANGE_NO_RESULT)  # of a configuration: nothing that a result depends on
+BASELINE = 'ResNet34'
+
+Difference = PairedDifference | MeanDifference
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """One configuration.
+  """The runs of one configuration.
 
   Attributes:
-    label: names it among the groups of a report.
+    label: names it among the groups of a report; in the report on one sweep, its name there.
     title: of the network, such as WideCNN4.
     runs: one per seed.
   """
@@ -50,23 +56,24 @@ class Group:
 
   @property
   def spread(self) -> SeedSpread:
+    """How far the accuracies of the seeds spread."""
     return SeedSpread(tuple(run.test.accuracy.rate for run in self.runs))
 
   @cached_property
   def scores(self) -> Scores:
-    """Of all seeds' predictions together."""
+    """Every score of all seeds' predictions together."""
     return Scores(np.concatenate([run.test.labels for run in self.runs]),
                   np.concatenate([run.test.logits for run in self.runs]))
 
   @cached_property
   def subset_correct(self) -> dict[tuple[str, ...], np.ndarray]:
-    """By subset, (seeds, N) bool, of the seeds whose answer to each image was kept."""
+    """By subset, (seeds, N) bool, of the seeds that were evaluated on it."""
     return {subset: np.stack([run.subset_correct[subset] for run in self.runs if subset in run.subset_correct])
             for subset in dict.fromkeys(subset for run in self.runs for subset in run.subset_correct)}
 
   @cached_property
   def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
-    """By subset, the mean over the seeds that were measured on it."""
+    """By subset, the mean over the seeds that were evaluated on it."""
     found: dict[tuple[str, ...], list[Accuracy]] = {}
     for run in self.runs:
       for subset, accuracy in run.subset_accuracy.items():
@@ -75,41 +82,66 @@ class Group:
             for subset, seeds in found.items()}
 
   @property
+  def sweep(self) -> SweepRecord | None:
+    """The sweep that all its runs are members of."""
+    return common_sweep(self.runs)
+
+  @property
+  def member(self) -> str:
+    """Its name in its sweep; '' outside of sweeps."""
+    return self.runs[0].member
+
+  @property
   def channels(self) -> tuple[str, ...]:
+    """The channels of the data that its runs were given."""
     return self.runs[0].channels
 
   @property
   def input_channels(self) -> tuple[str, ...]:
+    """The input channels of the network."""
     return tuple(self.runs[0].results['input_channels'])
 
   @property
   def sees_all(self) -> bool:
+    """Whether no input channel of the network was missing."""
     return self.runs[0].sees_all
 
   @property
   def classes(self) -> tuple[str, ...]:
+    """Names of the classes."""
     return self.runs[0].classes
 
   def size(self, name: str) -> int:
     """'macs', 'flops' or 'parameters'."""
     return self.runs[0].results[name]
 
-  def against(self, other: 'Group') -> PairedDifference | MeanDifference:
-    """The difference to another group; with several seeds, of the mean over seeds."""
-    if len(self.runs) == len(other.runs) == 1:
-      return PairedDifference.of(self.correct[0], other.correct[0])
-    return MeanDifference.of(self.correct, other.correct)
+  def against(self, other: 'Group') -> Difference:
+    """The difference of its accuracy to another group's."""
+    return difference_of(self.correct, other.correct)
 
   def share_of(self, other: 'Group') -> RelativeAccuracy:
+    """Its accuracy as a share of another group's."""
     return RelativeAccuracy.of(self.correct, other.correct)
 
 
+def difference_of(first: np.ndarray, second: np.ndarray) -> Difference:
+  """The paired difference of (seeds, N) bools: exact for single runs, of the means over seeds otherwise."""
+  if len(first) == len(second) == 1:
+    return PairedDifference.of(first[0], second[0])
+  return MeanDifference.of(first, second)
+
+
 def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
-  """The groups in the order of their labels, and the runs that repeat another with the same seed."""
+  """The groups, and the runs that repeat another with the same seed.
+
+  All runs of one sweep: a group for each member, in the sweep's order. Others: a group for each configuration, in the
+  order of the labels.
+  """
+  sweep = common_sweep(runs)
   by_key: dict[str, dict[int, Run]] = {}
   copies = []
   for run in runs:
-    seeds = by_key.setdefault(_key(run), {})
+    seeds = by_key.setdefault(run.member if sweep else _key(run), {})
     seed = run.config['train']['seed']
     if seed in seeds:
       copies.append(NotReported(run.name, f'the same configuration and seed as {seeds[seed].name}: counted once'))
@@ -117,9 +149,31 @@ def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
       seeds[seed] = run
   members = [tuple(seeds.values()) for seeds in by_key.values()]
   titles = [_title(group[0]) for group in members]
+  if sweep:
+    order = list(sweep.members.values())
+    groups = [Group(group[0].member, title, group) for group, title in zip(members, titles, strict=True)]
+    return sorted(groups, key=lambda group: order.index(group.label)), copies
   labels = [_label(group[0], titles[index]) for index, group in enumerate(members)]
   groups = [Group(_distinct(index, labels, members), titles[index], group) for index, group in enumerate(members)]
   return sorted(groups, key=lambda group: group.label), copies
+
+
+def common_sweep(runs: Iterable[Run]) -> SweepRecord | None:
+  """The sweep that all of these runs are members of; None where there is no such sweep."""
+  runs = list(runs)
+  first = runs[0].sweep
+  return first if all(run.sweep == first for run in runs) else None
+
+
+def reference_of(groups: list[Group]) -> Group | None:
+  """What the others are compared with: the first member of their sweep, else a ResNet34, else the first group.
+
+  None where the first member of the sweep is not there. A sweep of specialists has no first among equals.
+  """
+  sweep = common_sweep(run for group in groups for run in group.runs)
+  if sweep and sweep.table != 'specialists':
+    return next((group for group in groups if group.member == sweep.first), None)
+  return next((group for group in groups if group.title == BASELINE), groups[0])
 
 
 def in_figures(groups: list[Group], most: int = 6) -> list[list[Group]]:
@@ -129,28 +183,21 @@ def in_figures(groups: list[Group], most: int = 6) -> list[list[Group]]:
 
 def config_differences(config: dict, other: dict) -> list[str]:
   """'train.epochs=20' for each field of `config` that differs from `other` and that a result may depend on."""
-  own, second = _flat(config), _flat(other)
+  own, second = dict(flattened(config)), dict(flattened(other))
   return [f'{name}={value}' for name, value in sorted(own.items())
           if (name not in second or value != second[name]) and name.split('.')[0] not in FREE]
 
 
 def _key(run: Run) -> str:
-  settings = {name: value for name, value in sorted(_flat(run.config).items())
+  settings = {name: value for name, value in sorted(flattened(run.config))
               if name.split('.')[0] not in FREE and name != 'train.seed'}
   return json.dumps([settings, run.origin])
-
-
-def _flat(config: dict, prefix: str = '') -> dict:
-  found = {}
-  for name, value in config.items():
-    found |= _flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {f'{prefix}{name}': value}
-  return found
 
 
 def _title(run: Run) -> str:
   model = run.config['model']
   unusual = [f'{name}={model[name]}' for name, value in USUAL.items() if model.get(name, value) != value]
-  return (TITLES.get(model['name'], model['name']) + str(model.get('stages', ''))
+  return (title_of(model['name']) + str(model.get('stages', ''))
           + (f' ({", ".join(unusual)})' if unusual else ''))
 
 
@@ -161,8 +208,9 @@ def _label(run: Run, title: str) -> str:
 
 def _distinct(index: int, labels: list[str], members: list[tuple[Run, ...]]) -> str:
   """The label, with what sets its configuration apart from most others of the same label."""
-  others = [_flat(group[0].config) for label, group in zip(labels, members, strict=True) if label == labels[index]]
-  own = _flat(members[index][0].config)
+  others = [dict(flattened(group[0].config)) for label, group in zip(labels, members, strict=True)
+            if label == labels[index]]
+  own = dict(flattened(members[index][0].config))
   changes = []
   for name in sorted(own):
     values = Counter(repr(other.get(name)) for other in others).most_common(2)

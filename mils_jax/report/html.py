@@ -28,8 +28,8 @@ def to_html(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-  """Text that the page shows as it is; no line ends between a number and its percent sign."""
-  return html.escape(re.sub(r'(?<=\d) %', '\u00a0%', text))
+  """Text that the page shows as it is."""
+  return html.escape(text)
 
 
 def _mark(title: str) -> str:

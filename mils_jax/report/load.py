@@ -1,4 +1,4 @@
-"""Finished runs as reports read them, and what is wrong with the others."""
+"""Finished runs as the report reads them, and what is wrong with the others."""
 
 import dataclasses
 import glob
@@ -13,15 +13,15 @@ from mils_jax.errors import RunError, UserError
 from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
-from mils_jax.report.subset_answers import read_subset_answers
 from mils_jax.run_config import saved_config
+from mils_jax.subsets import read_subset_correct, read_subset_summary
+from mils_jax.sweeps.sweep import SweepRecord, read_record
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
-ROUNDING = 0.01  # share of answers that may change where predictions were made again on other hardware
+ROUNDING = 0.01  # share of the predicted classes that may change where predictions were made again on other hardware
 
 NEEDED = {  # what the report reads of each file
-    'config': ('channels', 'data', 'model', 'runtime', 'train'),
     'results': ('best_epoch', 'channels', 'data_fingerprint', 'epochs', 'flops', 'image_shape', 'macs', 'parameters',
                 'input_channels', 'test'),
     'metrics': ('epoch', 'train_accuracy', 'train_loss', 'val_accuracy', 'val_loss'),
@@ -39,13 +39,15 @@ class Run:
     folder: where it lies.
     config, results: as in its files.
     classes: names of the data's classes.
-    test: what it said of the test split, or of the one that `split` names.
+    test: its predictions of the test split, or of the one that `split` names.
     metrics: a line per epoch.
     machine: command, versions and hardware; {} where they were not written.
-    subsets, diagnostics: of its channel subsets, None where they were not measured.
-    subset_correct: by subset, (N,) bool in the order of `test`, where each test image's answer was kept.
+    subsets: what subsets.json holds; None where no subsets were evaluated.
+    diagnostics: what diagnostics.json holds; None where the attention was not read.
+    subset_correct: by subset, (N,) bool in the order of `test`, where the run was right with these channels alone.
     split: that of the predictions.
-    origin: how a compressed run was made, such as 'merged from 4 kernels'; '' of one that was trained.
+    origin: how a compressed run was made, such as 'merged from 4 kernels'; '' for one that was trained.
+    sweep: the sweep that it is a member of; None for others.
   """
 
   folder: RunFolder
@@ -60,32 +62,39 @@ class Run:
   subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
   split: str = 'test'
   origin: str = ''
+  sweep: SweepRecord | None = None
 
   @property
   def name(self) -> str:
+    """Path of its folder."""
     return str(self.folder.path)
 
   @property
+  def member(self) -> str:
+    """Its name in its sweep; '' outside of sweeps."""
+    return self.sweep.members[self.folder.path.name] if self.sweep else ''
+
+  @property
   def channels(self) -> tuple[str, ...]:
-    """Those of the data that it was given, in the data's order, as the subsets name them."""
+    """The channels of the data that it was given, in the data's order, as the subsets name them."""
     return tuple(self.results['channels'])
 
   @property
   def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
-    """By subset, as far as it was measured."""
+    """The accuracy of each subset that was evaluated."""
     if self.subsets:
       return {tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in self.subsets['subsets']}
     return {subset: Accuracy.of(correct) for subset, correct in self.subset_correct.items()}
 
   @property
   def sees_all(self) -> bool:
-    """No input channel of the network was left empty."""
+    """Whether no input channel of the network was missing."""
     return set(self.results['input_channels']) == set(self.channels)
 
 
 @dataclasses.dataclass(frozen=True)
 class NotReported:
-  """Something that the pattern matched and that no figure can come from."""
+  """Something that the pattern matched and that is in no figure."""
 
   name: str
   reason: str
@@ -112,14 +121,14 @@ def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
     raise UserError(f"no run matches --runs '{pattern}'. Expected a pattern of run folders, such as 'runs/*'")
   if not runs:
     raise UserError(f"--runs '{pattern}': no run is finished. {others[0].name}: {others[0].reason}")
-  return _of_one_task(runs), others
+  runs, damaged = _with_subsets(_of_one_task(runs))
+  return runs, others + damaged
 
 
 def read_run(folder: RunFolder) -> Run:
   """Reads one run; raises UserError where it is finished but for its predictions."""
   try:
-    config, results, metrics = saved_config(folder).values(), folder.read_results(), folder.read_metrics()
-    _check('config', config)
+    config, results, metrics = _config(folder), folder.read_results(), folder.read_metrics()
     if results is None:
       raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
     _check('results', results)
@@ -132,15 +141,22 @@ def read_run(folder: RunFolder) -> Run:
     written, count = results['test']['correct'], results['test']['count']
     if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
       raise _UnusableError('damaged: predictions.npz and results.json disagree')
-    machine, subsets, diagnostics, compression = map(
-        _optional, (folder.run, folder.subsets, folder.diagnostics, folder.compression))
+    machine, diagnostics, compression = map(_optional, (folder.run, folder.diagnostics, folder.compression))
+    subsets, sweep = read_subset_summary(folder), read_record(folder.path.parent)
     for name, values in (('run', machine), ('subsets', subsets), ('diagnostics', diagnostics)):
       if values is not None:
         _check(name, values)
     return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
-               origin=_origin(compression))
+               origin=_origin(compression), sweep=sweep if sweep and folder.path.name in sweep.members else None)
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+
+
+def _config(folder: RunFolder) -> dict:
+  try:
+    return saved_config(folder).values()
+  except UserError as error:  # of a version that is newer than this program, for one
+    raise _UnusableError(f'config.json cannot be read: {error}') from error
 
 
 def _check(name: str, values: dict) -> None:
@@ -205,8 +221,16 @@ def _of_one_task(runs: list[Run]) -> list[Run]:
       raise UserError(f'{first.name} and {run.name} have different classes ({shown or "in another order"}): runs of '
                       'different tasks cannot stand in one table. Give --runs that match one task')
   tests = aligned({run.name: run.test for run in runs})
-  return [_with_subset_answers(dataclasses.replace(run, test=tests[run.name])) for run in runs]
+  return [dataclasses.replace(run, test=tests[run.name]) for run in runs]
 
 
-def _with_subset_answers(run: Run) -> Run:
-  return dataclasses.replace(run, subset_correct=read_subset_answers(run.folder, run.test))
+def _with_subsets(runs: list[Run]) -> tuple[list[Run], list[NotReported]]:
+  """The runs with what their subset predictions got right, and which of these files cannot be used."""
+  found, damaged = [], []
+  for run in runs:
+    try:
+      run = dataclasses.replace(run, subset_correct=read_subset_correct(run.folder, run.test))
+    except RunError as error:
+      damaged.append(NotReported(str(run.folder.subset_predictions), str(error)))
+    found.append(run)
+  return found, damaged

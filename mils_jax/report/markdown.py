@@ -4,12 +4,19 @@ import re
 from pathlib import Path
 
 from mils_jax.report.document import Block, Command, Document, Examples, Figures, Heading, Points, Table, Text
+from mils_jax.report.formats import table_lines
+
+# What Markdown would take for its own, by CommonMark's rules, and no more: the text is read on terminals too.
+_SPECIAL = re.compile(r'[\\`*|]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|~(?=~)|\[(?=[^\]]*\][(\[:])|&(?=#?\w+;)'
+                      r'|^[>#]|^[-+](?= )')
 
 
-def to_markdown(document: Document, images: Path) -> str:
-  """The text; writes every image into the folder `images`, which the text names relative to its parent."""
-  images.mkdir(parents=True, exist_ok=True)
-  parts = [f'# {document.title}', escape(document.lead)]
+def to_markdown(document: Document, images: Path | None = None) -> str:
+  """The text; writes every image into the folder `images`, which the text names relative to its parent.
+
+  A document without figures and examples needs no such folder.
+  """
+  parts = [f'# {escape(document.title)}', escape(document.lead)]
   for section in document.sections:
     parts.append(f'## {escape(section.title)}')
     for number, block in enumerate(section.blocks):
@@ -19,10 +26,10 @@ def to_markdown(document: Document, images: Path) -> str:
 
 def escape(text: str) -> str:
   """Text that Markdown shows as it is, in a table's cell too."""
-  return re.sub(r'([\\`*_{}\[\]<>|#~])', r'\\\1', ' '.join(text.split()))
+  return _SPECIAL.sub(r'\\\g<0>', ' '.join(text.split()))
 
 
-def _block(block: Block, images: Path, name: str) -> str:
+def _block(block: Block, images: Path | None, name: str) -> str:
   match block:
     case Text(text):
       return escape(text)
@@ -34,14 +41,15 @@ def _block(block: Block, images: Path, name: str) -> str:
       return f'{escape(text)}\n\n    {command}'
     case Table():
       columns, *rows = [[escape(cell) for cell in row] for row in (block.columns, *block.rows)]
-      rule = ['---', *('---' if column in block.words else '---:' for column in block.columns[1:])]
-      return '\n'.join([escape(block.caption), '', *(f'| {" | ".join(row)} |' for row in (columns, rule, *rows))])
+      return '\n'.join([escape(block.caption), '', *table_lines(columns, rows, [*map(escape, block.words)])])
     case Figures(figures):
+      images.mkdir(parents=True, exist_ok=True)
       for figure in figures:
         (images / f'{figure.name}.svg').write_text(figure.svg, encoding='utf-8')
       return '\n\n'.join(f'![{escape(figure.alternative)}]({images.name}/{figure.name}.svg)\n\n'
                          f'{escape(figure.caption)}' for figure in figures)
     case Examples(title, shown):
+      images.mkdir(parents=True, exist_ok=True)
       lines = []
       for number, (image, text) in enumerate(shown):
         file = images / (re.sub(r'\W+', '-', f'{name}-{title}-{number}'.lower())[-80:].strip('-') + '.png')

@@ -1,32 +1,45 @@
-"""The report on a set of finished runs: report.md, its figures, and report.html, which needs nothing beside it."""
+"""The report: of the runs that a pattern matches, of a sweep, of one evaluation; as text and as a page."""
 
-import dataclasses
+import glob
 from pathlib import Path
 
 from mils_jax.errors import UserError
 from mils_jax.files import UNWRITABLE
 from mils_jax.metrics.alignment import fingerprint
+from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import CONVENTIONS
-from mils_jax.report.document import Document, Figures, Points, Section
-from mils_jax.report.figures.curves import CURVES, training_curves
-from mils_jax.report.groups import Group, in_figures, make_groups
+from mils_jax.progress import counted
+from mils_jax.report.document import Document, Figures, Points, Section, Text
+from mils_jax.report.groups import Group, make_groups
 from mils_jax.report.html import to_html
-from mils_jax.report.load import NotReported, collect
+from mils_jax.report.load import NotReported, Run, collect
 from mils_jax.report.markdown import to_markdown
-from mils_jax.report.sections.channels import channels_section
+from mils_jax.report.sections.ablation import ablation_section
+from mils_jax.report.sections.channel_importance import importance_section
 from mils_jax.report.sections.claims import claims_section
-from mils_jax.report.sections.errors import calibration_section, errors_section
-from mils_jax.report.sections.models import models_section
-from mils_jax.report.sections.runs import runs_section
+from mils_jax.report.sections.confusion import errors_section
+from mils_jax.report.sections.curves import training_section
+from mils_jax.report.sections.kernel_attention import attention_section
+from mils_jax.report.sections.model_table import models_section
+from mils_jax.report.sections.reliability import calibration_section
+from mils_jax.report.sections.run_list import runs_section
+from mils_jax.report.sections.subset_table import channels_section
+from mils_jax.sweeps.sweep import read_record
+from mils_jax.training.run_folder import RunFolder
 
+SECTIONS = (claims_section, models_section, channels_section, ablation_section, importance_section, attention_section,
+            training_section, calibration_section, errors_section)  # in the order in which a reader wants them
+TABLES = {'models': models_section, 'specialists': channels_section, 'ablation': ablation_section}  # that end a sweep
+HOW_TO_READ = 'How to read it'
 STATISTICS = [
     'An interval in brackets is a 95% interval in percent or points, for the choice of test images: Wilson\'s of '
     'one accuracy, Newcombe\'s (method 10) or Bonett and Price\'s of a paired difference, and of a share the Wald '
-    'interval of the ratio of paired proportions on the scale of logarithms.',
+    'interval of the ratio of paired proportions on a logarithmic scale.',
     'The spread over seeds is a sample standard deviation with Student\'s t interval of the mean, on the same test '
     'images. An accuracy of several seeds is their mean, with Wilson\'s interval of one run of that accuracy. '
     'Neither interval contains the other\'s uncertainty.',
-    'p is that of the exact McNemar test for single runs; p by Holm counts how many comparisons the table makes.',
+    'p is that of the exact McNemar test for single runs; p by Holm is adjusted for the number of comparisons in its '
+    'table.',
     CONVENTIONS,
 ]
 
@@ -38,48 +51,62 @@ def write_report(pattern: str, folder: Path) -> list[str]:
     UserError: no run matches, they are not of one task, a finished one has no predictions, or the folder cannot be
       written.
   """
-  runs, others = collect(pattern)
-  groups, copies = make_groups(runs)
-  document = make_document(groups, [*others, *copies])
-  try:
-    paths = write_document(document, folder)
-  except OSError as error:
-    if error.errno not in UNWRITABLE:
-      raise
-    raise UserError(f'the report cannot be written to {folder}: {error.strerror}. Give another --workdir') from error
-  lines = [f'{len(runs)} finished runs, {len(others) + len(copies)} not reported']
-  lines += [f'  {other.name}: {other.reason}' for other in [*others, *copies]]
-  lines += [item for section in document.sections for block in section.blocks if isinstance(block, Points)
-            and section.title != 'How to read it' for item in block.items]
-  return [*lines, f'read it: {paths[1]}', f'as text: {paths[0]}']
+  groups, others = _read(pattern)
+  document = make_document(groups, others)
+  sentences = [item for section in document.sections for block in section.blocks if isinstance(block, Points)
+               and section.title != HOW_TO_READ for item in block.items]
+  return [*_counts(groups, others), *sentences, *_written(document, folder)]
+
+
+def write_sweep(path: Path) -> list[str]:
+  """Writes the report on a sweep's finished runs, and its table to sweep.md; returns that text and where both lie.
+
+  Raises:
+    UserError: as `write_report`.
+  """
+  record = read_record(path)
+  groups, others = _read(glob.escape(str(path)))
+  document = make_document(groups, others)
+  table = TABLES[record.table](groups)
+  section = Section(table.title, [block for block in table.blocks if not isinstance(block, Figures)])
+  done = {run.folder.path.name for group in groups for run in group.runs}
+  missing = [member for member in record.members if member not in done]
+  note = [Text(f'Not finished: {", ".join(missing)}.')] if missing else []
+  text = to_markdown(Document(f'Sweep {record.name}', document.lead, [section, Section('Not reported', note)]))
+  target = path / 'sweep.md'
+  target.write_text(text, encoding='utf-8')
+  return [*text.splitlines(), '', *_counts(groups, others), *_written(document, path / 'report'),
+          f'the table: {target}']
+
+
+def write_evaluation(run: RunFolder, config: dict, results: dict, split: str, predictions: Predictions,
+                     folder: Path) -> Path:
+  """Writes the page on one evaluation of one run into a folder; raises OSError where it cannot.
+
+  Args:
+    run: its folder.
+    config: its configuration, with the data that it was evaluated on.
+    results: as in results.json, and the step of the checkpoint.
+    split: name of the split.
+    predictions: of every example of it.
+    folder: for report.md, its figures and report.html, whose path is returned.
+  """
+  (group,), _ = make_groups([Run(run, config, results, tuple(results['classes']), predictions, metrics=[], machine={},
+                                 split=split)])
+  lead = (f'{run.path}, step {results["step"]}, on the {len(predictions.labels)} images of the split {split} '
+          f'(data {results["data_fingerprint"]}).')
+  return write_document(Document(f'{group.label} on {split}', lead, [
+      models_section([group]), calibration_section([group]), errors_section([group]), _how_to_read()]), folder)[1]
 
 
 def make_document(groups: list[Group], others: list[NotReported]) -> Document:
-  """Everything that is known of the groups, in the order in which a reader wants it."""
+  """All that is known of the groups."""
   test = groups[0].runs[0].test
-  number = sum(len(group.runs) for group in groups)
-  lead = (f'{number} finished {"run" if number == 1 else "runs"} of {len(groups)} '
-          f'{"configuration" if len(groups) == 1 else "configurations"}, tested on the same {len(test.labels)} '
-          f'images of {len(groups[0].classes)} classes (fingerprint {fingerprint(test)}).')
-  return Document('Results', lead, [
-      claims_section(groups),
-      models_section(groups),
-      channels_section(groups),
-      _training_section(groups),
-      calibration_section(groups),
-      errors_section(groups),
-      runs_section(groups, others),
-      Section('How to read it', [Points(STATISTICS)]),
-  ])
-
-
-def _training_section(groups: list[Group]) -> Section:
-  trained = [dataclasses.replace(group, runs=runs) for group in groups
-             if (runs := tuple(run for run in group.runs if run.metrics))]  # a compressed run has none
-  if not trained:
-    return Section('Training', [])
-  return Section('Training', [Figures([training_curves(part, kind, str(number))
-                                       for number, part in enumerate(in_figures(trained)) for kind in CURVES])])
+  runs = counted(sum(len(group.runs) for group in groups), 'finished run')
+  lead = (f'{runs} of {counted(len(groups), "configuration")}, tested on the same {len(test.labels)} images of '
+          f'{len(groups[0].classes)} classes (fingerprint {fingerprint(test)}).')
+  return Document('Results', lead, [*(section(groups) for section in SECTIONS), runs_section(groups, others),
+                                    _how_to_read()])
 
 
 def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
@@ -89,3 +116,28 @@ def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
   text.write_text(to_markdown(document, folder / 'figures'), encoding='utf-8')
   page.write_text(to_html(document), encoding='utf-8')
   return text, page
+
+
+def _read(pattern: str) -> tuple[list[Group], list[NotReported]]:
+  runs, others = collect(pattern)
+  groups, copies = make_groups(runs)
+  return groups, [*others, *copies]
+
+
+def _counts(groups: list[Group], others: list[NotReported]) -> list[str]:
+  runs = counted(sum(len(group.runs) for group in groups), 'finished run')
+  return [f'{runs}, {len(others)} not reported', *(f'  {other.name}: {other.reason}' for other in others)]
+
+
+def _written(document: Document, folder: Path) -> list[str]:
+  try:
+    text, page = write_document(document, folder)
+  except OSError as error:
+    if error.errno not in UNWRITABLE:
+      raise
+    raise UserError(f'the report cannot be written to {folder}: {error.strerror}. Give another --workdir') from error
+  return [f'read it: {page}', f'as text: {text}']
+
+
+def _how_to_read() -> Section:
+  return Section(HOW_TO_READ, [Points(STATISTICS)])

@@ -17,7 +17,7 @@ STEPS = 5  # that are measured
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-  """What one kind of step takes here and now.
+  """How long one kind of step takes here and now.
 
   Attributes:
     step: median seconds of a step on a full batch.
@@ -48,6 +48,7 @@ class Estimate:
 
   @property
   def state(self) -> str:
+    """'finished', 'new' or the step that is saved."""
     if self.finished:
       return 'finished'
     return f'at step {self.done}' if self.done else 'new'

@@ -47,7 +47,30 @@ class Member:
 
   @property
   def title(self) -> str:
+    """Name of its run folder."""
     return self.folder.path.name
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecord:
+  """What sweep.json keeps of a sweep, for those who read its runs later.
+
+  Attributes:
+    path: its folder.
+    name: of the sweep.
+    table: the kind of table that ends it.
+    members: the member's name by the name of the run folder, in the order of the sweep.
+  """
+
+  path: Path
+  name: str
+  table: str
+  members: dict[str, str]
+
+  @property
+  def first(self) -> str:
+    """The member that the others are compared with."""
+    return next(iter(self.members.values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +180,16 @@ def write_members(sweep: Sweep) -> None:
     write_json(sweep.path / 'sweep.json', {'name': sweep.name, 'table': sweep.table, 'members': members})
   except OSError as error:
     raise UserError(f'the sweep folder {sweep.path} cannot be written: {error.strerror}') from error
+
+
+def read_record(path: Path) -> SweepRecord | None:
+  """What the sweep in this folder, of any version, has written of itself; None where it is no sweep's folder."""
+  for name in ('sweep.json', 'study.json'):  # the second: before schema 2
+    if (path / name).exists():
+      values = read_json(path / name)
+      members = {one['folder']: one['name'] for one in values['members']}
+      return SweepRecord(path, values['name'], values['table'], members)
+  return None
 
 
 def build_plan(member: Member) -> TrainingPlan:

@@ -11,7 +11,6 @@
     cost.json          what --mode cost counted
     inspection/        what --mode inspect found: sheets of sample images
     subsets.*, diagnostics.json, compression.json   what these modes found
-    subset_predictions.npz   predictions for subsets of the channels, where a sweep asked for them
     evaluation/        what --mode evaluate found, by split: scores, predictions, a page
     events.out...      TensorBoard
 """
@@ -44,8 +43,7 @@ class RunFolder:
     self.run = path / 'run.json'
     self.subsets = path / 'subsets.json'
     self.subsets_table = path / 'subsets.csv'
-    self.subset_answers = path / 'subsets.npz'
-    self.subset_predictions = path / 'subset_predictions.npz'
+    self.subset_predictions = path / 'subsets.npz'
     self.diagnostics = path / 'diagnostics.json'
     self.compression = path / 'compression.json'
     self.lock = path / 'lock'
@@ -128,7 +126,10 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> dict:
   """Raises RunError where the file cannot be read."""
   try:
-    return json.loads(path.read_text())
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+      raise ValueError('not a JSON object')
+    return values
   except (OSError, ValueError) as error:
     raise RunError(f'{path} cannot be read: {error}. Delete the run folder, or restore the file') from error
 

@@ -42,9 +42,12 @@ class SharedCheckpoints:
 
   def restore_best(self, like: dict) -> tuple[int, dict]:
     """The step of the best variables and these, on the host, once everything is saved."""
-    if self._own:
+
+    def best_step() -> int:
       self._own.wait()
-    step = processes.value_of_first('best step', lambda: self._own.best_step)
+      return self._own.best_step
+
+    step = processes.value_of_first('best step', best_step)
     return step, processes.arrays_of_first('best', lambda: self._own.restore_best(like), like)
 
   def __enter__(self) -> 'SharedCheckpoints':

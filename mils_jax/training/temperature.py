@@ -18,7 +18,7 @@ class AttentionOptions(Section):
 
   section: ClassVar[str] = 'attention'
 
-  annealing: str = option('constant', "of the temperature, from `start` to the model's; constant: the model's throughout",
+  annealing: str = option('constant', "of the temperature, from start to the model's; constant: the model's throughout",
                           choices=('constant', 'linear', 'cosine'))
   start: float = option(30.0, 'the first temperature', above=0)
   epochs: float = option(10.0, 'epochs that the annealing takes, from the first on', above=0)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import jax
 import numpy as np
 
-from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, gather
+from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -79,7 +79,7 @@ def evaluator_of(plan: TrainingPlan) -> Evaluator:
 
 
 def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
-  return gather(plan.data.splits[split], plan.devices, plan.runtime.data_placement)
+  return place_split(plan.data.splits[split], plan.devices, plan.runtime.data_placement)
 
 
 def first_state_creator(plan: TrainingPlan) -> Callable[[], TrainState]:
@@ -165,7 +165,8 @@ class Trainer:
     """The steps first..last - 1 of an epoch, the state at its end saved; also how many images they took."""
     under_way: deque = deque()
     before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
-    with bar(f'epoch {epoch + 1}/{self._plan.train.epochs}', self._order.num_examples) as advance, self._stop.deferred():
+    title = f'epoch {epoch + 1}/{self._plan.train.epochs}'
+    with bar(title, self._order.num_examples) as advance, self._stop.deferred():
       advance(seen)
 
       def read_oldest() -> None:
@@ -179,13 +180,14 @@ class Trainer:
       for step, batch in enumerate(self._batches.batches(self._order, first, last), first + 1):
         state, signals = self._step(state, batch)
         under_way.append(signals)
-        save = self._stop.number or self._plan.checkpoint.due(step, time.perf_counter() - self._saved)
+        stop = self._stop.after_step(step)
+        save = stop or self._plan.checkpoint.due(step, time.perf_counter() - self._saved)
         while under_way and (save or len(under_way) > STEPS_UNDER_WAY):
           read_oldest()
         if save:
           self._save(step, state)
-        if self._stop.number:
-          raise Stopped(self._stop.number, step)
+        if stop:
+          raise Stopped(stop, step)
       while under_way:
         read_oldest()
       self._save(last, state)

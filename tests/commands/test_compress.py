@@ -10,11 +10,10 @@ from scipy.special import softmax
 
 import mils_jax
 from mils_jax import build
-from mils_jax.attention_run import mean_attention, open_attention
 from mils_jax.cli import main
 from mils_jax.commands import compress as compress_command
+from mils_jax.commands.diagnose import open_attention
 from mils_jax.commands.evaluate import run_evaluation
-from mils_jax.data.loader import gather
 from mils_jax.metrics import PairedDifference
 from mils_jax.restore import restore
 from mils_jax.run_config import saved_config
@@ -41,8 +40,8 @@ def merged(small_runs, tmp_path_factory):
 
 def test_the_kernels_are_mixed_by_the_mean_over_the_training_split(merged):
   run, output = merged
-  source = open_attention(*opened(run))
-  mean = mean_attention(source, 'train', gather(source.data.splits['train'], source.devices, 'device'))
+  source, reader = open_attention(*opened(run))
+  mean = reader.mean(source.variables, 90, source.batches('train'), 'train')
   old, new = source.restored.variables, restore(RunFolder(output)).variables
   np.testing.assert_allclose(new['params']['stem_conv']['kernels'][0],
                              np.einsum('k,khwio->hwio', mean[0], old['params']['stem_conv']['kernels']), atol=1e-6)

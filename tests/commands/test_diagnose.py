@@ -5,11 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from scipy import stats
 from scipy.special import softmax
 
-from mils_jax.attention_run import mean_attention, open_attention
 from mils_jax.commands.diagnose import (
   Change,
   DiagnosticReport,
@@ -17,13 +15,15 @@ from mils_jax.commands.diagnose import (
   SubsetDiagnosis,
   diagnose,
   diagnosed_subsets,
+  diagnostic_lines,
+  open_attention,
   run_diagnostics,
 )
-from mils_jax.data.loader import gather
+from mils_jax.data.loader import place_split
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import attention_layers, entropy, replaced_attention
 from mils_jax.models import DynamicResNet12
-from mils_jax.report.diagnostics import diagnostic_lines
+from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
 
 TEMPERATURE = 0.02
@@ -32,7 +32,7 @@ LAYERS = ['stem_conv', 'stage1_block1/conv1', 'stage1_block1/conv2', 'stage1_blo
 
 def opened(path):
   folder = RunFolder(path)
-  return ConfigDict(folder.read_config()).lock(), folder
+  return saved_config(folder), folder
 
 
 def test_layers_come_in_the_order_of_the_computation():
@@ -50,20 +50,21 @@ def test_entropies_are_scipys_and_nothing_weighs_nothing():
 @pytest.fixture(scope='module')
 def sharp(small_runs):
   """A run whose attention is far from uniform and differs between images, by its temperature."""
-  run = open_attention(*opened(small_runs['dynamic_resnet12']))
+  run, reader = open_attention(*opened(small_runs['dynamic_resnet12']))
   variables = {**run.restored.variables, 'schedules': {'temperature': np.float32(TEMPERATURE)}}
   return dataclasses.replace(run, restored=dataclasses.replace(run.restored, variables=variables),
-                             variables=run.devices.replicate(variables))
+                             variables=run.devices.replicate(variables)), reader
 
 
 @pytest.fixture(scope='module')
 def report(sharp):
-  return diagnose(sharp)
+  return diagnose(*sharp)
 
 
 def test_the_stems_attention_is_what_numpy_makes_of_the_stored_images(sharp, report):
-  split, spec = sharp.data.splits['test'], sharp.restored.spec.channels
-  weights = sharp.restored.variables['params']['stem_conv']['attention']
+  run, _ = sharp
+  split, spec = run.data.splits['test'], run.restored.spec.channels
+  weights = run.restored.variables['params']['stem_conv']['attention']
   subsets = report.to_json()['subsets']
   assert [subset['channels'] for subset in subsets] == [
       ['R'], ['G'], ['B'], ['R', 'G'], ['R', 'B'], ['G', 'B'], ['R', 'G', 'B']]
@@ -82,13 +83,14 @@ def test_the_stems_attention_is_what_numpy_makes_of_the_stored_images(sharp, rep
 
 
 def test_the_change_when_frozen_is_that_of_a_network_whose_attention_is_replaced(sharp, report):
-  images, present = sharp.mapping.apply(jnp.asarray(sharp.data.splits['test'].images))
+  run, _ = sharp
+  images, present = run.fitting.mapping.apply(jnp.asarray(run.data.splits['test'].images))
   means = {layer.layer: jnp.float32(layer.mean) for layer in report.full.layers}
 
   @jax.jit
   def logits(frozen):
     with replaced_attention(lambda name, own: jnp.where(frozen[LAYERS.index(name)], means[name], own)):
-      return sharp.restored.model.apply(sharp.restored.variables, images, train=False, present=present)
+      return run.restored.model.apply(run.restored.variables, images, train=False, present=present)
 
   before = logits(jnp.zeros(4, bool))
   changes = [layer.frozen for layer in report.full.layers]
@@ -102,7 +104,8 @@ def test_the_change_when_frozen_is_that_of_a_network_whose_attention_is_replaced
 
 
 def test_padding_does_not_count_in_the_mean(sharp, report):
-  mean = mean_attention(sharp, 'test', gather(sharp.data.splits['test'], sharp.devices, 'host'))
+  run, reader = sharp
+  mean = reader.mean(run.variables, 41, place_split(run.data.splits['test'], run.devices, 'host'), 'test')
   np.testing.assert_allclose(mean, [layer.mean for layer in report.full.layers], atol=1e-6)
 
 
@@ -134,7 +137,8 @@ def test_the_lines_name_layers_thresholds_and_the_file(tmp_path):
   layers = (LayerDiagnosis.of('stem', np.full((9, 4), 0.25), frozen),
             LayerDiagnosis.of('conv', np.eye(4)[np.arange(9) % 4], frozen))
   text = '\n'.join(diagnostic_lines(DiagnosticReport(4, 9, (SubsetDiagnosis(('R',), layers, frozen),)), tmp_path))
-  assert re.search(r'stem +0.250 0.250 0.250 0.250 +100.0% +100.0% +0.0000 +25.00% +3 of 9 +near-uniform', text)
+  row = r'stem +\| +0.250 0.250 0.250 0.250 \| +100.0% \| +100.0% \| +0.0000 \| +25.00% \| +3 of 9 \| near-uniform'
+  assert re.search(row, text)
   assert '1 of 2 layers use their kernels as one (1 near-uniform).\nNear-uniform: entropy' in text
   assert 'above 99% of log K, spread below 0.01' in text
   assert str(tmp_path / 'diagnostics.json') in text
@@ -146,10 +150,11 @@ def test_a_network_without_attention_is_refused(small_runs):
 
 
 def test_reading_some_rows_gives_theirs_in_the_order_asked_for(sharp):
-  batches = gather(sharp.data.splits['test'], sharp.devices, 'device')
+  run, reader = sharp
+  batches = place_split(run.data.splits['test'], run.devices, 'device')
   rows = np.array([5, 40, 7], np.int32)
-  ((logits, attention),) = sharp.read(sharp.variables, rows, batches)
-  whole = list(sharp.read(sharp.variables, np.arange(41, dtype=np.int32), batches))
+  ((logits, attention),) = reader(run.variables, rows, batches)
+  whole = list(reader(run.variables, np.arange(41, dtype=np.int32), batches))
   assert [len(part) for part, _ in whole] == [20, 20, 1]
   np.testing.assert_allclose(logits, np.concatenate([part for part, _ in whole])[rows], atol=1e-5)
   np.testing.assert_allclose(attention, np.concatenate([part for _, part in whole])[rows], atol=1e-5)

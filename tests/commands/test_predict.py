@@ -58,7 +58,7 @@ def test_each_file_of_a_folder_counts_with_its_own_channels(run, classifier, tmp
     np.testing.assert_allclose(written, probabilities, rtol=1e-5)
     assert float(row['probability']) == max(written)
   out = capsys.readouterr().out
-  assert 'a grey image was taken as the colour image that it is: R, G and B alike (1 of 5 images)' in out
+  assert 'a grey image was read as a colour image whose R, G and B are equal (1 of 5 images)' in out
   assert 'left out, because the model has no channel of this name: alpha (1 of 5 images)' in out
   assert 'left out, because the model has no channel of this name: nir (1 of 5 images)' in out
   assert 'channels without names filled the first input channels: R, G (1 of 5 images)' in out

@@ -1,10 +1,16 @@
-"""A source held in memory, and image folders written on the spot."""
+"""Sources for tests: held in memory, or watched; and image folders written on the spot."""
 
 import dataclasses
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from mils_jax.data.sources.source import Source
 
 
 @dataclasses.dataclass
@@ -44,6 +50,53 @@ class MemorySource:
 
   def inputs(self) -> list[tuple[str, int, int]]:
     return []
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+  end = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.05)
+
+
+@dataclasses.dataclass
+class WatchedSource:
+  """Another source, which notes the process of each reading in a folder.
+
+  Attributes:
+    source: what is read.
+    folder: gets a file named by its id for each process that reads.
+    awaited: number of processes that must have read something before the parent of the workers reads on.
+    workers_wait: seconds that each reading takes in a worker.
+    workers_die: whether workers end at their first reading.
+  """
+
+  source: Source
+  folder: Path
+  awaited: int = 1
+  workers_wait: float = 0
+  workers_die: bool = False
+
+  def __getattr__(self, name: str):
+    if name.startswith('__') or 'source' not in self.__dict__:
+      raise AttributeError(name)
+    return getattr(self.source, name)
+
+  def readers(self) -> set[str]:
+    return {path.name for path in self.folder.iterdir()}
+
+  def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
+    self.folder.mkdir(exist_ok=True)
+    (self.folder / str(os.getpid())).touch()
+    if (split, index) == ('train', 0):  # which the parent reads before it starts workers
+      pass
+    elif multiprocessing.parent_process() is None:
+      wait_until(lambda: len(self.readers()) >= self.awaited)
+    elif self.workers_die:
+      os._exit(9)
+    else:
+      time.sleep(self.workers_wait)
+    return self.source.read(split, index)
 
 
 def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (4, 5, 3), dtype: str = 'uint8',

@@ -47,7 +47,7 @@ def refused(tmp_path, arrays, *parts, kind='stored', **options):
 
 @pytest.mark.parametrize('kind', ['stored', 'compressed', 'folder'])
 @pytest.mark.parametrize('dtype', ['uint8', 'int16', 'uint16', 'float32'])
-def test_every_layout_and_number_type_reads_back(tmp_path, kind, dtype):
+def test_every_layout_and_dtype_reads_back(tmp_path, kind, dtype):
   arrays = contents(dtype)
   source = ArraysSource(write(tmp_path, kind, arrays))
   source = pickle.loads(pickle.dumps(source))
@@ -74,8 +74,8 @@ def test_fortran_order_and_big_endian_arrays_keep_their_values(tmp_path):
   source = ArraysSource(write(tmp_path, 'stored', changed))
   assert np.array_equal(source.read('train', 5)[0], arrays['train_images'][5])
   swapped = {name: array.astype('>i2') if name.endswith('images') else array for name, array in arrays.items()}
-  packed = open_dataset(open_source('arrays', path=write(tmp_path, 'stored', swapped)), tmp_path / 'cache')
-  assert np.array_equal(packed.splits['train'].images, arrays['train_images'])
+  dataset = open_dataset(open_source('arrays', path=write(tmp_path, 'stored', swapped)), tmp_path / 'cache')
+  assert np.array_equal(dataset.splits['train'].images, arrays['train_images'])
 
 
 def test_grey_images_need_no_channel_axis_and_channels_first_is_told(tmp_path):
@@ -89,7 +89,7 @@ def test_grey_images_need_no_channel_axis_and_channels_first_is_told(tmp_path):
   refused(tmp_path, first, 'looks like channels first', 'data.channel_axis')
 
 
-def test_identities_hash_the_original_whatever_size_is_asked_for(tmp_path):
+def test_example_ids_hash_the_original_whatever_the_size(tmp_path):
   path = write(tmp_path, 'stored', contents())
   own, small = ArraysSource(path), ArraysSource(path, image_size=4)
   assert small.read('train', 0)[0].shape == (4, 4, 4)
@@ -107,6 +107,15 @@ def test_without_classes_labels_count_and_names_are_assumed(tmp_path):
   named = contents(bands=None, channels=np.array(['q', 'r', 's', 't']), units=np.array(['K', '', '', 'm']))
   source = ArraysSource(write(tmp_path, 'stored', named))
   assert (source.channels, source.units) == (('q', 'r', 's', 't'), ('K', '', '', 'm'))
+
+
+def test_labels_without_names_stay_below_a_million(tmp_path):
+  labels = np.arange(12) % 3
+  labels[5] = 10**6 - 1
+  source = ArraysSource(write(tmp_path, 'stored', contents(classes=None, train_labels=labels)))
+  assert len(source.classes) == 10**6
+  labels[5] = 10**6
+  refused(tmp_path, contents(classes=None, train_labels=labels), 'train_labels go up to 1000000', 'classes')
 
 
 def test_missing_splits_are_cut(tmp_path):
@@ -164,27 +173,27 @@ def test_a_truncated_archive_is_one_line(tmp_path):
     ArraysSource(path)
 
 
-def test_not_finite_values_are_counted_and_placed(tmp_path):
+def test_nonfinite_values_are_counted_and_located(tmp_path):
   arrays = contents('float32')
   arrays['val_images'][2, 0, 0, 0] = np.nan
   arrays['val_images'][3, 0, 0, 1] = np.inf
   source = open_source('arrays', path=write(tmp_path, 'stored', arrays))
-  for _ in range(2):  # while packing, and when the dataset cache is found again
+  for _ in range(2):  # when the dataset cache is built, and when it is found again
     with pytest.raises(UserError) as raised:
       open_dataset(source, tmp_path / 'cache')
     assert 'val: 2, first in val_images[2]' in str(raised.value)
 
 
-def test_the_land_cover_set_packs_with_its_bands(real_data, tmp_path):
+def test_the_land_cover_set_is_built_with_its_bands(real_data, tmp_path):
   path = real_data / 'multiband-landcover.npz'
   if not path.exists():
     pytest.skip('MILS_TEST_DATA has no multiband-landcover.npz')
-  packed = open_dataset(open_source('arrays', path=str(path)), tmp_path)
-  assert packed.channels == ('coastal', 'blue', 'green', 'red', 'nir', 'swir1', 'swir2')
-  assert [len(packed.splits[split]) for split in ('train', 'val', 'test')] == [2680, 377, 721]
+  dataset = open_dataset(open_source('arrays', path=str(path)), tmp_path)
+  assert dataset.channels == ('coastal', 'blue', 'green', 'red', 'nir', 'swir1', 'swir2')
+  assert [len(dataset.splits[split]) for split in ('train', 'val', 'test')] == [2680, 377, 721]
   with np.load(path) as arrays:
     images = arrays['train_images']
-  assert packed.splits['train'].images.dtype == np.int16
-  assert np.array_equal(packed.splits['train'].images, images)
-  np.testing.assert_allclose(packed.mean, images.mean((0, 1, 2)), rtol=1e-9)
-  np.testing.assert_allclose(packed.std, images.std((0, 1, 2), dtype=np.float64), rtol=1e-9)
+  assert dataset.splits['train'].images.dtype == np.int16
+  assert np.array_equal(dataset.splits['train'].images, images)
+  np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-9)
+  np.testing.assert_allclose(dataset.std, images.std((0, 1, 2), dtype=np.float64), rtol=1e-9)

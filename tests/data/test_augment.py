@@ -12,7 +12,7 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
 
-TYPES = ['uint8', 'int16', 'uint16', 'float32']
+DTYPES = ['uint8', 'int16', 'uint16', 'float32']
 
 
 def inputs(count=64, shape=(6, 6, 2), dtype='uint8', seed=0):
@@ -23,7 +23,7 @@ def keys(count=64, seed=0):
   return sample_keys(jax.random.key(seed), jnp.arange(count))
 
 
-@pytest.mark.parametrize('dtype', TYPES)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_a_crop_is_a_window_of_the_zero_padded_image_and_all_windows_occur(dtype):
   images = inputs(count=200, shape=(5, 4, 2), dtype=dtype)
   found = np.asarray(augment.random_crop(keys(200), images, 1))
@@ -43,7 +43,7 @@ def test_a_crop_is_a_window_of_the_zero_padded_image_and_all_windows_occur(dtype
     (augment.random_vertical_flip, [lambda x: x, lambda x: x[::-1]]),
     (augment.random_rot90, [lambda x, k=k: np.rot90(x, k) for k in range(4)]),
 ])
-def test_flips_and_turns_give_each_variant_equally_often(function, variants):
+def test_flips_and_rotations_give_each_variant_equally_often(function, variants):
   images = inputs(count=400)
   found = np.asarray(function(keys(400), images))
   assert found.dtype == np.uint8
@@ -55,7 +55,7 @@ def test_flips_and_turns_give_each_variant_equally_often(function, variants):
   assert counts.min() > 400 / len(variants) * 0.75
 
 
-def test_quarter_turns_want_squares():
+def test_rot90_wants_squares():
   with pytest.raises(UserError, match='6 x 4'):
     augment.random_rot90(keys(3), inputs(3, (6, 4, 1)))
 
@@ -97,7 +97,7 @@ def test_jitter_is_affine_per_channel_within_its_bounds():
   assert np.std(np.reshape(gains, (50, 3)) - np.mean(np.reshape(gains, (50, 3)), 1, keepdims=True)) > 0.05
 
 
-def weights(zeros, count=16):
+def masked(zeros, count=16):
   mask = np.ones(count, np.float32)
   mask[list(zeros)] = 0
   return mask
@@ -111,7 +111,7 @@ def own_values(count=16, shape=(6, 7, 1)):
 @settings(max_examples=30, deadline=None)
 @given(st.sets(st.integers(0, 15)), st.integers(0, 1000), st.sampled_from([0.2, 1.0, 5.0]))
 def test_mixup_blends_neighbours_labels_as_much_as_pixels_and_never_padding(zeros, seed, alpha):
-  mask = weights(zeros)
+  mask = masked(zeros)
   images, labels = augment.mixup(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), mask, jnp.arange(16),
                                  alpha)
   images, labels = np.asarray(images), np.asarray(labels)
@@ -123,7 +123,7 @@ def test_mixup_blends_neighbours_labels_as_much_as_pixels_and_never_padding(zero
 @settings(max_examples=30, deadline=None)
 @given(st.sets(st.integers(0, 15)), st.integers(0, 1000), st.sampled_from([0.2, 1.0, 5.0]))
 def test_cutmix_labels_count_the_pixels_and_never_padding(zeros, seed, alpha):
-  mask = weights(zeros)
+  mask = masked(zeros)
   images, labels = augment.cutmix(keys(16, seed), own_values(), np.eye(16, dtype=np.float32), mask, jnp.arange(16),
                                   alpha)
   images, labels = np.asarray(images), np.asarray(labels)
@@ -148,7 +148,7 @@ def check_labels(labels, mask):
 
 
 def test_mixing_does_mix():
-  batch = (own_values(), np.eye(16, dtype=np.float32), weights(()), jnp.arange(16), 1.0)
+  batch = (own_values(), np.eye(16, dtype=np.float32), masked(()), jnp.arange(16), 1.0)
   for mix in (augment.mixup, augment.cutmix):
     labels = np.asarray(mix(keys(16), *batch)[1])
     assert (labels.max(1) < 0.99).sum() > 8
@@ -167,7 +167,7 @@ EXACT = Augmentation(crop_padding=2, horizontal_flip=True, vertical_flip=True, r
 
 @pytest.mark.parametrize(('augmentation', 'tolerance'), [(EVERYTHING, 1e-3), (EXACT, 0)])
 def test_any_number_of_devices_gives_the_same_batch(augmentation, tolerance):
-  images, labels, mask = inputs(16), np.eye(16, dtype=np.float32), weights([15])
+  images, labels, mask = inputs(16), np.eye(16, dtype=np.float32), masked([15])
   positions, key = np.arange(16), jax.random.key(3)
   results = []
   for count in (1, 2, 4):
@@ -187,7 +187,7 @@ def test_steps_differ_and_a_step_repeats():
   assert not np.array_equal(first, other)
 
 
-def test_nothing_is_done_by_default_and_the_type_stays():
+def test_nothing_is_done_by_default_and_the_dtype_stays():
   images, labels = inputs(), np.eye(64, dtype=np.float32)
   found = Augmentation()(jax.random.key(0), images, labels, np.ones(64), jnp.arange(64))
   assert np.array_equal(found[0], images)
@@ -201,3 +201,30 @@ def test_nothing_is_done_by_default_and_the_type_stays():
 def test_fields_out_of_range_are_named(field, value):
   with pytest.raises(UserError, match=f'augment.{field}='):
     Augmentation(**{field: value})
+
+
+PINNED = [  # options, value in the first corner of each image, and how much of its own label each keeps
+    ({'resized_crop_min_area': 0.3}, [1.803, 12.54, 19.414, 28.286, 38.705, 49.536, 55.166, 64.844], 1),
+    ({'crop_padding': 2}, [0, 0, 25, 0, 41, 0, 0, 67], 1),
+    ({'horizontal_flip': True}, [1, 10, 19, 30, 37, 46, 57, 64], 1),
+    ({'vertical_flip': True}, [1, 16, 19, 28, 37, 46, 55, 64], 1),
+    ({'rot90': True}, [7, 16, 21, 30, 37, 46, 55, 70], 1),
+    ({'brightness': 0.5}, [0.57891, 9.3073, 14.516, 14.822, 24.691, 46.912, 45.375, 45.576], 1),
+    ({'contrast': 0.5}, [2.1695, 11.812, 18.952, 26.761, 36.745, 44.247, 56.349, 62.324], 1),
+    ({'mixup_alpha': 0.5}, [1.055, 2.8789, 21.672, 24.092, 37.672, 45.685, 56.047, 55.159],
+     [0.9939, 0.2088, 0.7031, 0.5657, 0.9253, 0.9649, 0.8837, 0.0176]),
+    ({'cutmix_alpha': 0.5}, [10, 10, 28, 28, 37, 46, 55, 64],
+     [0.5556, 0.8889, 0.5556, 1, 0.7778, 0.5556, 0.8889, 0.8889]),
+    ({'mixup_alpha': 0.5, 'cutmix_alpha': 0.5}, [1.055, 10, 28, 24.092, 37.672, 45.685, 56.047, 55.159],
+     [0.9939, 0.8889, 0.5556, 0.5657, 0.9253, 0.9649, 0.8837, 0.0176]),
+]
+
+
+@pytest.mark.parametrize(('options', 'corners', 'own_labels'), PINNED, ids=lambda value: '+'.join(value)
+                         if isinstance(value, dict) else '')
+def test_the_draws_of_each_augmentation_are_pinned_so_that_old_runs_can_be_resumed(options, corners, own_labels):
+  images = np.arange(1, 73, dtype=np.float32).reshape(8, 3, 3, 1)
+  found, labels = Augmentation(**options)(jax.random.key(1), images, np.eye(8, dtype=np.float32),
+                                          np.ones(8, np.float32), jnp.arange(8))
+  np.testing.assert_allclose(found[:, 0, 0, 0], corners, rtol=1e-3)
+  np.testing.assert_allclose(np.diag(labels), np.broadcast_to(own_labels, 8), atol=1e-3)

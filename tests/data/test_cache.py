@@ -1,22 +1,28 @@
+import contextlib
+import dataclasses
 import errno
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.cache import pieces, workers
+from mils_jax.data.cache import building, pieces, workers
 from mils_jax.data.cache.building import fingerprint, open_dataset
-from mils_jax.data.sources import open_source
+from mils_jax.data.sources.folder import FolderSource
+from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import RunError, UserError
-from tests.data.fakes import memory_source, write_lists
+from tests.data.fakes import WatchedSource, memory_source, wait_until, write_lists
 from tests.runs import as_another_user
 
 SPLITS = ('train', 'val', 'test')
@@ -30,30 +36,31 @@ def names(folder):
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from(['uint8', 'int16', 'uint16', 'float32']), st.integers(1, 30), st.integers(1, 8),
        st.integers(1, 5), st.integers(1, 8))
-def test_a_packed_set_is_its_source(tmp_path_factory, dtype, train, height, channels, piece):
+def test_a_dataset_cache_holds_its_source(tmp_path_factory, dtype, train, height, channels, piece):
   source = memory_source(train, 3, 2, (height, 4, channels), dtype)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr('mils_jax.data.cache.building.PIECE_IMAGES', piece)
-    packed = open_dataset(source, tmp_path_factory.mktemp('cache'))
-  assert (packed.classes, packed.channels, packed.image_shape) == (('a', 'b'), source.channels, (height, 4, channels))
+    patch.setattr(building, 'PIECE_IMAGES', piece)
+    dataset = open_dataset(source, tmp_path_factory.mktemp('cache'))
+  assert (dataset.classes, dataset.channels) == (('a', 'b'), source.channels)
+  assert dataset.image_shape == (height, 4, channels)
   for split in SPLITS:
-    found = packed.splits[split]
+    found = dataset.splits[split]
     assert found.images.dtype == dtype
     assert np.array_equal(found.images, source.images[split])
     assert found.labels.dtype == np.int32
     assert np.array_equal(found.labels, source.given_labels[split])
     assert found.example_ids.tolist() == [f'{split}/{index}' for index in range(len(found))]
   values = source.images['train'].astype(np.float64)
-  np.testing.assert_allclose(packed.mean, values.mean((0, 1, 2)), rtol=1e-9, atol=1e-9)
-  np.testing.assert_allclose(packed.std, values.std((0, 1, 2)), rtol=1e-6)
+  np.testing.assert_allclose(dataset.mean, values.mean((0, 1, 2)), rtol=1e-9, atol=1e-9)
+  np.testing.assert_allclose(dataset.std, values.std((0, 1, 2)), rtol=1e-6)
 
 
-def test_a_constant_channel_has_deviation_one(tmp_path):
+def test_a_constant_channel_has_a_std_of_one(tmp_path):
   source = memory_source()
   source.images['train'][..., 1] = 7
-  packed = open_dataset(source, tmp_path)
-  assert (packed.mean[1], packed.std[1]) == (7, 1)
-  assert packed.std[0] > 1
+  dataset = open_dataset(source, tmp_path)
+  assert (dataset.mean[1], dataset.std[1]) == (7, 1)
+  assert dataset.std[0] > 1
 
 
 def test_the_second_time_nothing_is_read(tmp_path, monkeypatch):
@@ -68,7 +75,7 @@ def test_the_second_time_nothing_is_read(tmp_path, monkeypatch):
     again.splits['val'].images[0] = 0
 
 
-def test_other_settings_are_another_set(tmp_path):
+def test_other_settings_make_another_dataset_cache(tmp_path):
   folders = set()
   for version in (0, 1):
     source = memory_source()
@@ -92,32 +99,32 @@ def older_version(path):
   path.write_text(json.dumps({**json.loads(path.read_text()), 'version': 0}))
 
 
-@pytest.mark.parametrize(('file', 'damage', 'said'), [
+@pytest.mark.parametrize(('file', 'damage', 'message'), [
     ('train/images.npy', cut, 'is damaged'),
     ('test/images.npy', os.remove, 'images.npy is missing'),
     ('val/labels.npy', change_last_byte, 'val/labels.npy has changed'),
     ('val/example_ids.npy', cut, 'val/example_ids.npy has changed'),
     ('manifest.json', cut, 'is damaged'),
     ('manifest.json', os.remove, 'manifest.json is missing'),
-    ('manifest.json', older_version, 'has version 0, not 1'),
+    ('manifest.json', older_version, 'has version 0, not 2'),
     ('manifest.json', lambda path: path.write_text('[]'), 'is damaged'),
     ('train/images.npy', lambda path: np.save(path, np.zeros((20, 4, 5, 3), np.int16)), 'of int16, not'),
 ])
-def test_damage_or_another_version_is_said_and_mended(tmp_path, capsys, file, damage, said):
+def test_damage_or_another_version_is_reported_and_mended(tmp_path, capsys, file, damage, message):
   source = memory_source()
   folder = open_dataset(source, tmp_path).folder
   damage(folder / file)
-  packed = open_dataset(source, tmp_path)
+  dataset = open_dataset(source, tmp_path)
   output = capsys.readouterr().out
-  assert said in output
-  assert 'packing it again' in output
+  assert message in output
+  assert 'building it again' in output
   assert len(output.splitlines()) == 1
-  assert np.array_equal(packed.splits['train'].images, source.images['train'])
+  assert np.array_equal(dataset.splits['train'].images, source.images['train'])
   open_dataset(source, tmp_path)
   assert capsys.readouterr().out == ''
 
 
-def test_notes_of_the_source_are_said(tmp_path, capsys):
+def test_notes_of_the_source_are_printed(tmp_path, capsys):
   source = memory_source()
   source.notes = ('channels: assumed',)
   open_dataset(source, tmp_path)
@@ -148,15 +155,15 @@ def test_an_empty_split_is_named(tmp_path):
   assert names(tmp_path) == []
 
 
-def test_values_that_are_not_finite_are_counted_and_can_be_allowed(tmp_path):
+def test_nonfinite_values_are_counted_and_can_be_allowed(tmp_path):
   source = memory_source(dtype='float32')
   source.images['test'][3, 0, 0, 1] = np.inf
   source.images['train'][[4, 9], 0, 0, 0] = np.nan
   with pytest.raises(UserError, match=r'train: 2, first in train\[4\]; test: 1, first in test\[3\]'):
     open_dataset(source, tmp_path)
-  packed = open_dataset(source, tmp_path, allow_nonfinite=True)
-  assert packed.nonfinite == {'train': (2, 'train[4]'), 'val': (0, ''), 'test': (1, 'test[3]')}
-  assert np.isfinite(packed.mean).all()
+  dataset = open_dataset(source, tmp_path, allow_nonfinite=True)
+  assert dataset.nonfinite == {'train': (2, 'train[4]'), 'val': (0, ''), 'test': (1, 'test[3]')}
+  assert np.isfinite(dataset.mean).all()
 
 
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT])
@@ -180,12 +187,12 @@ def test_a_cache_that_is_a_file_is_the_users_mistake(tmp_path):
     open_dataset(memory_source(), tmp_path / 'file')
 
 
-def test_a_packed_set_has_the_users_usual_permissions(tmp_path):
+def test_a_dataset_cache_has_the_users_usual_permissions(tmp_path):
   (tmp_path / 'usual').mkdir()
   assert open_dataset(memory_source(), tmp_path / 'cache').folder.stat().st_mode == (tmp_path / 'usual').stat().st_mode
 
 
-def test_a_packed_set_that_may_not_be_read_is_left_alone(tmp_path):
+def test_a_dataset_cache_that_may_not_be_read_is_left_alone(tmp_path):
   folder = open_dataset(memory_source(), tmp_path).folder
   code = textwrap.dedent(f'''
       import pathlib
@@ -197,74 +204,138 @@ def test_a_packed_set_that_may_not_be_read_is_left_alone(tmp_path):
   with as_another_user(folder) as prefix:
     done = subprocess.run([*prefix, sys.executable, '-c', code], capture_output=True, text=True, check=False)
   assert f'UserError: cannot use the cache {tmp_path}: Permission denied' in done.stderr
-  assert done.stdout == ''  # neither called damaged nor packed again
+  assert done.stdout == ''  # neither called damaged nor built again
 
 
-def many_images(root):
+def many_images(root, **behaviour):
   write_lists(root, train=40, val=4, test=4)
-  return open_source('folder', path=str(root))
+  return WatchedSource(FolderSource(str(root)), root / 'readers', **behaviour)
 
 
-def with_processes(patch, count=3):
-  patch.setattr(workers, 'available_cores', lambda: count)
-  patch.setattr('mils_jax.data.cache.building.PIECE_IMAGES', 3)
-
-
-def test_processes_give_the_same_bytes_as_one(tmp_path, monkeypatch):
-  source = many_images(tmp_path / 'images')
+def build_with(processes, source, cache):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(workers, 'available_cores', lambda: 1)
-    patch.setattr('mils_jax.data.cache.building.PIECE_IMAGES', 3)
-    alone = open_dataset(source, tmp_path / 'one')
-  with_processes(monkeypatch)
-  started = []
-  monkeypatch.setattr(workers.subprocess, 'Popen', counting(workers.subprocess.Popen, started))
-  together = open_dataset(source, tmp_path / 'three')
-  assert len(started) == 2
-  assert all(process.poll() is not None for process in started)
+    patch.setattr(workers, 'available_cores', lambda: processes)
+    patch.setattr(building, 'PIECE_IMAGES', 3)
+    return open_dataset(source, cache)
+
+
+def test_processes_build_the_same_bytes_as_one(tmp_path):
+  source = many_images(tmp_path / 'images')
+  alone = build_with(1, source, tmp_path / 'one')
+  assert source.readers() == {str(os.getpid())}
+  source.awaited = 3
+  together = build_with(3, source, tmp_path / 'three')
+  assert len(source.readers()) == 3
+  assert multiprocessing.active_children() == []
   for file in ('manifest.json', *(f'{split}/{name}.npy' for split in SPLITS
                                   for name in ('images', 'labels', 'example_ids'))):
     assert (alone.folder / file).read_bytes() == (together.folder / file).read_bytes()
+  assert sorted(path.name for path in together.folder.iterdir()) == ['manifest.json', 'test', 'train', 'val']
 
 
-def counting(function, calls):
-  def call(*arguments, **options):
-    calls.append(function(*arguments, **options))
-    return calls[-1]
+@pytest.mark.parametrize(('shape', 'dtype', 'expected'), [
+    ((2, 2, 3), 'uint8', 256), ((1024, 256, 4), 'uint8', 4), ((1024, 1024, 1), 'float32', 1)])
+def test_a_piece_has_at_most_256_images_and_4_mib(tmp_path, shape, dtype, expected):
+  laid_out = building._lay_out(tmp_path / 'train', 'train', 600, np.empty(shape, dtype))
+  assert [piece.stop - piece.start for piece in laid_out[:2]] == [expected] * 2
 
-  return call
+
+@pytest.mark.parametrize(('count', 'cores', 'expected'), [(7, 4, []), (8, 4, [1]), (15, 4, [2]), (16, 4, [3]),
+                                                          (99, 4, [3]), (99, 1, [])])
+def test_every_core_gets_a_process_if_there_are_four_pieces_for_each(tmp_path, monkeypatch, count, cores, expected):
+  started = []
+
+  def pool(workers, *_):
+    started.append(workers)
+    raise NotImplementedError
+
+  monkeypatch.setattr(workers, 'available_cores', lambda: cores)
+  monkeypatch.setattr(workers, 'ProcessPoolExecutor', pool)
+  with (contextlib.suppress(NotImplementedError),
+        workers.built_pieces(dataclasses.replace(memory_source(), decodes=True), [None] * count, tmp_path)):
+    pass
+  assert started == expected
 
 
-def test_an_error_in_a_process_is_the_users_line_and_the_first_in_order(tmp_path, monkeypatch):
-  source = many_images(tmp_path / 'images')
+def test_an_error_in_a_worker_is_the_users_line_and_the_first_in_order(tmp_path):
+  source = many_images(tmp_path / 'images', awaited=3)
   for index in (35, 17, 22):
     (tmp_path / f'images/images/train {index}.png').write_bytes(b'broken')
-  with_processes(monkeypatch)
   with pytest.raises(UserError, match=r'train 17\.png: does not decode'):
-    open_dataset(source, tmp_path / 'cache')
+    build_with(3, source, tmp_path / 'cache')
   assert names(tmp_path / 'cache') == []
 
 
-def test_a_process_that_dies_is_a_failed_run(tmp_path, monkeypatch):
+def test_a_worker_that_dies_is_a_failed_run(tmp_path):
+  source = many_images(tmp_path / 'images', awaited=2, workers_die=True)
+  with pytest.raises(RunError, match='a process that builds the dataset cache died') as raised:
+    build_with(3, source, tmp_path / 'cache')
+  assert '\n' not in str(raised.value)
+  assert names(tmp_path / 'cache') == []
+  assert multiprocessing.active_children() == []
+
+
+def test_workers_do_not_import_jax(tmp_path):
+  """Nor does the program's own module, which every worker imports."""
   source = many_images(tmp_path / 'images')
-  with_processes(monkeypatch)
-  popen = workers.subprocess.Popen
-
-  def dying(command, **options):
-    return popen([sys.executable, '-c', 'import os; os._exit(9)'], **options)
-
-  monkeypatch.setattr(workers.subprocess, 'Popen', dying)
-  with pytest.raises(RunError, match='a packing process died'):
-    open_dataset(source, tmp_path / 'cache')
-  assert names(tmp_path / 'cache') == []
-
-
-def test_packing_processes_do_not_import_jax():
-  code = 'import sys, mils_jax.data.cache.pack_worker, mils_jax.data.sources; sys.exit("jax" in sys.modules)'
+  (tmp_path / 'source').write_bytes(pickle.dumps(EverySplit(source.source, 0.1, 0.1, 0)))
+  code = textwrap.dedent(f'''
+      import runpy, sys
+      runpy.run_path({str(Path(__file__).parents[2] / 'main.py')!r}, run_name='__mp_main__')
+      import mils_jax.data.cache.workers as workers
+      with open({str(tmp_path / 'source')!r}, 'rb') as file:
+        workers.pickle.load(file)
+      sys.exit('jax' in sys.modules)
+      ''')
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
-def test_a_killed_packing_leaves_nothing_that_the_next_one_keeps(tmp_path):
+def start_build(tmp_path):
+  """A program that builds a dataset cache with two workers, none of which ever finishes; returns it and their ids."""
+  write_lists(tmp_path / 'images', train=40)
+  (tmp_path / 'program.py').write_text(textwrap.dedent(f'''
+      from pathlib import Path
+      if __name__ == '__main__':
+        from mils_jax.data.sources.folder import FolderSource
+        from tests.data.fakes import WatchedSource
+        from tests.data.test_cache import build_with
+        root = Path({str(tmp_path)!r})
+        source = WatchedSource(FolderSource(str(root / 'images')), root / 'readers', awaited=3, workers_wait=60)
+        build_with(3, source, root / 'cache')
+      '''))
+  process = subprocess.Popen([sys.executable, str(tmp_path / 'program.py')], stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, 'PYTHONPATH': os.getcwd()}, start_new_session=True)
+  readers = tmp_path / 'readers'
+  wait_until(lambda: readers.is_dir() and len(list(readers.iterdir())) == 3)
+  return process, [int(path.name) for path in readers.iterdir() if path.name != str(process.pid)]
+
+
+def alive(pid):
+  try:
+    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+  process, ids = start_build(tmp_path)
+  with process:
+    assert all(alive(pid) for pid in ids)
+    process.kill()
+    wait_until(lambda: not any(alive(pid) for pid in ids), seconds=3)
+
+
+def test_an_interrupt_ends_all_processes_soon_and_keeps_nothing(tmp_path):
+  process, ids = start_build(tmp_path)
+  with process:
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert process.stderr.read().count('Traceback') == 1  # the parent's own
+    assert process.wait(10) == -signal.SIGINT
+  assert not any(alive(pid) for pid in ids)
+  assert names(tmp_path / 'cache') == []
+
+
+def test_a_killed_build_leaves_nothing_that_the_next_one_keeps(tmp_path):
   code = textwrap.dedent(f'''
       import pathlib, time
       from mils_jax.data.cache.building import open_dataset
@@ -285,7 +356,7 @@ def test_a_killed_packing_leaves_nothing_that_the_next_one_keeps(tmp_path):
     assert len(names(tmp_path)) == 1
     other = memory_source()
     other.version = 1
-    kept = open_dataset(other, tmp_path).folder.name  # a packing that is alive keeps its unfinished folder
+    kept = open_dataset(other, tmp_path).folder.name  # a build that is alive keeps its unfinished folder
     assert len(names(tmp_path)) == 2
     process.send_signal(signal.SIGKILL)
   other.version = 2
@@ -293,7 +364,7 @@ def test_a_killed_packing_leaves_nothing_that_the_next_one_keeps(tmp_path):
   assert names(tmp_path) == sorted([kept, last])
 
 
-def test_two_processes_that_want_the_same_set_pack_it_once(tmp_path):
+def test_two_processes_that_want_the_same_dataset_build_it_once(tmp_path):
   code = textwrap.dedent(f'''
       import pathlib, time
       from mils_jax.data.cache.building import open_dataset
@@ -302,7 +373,7 @@ def test_two_processes_that_want_the_same_set_pack_it_once(tmp_path):
       read = source.read
       def slow(split, index):
         if (split, index) == ('val', 0):
-          print('packing', flush=True)
+          print('building', flush=True)
           time.sleep(1)
         return read(split, index)
       source.read = slow
@@ -310,7 +381,7 @@ def test_two_processes_that_want_the_same_set_pack_it_once(tmp_path):
       ''')
   processes = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
   output = ''.join(process.communicate()[0] for process in processes)
-  assert output.count('packing\n') == 1
+  assert output.count('building\n') == 1
   assert names(tmp_path) == [fingerprint(memory_source())]
 
 
@@ -322,7 +393,7 @@ def test_a_hundred_thousand_images_open_in_under_a_second(tmp_path):
   assert time.perf_counter() - start < 1
 
 
-def test_reading_counts_the_values_that_are_not_finite():
+def test_nonfinite_values_are_counted_per_image():
   images = np.zeros((3, 2, 2, 1), np.float32)
   images[1, :, 0] = np.nan
-  assert pieces.count_not_finite(images).tolist() == [0, 2, 0]
+  assert pieces.count_nonfinite(images).tolist() == [0, 2, 0]

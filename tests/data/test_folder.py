@@ -74,7 +74,7 @@ def test_names_and_units_of_channels(tmp_path):
   refused(tmp_path, 'data.channel_names', "'x' is given twice", channel_names=('x', 'y', 'x'))
 
 
-def test_unnamed_channels_are_numbered_and_that_is_said(tmp_path):
+def test_unnamed_channels_are_numbered_with_a_note(tmp_path):
   for split in ('train', 'val', 'test'):
     (tmp_path / split / 'a').mkdir(parents=True)
     np.save(tmp_path / split / 'a/1.npy', np.zeros((9, 9, 5), np.uint16))

@@ -165,8 +165,8 @@ def test_inputs(tmp_path, data, name):
 
 
 @pytest.fixture(scope='module')
-def packed(tmp_path_factory):
-  return open_dataset(ShapesSource(8, 0, 4, 4, 4), tmp_path_factory.mktemp('packed')).folder
+def dataset(tmp_path_factory):
+  return open_dataset(ShapesSource(8, 0, 4, 4, 4), tmp_path_factory.mktemp('dataset')).folder
 
 
 JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
@@ -175,15 +175,15 @@ JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats
 
 @MANY
 @given(data=st.data())
-def test_manifests(packed, data):
-  path = packed / 'manifest.json'
+def test_manifests(dataset, data):
+  path = dataset / 'manifest.json'
   good = path.read_bytes()
   values = json.loads(good)
   key = data.draw(st.sampled_from(sorted(values)))
   changed = data.draw(st.one_of(changes(good), JSON.map(lambda value: json.dumps({**values, key: value}).encode())))
   path.write_bytes(changed)
   try:
-    open_folder(packed)
+    open_folder(dataset)
   except DamagedError:
     pass
   finally:

@@ -8,14 +8,14 @@ from PIL import Image
 from mils_jax.data.inputs import fit, open_inputs
 from mils_jax.errors import UserError
 
-PICTURE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
+IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
 COLOUR = ('R', 'G', 'B')
 
 
 def fitted(own, input_channels):
-  """Which channel of the image each channel gets."""
-  image, names, _ = fit(PICTURE[..., :len(own)], own, input_channels)
-  own_channels = {PICTURE[..., channel].tobytes(): channel for channel in range(4)}
+  """Which channel of the image each input channel gets."""
+  image, names, _ = fit(IMAGE[..., :len(own)], own, input_channels)
+  own_channels = {IMAGE[..., channel].tobytes(): channel for channel in range(4)}
   return {name: own_channels[image[..., place].tobytes()] for place, name in enumerate(names) if name}
 
 
@@ -36,11 +36,11 @@ def test_a_grey_channel_among_others_is_no_colour():
 
 
 @pytest.mark.parametrize(('name', 'save'), [
-    ('x.npy', lambda path: np.save(path, PICTURE[..., :3])),
-    ('y.npy', lambda path: np.save(path, PICTURE[None, ..., :3])),
-    ('x.npz', lambda path: np.savez(path, images=PICTURE[None, ..., :3])),
+    ('x.npy', lambda path: np.save(path, IMAGE[..., :3])),
+    ('y.npy', lambda path: np.save(path, IMAGE[None, ..., :3])),
+    ('x.npz', lambda path: np.savez(path, images=IMAGE[None, ..., :3])),
 ])
-def test_three_channels_of_an_array_that_nothing_names_fill_the_first_slots(tmp_path, name, save):
+def test_three_unnamed_channels_of_an_array_fill_the_first_input_channels(tmp_path, name, save):
   save(tmp_path / name)
   for input_channels in (('red', 'green', 'blue'), ('nir', *COLOUR)):
     _, names, notes = fit(*open_inputs(str(tmp_path / name), 8, '').read(0), input_channels)
@@ -48,9 +48,9 @@ def test_three_channels_of_an_array_that_nothing_names_fill_the_first_slots(tmp_
     assert notes == [f'channels without names filled the first input channels: {", ".join(input_channels[:3])}']
 
 
-def test_three_channels_of_a_image_are_red_green_and_blue(tmp_path):
-  Image.fromarray(PICTURE[..., :3]).save(tmp_path / 'x.png')
-  tifffile.imwrite(tmp_path / 'x.tif', PICTURE[..., :3], photometric='rgb')
+def test_three_channels_of_an_image_are_red_green_and_blue(tmp_path):
+  Image.fromarray(IMAGE[..., :3]).save(tmp_path / 'x.png')
+  tifffile.imwrite(tmp_path / 'x.tif', IMAGE[..., :3], photometric='rgb')
   for name in ('x.png', 'x.tif'):
     assert open_inputs(str(tmp_path / name), 8, '').read(0)[1] == COLOUR
 
@@ -62,19 +62,19 @@ def save_to(path, save, *arrays, **named):
 
 
 def test_an_array_file_is_what_it_holds_whatever_it_is_called(tmp_path):
-  archive = open_inputs(save_to(tmp_path / 'x.npy', np.savez, test_images=PICTURE[None], bands=list('wxyz')), 8, '')
+  archive = open_inputs(save_to(tmp_path / 'x.npy', np.savez, test_images=IMAGE[None], bands=list('wxyz')), 8, '')
   assert archive.example_ids == ['test_images[0]']
   assert archive.read(0)[1] == tuple('wxyz')
-  many = open_inputs(save_to(tmp_path / 'x.npz', np.save, np.stack([PICTURE, PICTURE + 1])), 8, '')
+  many = open_inputs(save_to(tmp_path / 'x.npz', np.save, np.stack([IMAGE, IMAGE + 1])), 8, '')
   assert many.example_ids == ['x[0]', 'x[1]']
-  assert (many.read(1)[0] == PICTURE + 1).all()
+  assert (many.read(1)[0] == IMAGE + 1).all()
   with pytest.raises(UserError, match=r'one array of the shape \(8, 8, 4\); call an image \.npy'):
-    open_inputs(save_to(tmp_path / 'one.npz', np.save, PICTURE), 8, '')
+    open_inputs(save_to(tmp_path / 'one.npz', np.save, IMAGE), 8, '')
 
 
 @pytest.mark.parametrize(('arrays', 'message'), [
     ({'images': np.zeros((10**12, 0, 4, 3), np.uint8)}, 'holds no images'),
-    ({'images': PICTURE[None], 'bands': [['a', 'b'], ['c', 'd']]}, r'bands has the shape \(2, 2\)'),
+    ({'images': IMAGE[None], 'bands': [['a', 'b'], ['c', 'd']]}, r'bands has the shape \(2, 2\)'),
 ])
 def test_arrays_that_are_no_images_or_names(tmp_path, arrays, message):
   with pytest.raises(UserError, match=message):

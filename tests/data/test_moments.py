@@ -30,7 +30,7 @@ def test_a_large_offset_does_not_cancel():
   np.testing.assert_allclose(merged(images, [7, 7]).std, images.astype(np.float64).std(), rtol=1e-9)
 
 
-def test_values_that_are_not_finite_are_left_out():
+def test_nonfinite_values_are_left_out():
   images = np.random.default_rng(0).normal(size=(6, 2, 2, 2)).astype(np.float32)
   images[0, 0, 0, 0], images[3, 1, 1, 0] = np.nan, np.inf
   total = merged(images, [2])
@@ -42,3 +42,10 @@ def test_values_that_are_not_finite_are_left_out():
 def test_a_channel_without_a_finite_value_counts_nothing():
   total = merged(np.full((3, 2, 2, 1), np.nan, np.float32), [1])
   assert (total.count[0], total.mean[0], total.std[0]) == (0, 0, 0)
+
+
+def test_many_of_the_largest_bytes_do_not_overflow():
+  images = np.full((2**17 + 3, 1, 1, 1), 255, np.uint8)
+  images[-1] = 0
+  total = Moments.of(images)
+  np.testing.assert_allclose([total.mean[0], total.std[0]], [images.mean(), images.std()], rtol=1e-9)

@@ -40,6 +40,8 @@ def test_epochs_and_seeds_differ():
 
 def test_the_order_is_pinned_so_that_old_runs_can_be_resumed():
   assert TrainingOrder(0, 10, 5)(0)[0].tolist() == [8, 0, 3, 7, 6]
+  assert TrainingOrder(0, 10, 5)(2)[0].tolist() == [1, 5, 6, 4, 8]  # of the second epoch
+  assert TrainingOrder(3, 10, 5)(7)[0].tolist() == [4, 0, 8, 9, 7]
 
 
 @settings(max_examples=40, deadline=None)

@@ -56,7 +56,7 @@ def test_a_complete_source_is_left_alone():
   assert (whole.length('val'), whole.example_id('val', 1), whole.notes) == (2, 'val/1', ())
 
 
-def test_what_was_cut_is_said():
+def test_a_note_tells_what_was_cut():
   assert '10% for val and 30% for test' in EverySplit(source_of([0] * 9), 0.1, 0.3, 0).notes[0]
 
 
@@ -70,3 +70,9 @@ def test_fractions_out_of_range_are_named(val, test, named):
 def test_training_cannot_be_missing():
   with pytest.raises(UserError, match='no training split, only test'):
     EverySplit(source_of([0], ('test',)), 0.1, 0.1, 0)
+
+
+def test_the_cut_is_pinned_and_rounds_half_up():
+  cut = EverySplit(source_of(np.repeat([0, 1, 2], [5, 15, 3])), 0.1, 0.1, 0)
+  assert cut.rows['val'].tolist() == [4, 10, 18]  # a tenth of 5, 15 and 3: 1, 2 and 0
+  assert cut.rows['test'].tolist() == [2, 6, 11]

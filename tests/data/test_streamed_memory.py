@@ -1,4 +1,4 @@
-"""The streamed gather under a limit on anonymous memory that the set itself would break."""
+"""A split on the host under a limit on anonymous memory that the split itself would break."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ order, seen = TrainingOrder(0, count, 32), 0
 for batch in OnHost(split, devices).batches(order, 0, order.steps_per_epoch):
   first = np.asarray(batch['image'])[0, :, 0, 0, 0]
   assert np.array_equal(first, np.asarray(batch['label'])[0] % 251)
-  seen += int(batch['weight'].sum())
+  seen += int(batch['mask'].sum())
 assert seen == count
 print('streamed all', flush=True)
 try:
@@ -38,6 +38,6 @@ except MemoryError:
 '''
 
 
-def test_a_set_larger_than_the_memory_it_may_take_is_streamed(tmp_path):
+def test_a_split_larger_than_the_memory_it_may_take_is_streamed(tmp_path):
   run = subprocess.run([sys.executable, '-c', CODE, str(tmp_path)], capture_output=True, text=True, check=False)
   assert run.stdout.splitlines() == ['streamed all', 'the whole set does not fit'], run.stderr[-2000:]

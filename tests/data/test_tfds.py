@@ -98,25 +98,25 @@ def as_set(images):
   return {image.tobytes() for image in images}
 
 
-def test_colour_images_are_read_back_and_packed_without_tensorflow(data_dir, tmp_path):
-  packed = open_dataset(open_patches(data_dir, val_fraction=0.2), tmp_path)
-  assert (packed.classes, packed.channels, packed.image_shape) == (('moss', 'sand'), ('R', 'G', 'B'), (9, 12, 3))
-  assert {split: len(packed.splits[split]) for split in packed.splits} == {'train': 24, 'val': 6, 'test': 8}
-  assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 3) for index in range(8))
-  both = [*packed.splits['train'].images, *packed.splits['val'].images]
+def test_colour_images_are_read_back_and_built_without_tensorflow(data_dir, tmp_path):
+  dataset = open_dataset(open_patches(data_dir, val_fraction=0.2), tmp_path)
+  assert (dataset.classes, dataset.channels, dataset.image_shape) == (('moss', 'sand'), ('R', 'G', 'B'), (9, 12, 3))
+  assert {split: len(dataset.splits[split]) for split in dataset.splits} == {'train': 24, 'val': 6, 'test': 8}
+  assert as_set(dataset.splits['test'].images) == as_set(pixels('test', index, 3) for index in range(8))
+  both = [*dataset.splits['train'].images, *dataset.splits['val'].images]
   assert as_set(both) == as_set(pixels('train', index, 3) for index in range(30))
   by_pixels = {pixels('train', index, 3).tobytes(): index % 2 for index in range(30)}
-  found = packed.splits['train']
+  found = dataset.splits['train']
   assert [by_pixels[image.tobytes()] for image in found.images] == found.labels.tolist()
-  assert len(set(packed.splits['train'].example_ids) | set(packed.splits['val'].example_ids)) == 30
+  assert len(set(dataset.splits['train'].example_ids) | set(dataset.splits['val'].example_ids)) == 30
   assert 'tensorflow' not in sys.modules
 
 
-def test_thirteen_bands_keep_their_type_under_other_keys(data_dir, tmp_path):
-  packed = open_dataset(open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind'), tmp_path)
-  assert packed.splits['test'].images.dtype == np.uint16
-  assert as_set(packed.splits['test'].images) == as_set(pixels('test', index, 13) for index in range(8))
-  assert packed.channels == tuple(f'c{band}' for band in range(13))
+def test_thirteen_bands_keep_their_dtype_under_other_keys(data_dir, tmp_path):
+  dataset = open_dataset(open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind'), tmp_path)
+  assert dataset.splits['test'].images.dtype == np.uint16
+  assert as_set(dataset.splits['test'].images) == as_set(pixels('test', index, 13) for index in range(8))
+  assert dataset.channels == tuple(f'c{band}' for band in range(13))
 
 
 def test_slices_and_names_of_splits(data_dir):
@@ -127,7 +127,7 @@ def test_slices_and_names_of_splits(data_dir):
       whole.example_id('train', index) for index in range(24)]
 
 
-def test_the_size_does_not_change_identities(data_dir):
+def test_the_size_does_not_change_example_ids(data_dir):
   own, small = open_patches(data_dir, val_split='test'), open_patches(data_dir, val_split='test', image_size=4)
   assert small.read('train', 3)[0].shape == (4, 4, 3)
   assert own.example_id('train', 3) == small.example_id('train', 3)
@@ -138,7 +138,7 @@ def test_the_size_does_not_change_identities(data_dir):
     ({'name': ''}, ('data.tfds.name', )),
     ({'name': 'eurosat/al'}, ("'eurosat/al' (BuilderConfig al not found", 'Near names: eurosat/all, ')),
     ({'name': 'colour_patches:9.9.9'}, ("'colour_patches:9.9.9'", 'only: 1.0.0')),
-    ({'image_key': 'image'}, ("data.tfds.image_key='image'", 'image, label, note')),
+    ({'image_key': 'photo'}, ("data.tfds.image_key='photo'", 'image, label, note')),
     ({'label_key': 'note'}, ("data.tfds.label_key='note'", 'not a class label')),
     ({'val_split': 'validation'}, ("data.tfds.val_split='validation'", 'train', 'test')),
     ({'train_split': 'train[:x%]'}, ('data.tfds.train_split',)),
@@ -160,7 +160,7 @@ def test_a_set_that_tensorflow_must_prepare_names_the_extra(tmp_path):
     open_patches(str(tmp_path), name='plain_arrays')
 
 
-def test_another_missing_module_is_not_taken_for_tensorflow(tmp_path, monkeypatch):
+def test_another_missing_module_is_not_mistaken_for_tensorflow(tmp_path, monkeypatch):
   def needs(self, split):
     raise ImportError('no such module', name='apache_beam.io')
 

@@ -2,15 +2,16 @@ import socket
 
 import pytest
 
-from mils_jax.distributed.launch import FLAGS, Membership, Place, place_from_flags
+from mils_jax.commands import COMMANDS
+from mils_jax.distributed.launch import Place, join, leave, place_from_flags
 from mils_jax.errors import UserError
 
-SLURM = {'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'node1,node2', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '1',
-         'SLURM_LOCALID': '0'}
+FLAGS = {name: flag.default for name, flag in COMMANDS['train'].flags.items()}
 ALL = {'distributed': True, 'coordinator': 'node1:1234', 'process_id': '1', 'num_processes': '2'}
 
 
-def test_without_flags_or_a_cluster_a_process_is_alone():
+def test_without_flags_a_process_is_alone(monkeypatch):
+  monkeypatch.setenv('SLURM_NTASKS', '2')  # a launcher alone asks for nothing
   assert place_from_flags(FLAGS) is None
 
 
@@ -18,20 +19,16 @@ def test_the_flags_give_the_place():
   assert place_from_flags(FLAGS | ALL) == Place('node1:1234', 2, 1)
 
 
-@pytest.mark.parametrize(('tasks', 'place'), [('2', Place()), ('1', None)])
-def test_a_cluster_is_joined_where_it_started_several(tasks, place, monkeypatch):
-  for name, value in (SLURM | {'SLURM_NTASKS': tasks}).items():
-    monkeypatch.setenv(name, value)
-  assert place_from_flags(FLAGS) == place
+def test_without_addresses_the_cluster_is_asked():
   assert place_from_flags(FLAGS | {'distributed': True}) == Place()
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'coordinator': '', 'process_id': '', 'num_processes': ''}, 'no cluster is recognised here'),
     ({'distributed': False}, '--coordinator needs --distributed'),
     ({'coordinator': ''}, '--coordinator is missing'),
     ({'num_processes': ''}, '--num_processes is missing'),
     ({'coordinator': 'node1'}, '--coordinator=node1: expected HOST:PORT'),
+    ({'coordinator': ':1234'}, '--coordinator=:1234: expected HOST:PORT'),
     ({'process_id': 'one'}, '--process_id=one: expected a whole number'),
     ({'process_id': '-1'}, '--process_id=-1: expected a whole number'),
     ({'process_id': '2'}, '--process_id=2: must be below --num_processes=2'),
@@ -47,12 +44,10 @@ def test_a_port_that_cannot_be_opened_is_refused(port):
     taken.bind(('', 0))
     taken.listen()
     coordinator = f'localhost:{taken.getsockname()[1] if port == "taken" else port}'
-    member = Membership()
     with pytest.raises(UserError, match=f'--coordinator={coordinator}: port .* cannot be opened'):
-      member.join(Place(coordinator, 2, 0), 5, 5, '')
-  assert not member.joined
+      join(Place(coordinator, 2, 0), 5, 5)
 
 
 def test_alone_a_line_is_said_and_the_code_returned(capsys):
-  assert Membership().leave(2, 'error: so it is') == 2
+  assert leave(2, 'error: so it is') == 2
   assert capsys.readouterr().err == 'error: so it is\n'

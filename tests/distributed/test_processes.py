@@ -12,15 +12,23 @@ import pytest
 PROGRAM = '''
 import json, sys, time
 import jax, numpy as np
-from mils_jax.distributed import processes
+from mils_jax.distributed import launch, processes
 from mils_jax.data.order import local_share
 from mils_jax.distributed.devices import AXIS, Devices
 coordinator, index = sys.argv[1], int(sys.argv[2])
 assert (processes.count(), processes.index(), processes.is_first()) == (1, 0, True)
-jax.distributed.initialize(coordinator, 2, index, cluster_detection_method='deactivate')
+launch.join(launch.Place(coordinator, 2, index), join_timeout=60, heartbeat_timeout=20)
 seen = {'place': [processes.count(), processes.index(), processes.is_first()]}
 seen['value'] = processes.value_of_first('value', lambda: {'index': index})
 seen['array'] = processes.arrays_of_first('array', lambda: np.arange(3.0), like=np.full(3, 9.0)).tolist()
+def fails():
+  raise ValueError('on the first alone')
+try:
+  processes.value_of_first('failure', fails)
+except Exception as error:
+  seen['failure'] = f'{type(error).__name__}: {error}'
+time.sleep(40 * (1 - index))  # longer than a collective waits
+seen['late'] = processes.value_of_first('late', lambda: 'ä' * 1000)
 with processes.first_goes_first('turn'):
   time.sleep(0.3 * (1 - index))
   seen['turn'] = time.time()
@@ -32,7 +40,7 @@ if index == 0:  # alone: the other one would have to call it too, were it not lo
   seen['local'] = np.asarray(devices.parallel(lambda x: 2 * x, 0, 1, gather=True, local=True)(batch)).tolist()
 seen['first of each'] = Devices(1).count
 print(json.dumps(seen), flush=True)
-jax.distributed.shutdown()
+sys.exit(launch.leave(0, '', together=True))
 '''
 
 
@@ -42,10 +50,10 @@ def both():
     free.bind(('localhost', 0))
     coordinator = f'localhost:{free.getsockname()[1]}'
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2',
-                 'PYTHONPATH': str(Path(__file__).parents[1])}
+                 'PYTHONPATH': str(Path(__file__).parents[2])}
   started = [subprocess.Popen([sys.executable, '-c', PROGRAM, coordinator, str(index)], env=environment, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)]
-  texts = [process.communicate(timeout=60) for process in started]
+  texts = [process.communicate(timeout=150) for process in started]
   assert [process.returncode for process in started] == [0, 0], texts
   return [json.loads(next(line for line in text.splitlines() if line.startswith('{'))) for text, _ in texts]
 
@@ -57,6 +65,15 @@ def test_each_knows_its_place(both):
 def test_all_have_the_values_and_arrays_of_the_first(both):
   assert [seen['value'] for seen in both] == [{'index': 0}] * 2
   assert [seen['array'] for seen in both] == [[0, 1, 2]] * 2
+
+
+def test_what_fails_on_the_first_fails_on_all(both):
+  assert [seen['failure'] for seen in both] == ['ValueError: on the first alone',
+                                                'RunError: the first process failed; its own line says why']
+
+
+def test_the_others_wait_longer_than_a_collective_would(both):
+  assert [seen['late'] for seen in both] == ['ä' * 1000] * 2
 
 
 def test_the_first_goes_first(both):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mils_jax.channels import ChannelSpec
-from mils_jax.data.cache.building import Split
-from mils_jax.data.loader import gather
+from mils_jax.data.cache.dataset import Split
+from mils_jax.data.loader import place_split
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.metrics.predictions import Evaluator, Predictions
 from mils_jax.models import WideCNN
@@ -44,7 +44,7 @@ def test_every_example_is_predicted_once_and_in_order_on_any_number_of_devices(m
   variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))()
   devices = Devices(count)
   evaluator = Evaluator(model, mapping, devices, batch_size=4)
-  predictions = evaluator(devices.replicate(variables), split, gather(split, devices, mode), 'test')
+  predictions = evaluator(devices.replicate(variables), split, place_split(split, devices, mode), 'test')
   images, present = mapping.apply(jnp.asarray(split.images))
   expected = model.apply(variables, images, train=False, present=present)
   np.testing.assert_allclose(predictions.logits, expected, atol=1e-5)

@@ -10,14 +10,14 @@ from mils_jax.metrics import SeedSpread, holm
 def test_the_spread_over_seeds_is_statsmodels():
   spread, expected = SeedSpread((0.61, 0.64, 0.66)), DescrStatsW([0.61, 0.64, 0.66])
   assert spread.mean == pytest.approx(expected.mean)
-  assert spread.deviation == pytest.approx(expected.std * math.sqrt(3 / 2))
+  assert spread.std == pytest.approx(expected.std * math.sqrt(3 / 2))
   assert spread.interval() == pytest.approx(expected.tconfint_mean(0.05))
 
 
 def test_one_seed_says_nothing_of_the_spread():
   spread = SeedSpread((0.5,))
-  assert math.isnan(spread.deviation)
-  assert spread.to_json() == {'values': [0.5], 'mean': 0.5, 'deviation': None, 't_95': None}
+  assert math.isnan(spread.std)
+  assert all(math.isnan(end) for end in spread.interval())
 
 
 @pytest.mark.parametrize('values', [[0.01, 0.04, 0.03, 0.005], [0.5], [0.9, 0.8, 0.02], [0.03, 0.03, 0.03], []])

@@ -57,20 +57,27 @@ def fake_run(folder, config='task_b', accuracy=0.6, seed=0, channels=('R', 'G', 
   return folder
 
 
-def add_subsets(folder, accuracies, worth, classes=5):
-  """Adds subsets.json and subsets.npz: {'RG': 0.5, ...} and {'R': (both, only_first, only_second, neither), ...}."""
+def add_subsets(folder, accuracies, importance, classes=5, old=False):
+  """Adds subsets.json and subsets.npz: {'RG': 0.5, ...} and {'R': (both, only_first, only_second, neither), ...}.
+
+  `old`: as the version before schema 2 wrote them.
+  """
   accuracies = dict(sorted(accuracies.items(), key=lambda item: len(item[0])))  # as subset mode orders them
   write_json(folder / 'subsets.json', {
       'channels': ['R', 'G', 'B'],
       'subsets': [{'channels': list(subset), 'correct': round(450 * rate), 'count': 450, 'balanced_accuracy': rate}
                   for subset, rate in accuracies.items()],
-      'worth': [{'channel': channel, 'difference': PairedDifference(*cells).to_json()}
-                for channel, cells in worth.items()]})
-  said = [fake_predictions(rate, 5 + number, classes=classes) for number, rate in enumerate(accuracies.values())]
-  np.savez(folder / 'subsets.npz', example_id=said[0].example_ids, label=said[0].labels,
-           channels=['R', 'G', 'B'],
-           present=np.array([[channel in subset for channel in 'RGB'] for subset in accuracies]),
-           predicted=np.stack([one.scores.predicted for one in said]))
+      'worth' if old else 'importance': [{'channel': channel, 'difference': PairedDifference(*cells).to_json()}
+                                         for channel, cells in importance.items()]})
+  predictions = [fake_predictions(rate, 5 + number, classes=classes) for number, rate in enumerate(accuracies.values())]
+  common = {'label': predictions[0].labels, 'channels': ['R', 'G', 'B'],
+            'present': np.array([[channel in subset for channel in 'RGB'] for subset in accuracies])}
+  if old:
+    np.savez(folder / 'subsets.npz', **common, identity=predictions[0].example_ids,
+             predicted=np.stack([one.scores.predicted for one in predictions]))
+  else:
+    np.savez(folder / 'subsets.npz', **common, example_id=predictions[0].example_ids, step=474,
+             logits=np.stack([one.logits for one in predictions]))
 
 
 def add_diagnostics(folder, subsets=('R', 'RGB'), layers=12):

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from mils_jax.metrics import Accuracy, PairedDifference
-from mils_jax.report.figures.channels import LISTED, accuracy_by_subset, attention, worth_of_channels
-from mils_jax.report.figures.classes import accuracy_by_class, confusion_matrix, most_confused, reliability
-from mils_jax.report.figures.curves import training_curves
-from mils_jax.report.figures.models import accuracy_by_cost, front
 from mils_jax.report.groups import make_groups
 from mils_jax.report.load import collect
+from mils_jax.report.sections.channel_importance import channel_importance
+from mils_jax.report.sections.confusion import accuracy_by_class, confusion_matrix, most_confused
+from mils_jax.report.sections.curves import training_curves
+from mils_jax.report.sections.kernel_attention import attention
+from mils_jax.report.sections.model_table import accuracy_by_cost, front
+from mils_jax.report.sections.reliability import reliability
+from mils_jax.report.sections.subset_table import LISTED, accuracy_by_subset
 from tests.report.fakes import fake_run
 
 
@@ -46,11 +49,12 @@ FIGURES = {
     'confusion': (lambda groups: confusion_matrix(groups[0], '1'), ['true class', 'predicted class', '%']),
     'classes': (lambda groups: accuracy_by_class(groups[0], '1'), ['accuracy, %']),
     'reliability': (lambda groups: reliability(groups, '0'), ['probability', '%']),
-    'subsets': (lambda _: accuracy_by_subset({'one': subsets(7)[0]}, subsets(7)[1]), ['accuracy, %', 'band0+band1']),
-    'many subsets': (lambda _: accuracy_by_subset({'one': subsets(127)[0]}, subsets(127)[1]),
+    'subsets': (lambda _: accuracy_by_subset({'one': subsets(7)[0]}, subsets(7)[1], '0'),
+                ['accuracy, %', 'band0+band1']),
+    'many subsets': (lambda _: accuracy_by_subset({'one': subsets(127)[0]}, subsets(127)[1], '0'),
                      ['number of channels', 'accuracy, %']),
-    'worth': (lambda _: worth_of_channels('one', {'R': PairedDifference(50, 20, 2, 28)}), ['points', 'R']),
-    'attention': (lambda _: attention('one', [attention_json(name) for name in 'RGBXYZ']), ['kernel', 'conv2']),
+    'importance': (lambda _: channel_importance('one', {'R': PairedDifference(50, 20, 2, 28)}, '0'), ['points', 'R']),
+    'attention': (lambda _: attention('one', [attention_json(name) for name in 'RGBXYZ'], '0'), ['kernel', 'conv2']),
 }
 
 
@@ -120,20 +124,20 @@ def test_the_most_confused_pairs_come_first(groups):
 
 def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
   few, channels = subsets(LISTED)
-  assert 'band0+band1' in accuracy_by_subset({'one': few}, channels).svg
+  assert 'band0+band1' in accuracy_by_subset({'one': few}, channels, '0').svg
   many, channels = subsets(LISTED + 1)
-  assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels).svg
+  assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels, '0').svg
 
 
-def test_a_channel_is_worth_something_only_where_holm_says_so_too():
+def test_a_channel_is_called_distinguishable_only_where_holm_says_so_too():
   small = PairedDifference(60, 9, 1, 30)
-  worth = {'R': PairedDifference(50, 30, 2, 18), 'G': small, 'B': small}
+  found = {'R': PairedDifference(50, 30, 2, 18), 'G': small, 'B': small}
   assert small.distinguishable  # by itself: p = 0.02; as one of the last two 0.04, of three 0.06
-  assert 'Holm): R, G, B.' in worth_of_channels('one', worth).caption
-  assert 'Holm): R.' in worth_of_channels('one', {**worth, 'X': small}).caption
+  assert 'all channels): R, G, B.' in channel_importance('one', found, '0').caption
+  assert 'all channels): R.' in channel_importance('one', {**found, 'X': small}, '0').caption
 
 
 def test_of_many_subsets_the_attention_of_the_full_set_is_drawn_too():
   names = [f'band{number}' for number in range(10)]
-  svg = attention('one', [attention_json(name) for name in [*names, 'everything']]).svg
+  svg = attention('one', [attention_json(name) for name in [*names, 'everything']], '0').svg
   assert re.findall(r'>(band\d|everything)<', svg) == [*names[:7], 'everything']

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from mils_jax.metrics import MeanDifference, PairedDifference
 from mils_jax.report.groups import in_figures, make_groups
 from mils_jax.report.load import collect
-from mils_jax.report.specialists import mean_gap, subset_gaps, subset_series
+from mils_jax.report.sections.subset_table import gap_sentence, mean_gap, subset_gaps, subset_series
 from tests.report.fakes import add_compression, add_subsets, fake_run
 
 
@@ -25,7 +26,7 @@ def test_runs_that_differ_in_their_seed_are_one_group(tmp_path):
   wide = groups['WideCNN4']
   assert wide.accuracy.rate == pytest.approx(0.64)
   assert wide.accuracy.count == 450
-  assert wide.spread.deviation == pytest.approx(0.04)
+  assert wide.spread.std == pytest.approx(0.04)
   assert isinstance(wide.against(groups['ResNet34']), MeanDifference)
   assert wide.against(groups['ResNet34']).difference == pytest.approx(0.02)
   assert wide.share_of(groups['ResNet34']).ratio == pytest.approx(0.64 / 0.62)
@@ -55,7 +56,7 @@ def test_labels_name_network_channels_and_what_is_unusual(tmp_path):
 def test_one_model_is_compared_with_the_specialists_of_its_subsets(tmp_path):
   for channels, accuracy in (('RGB', 0.7), ('RG', 0.66), ('B', 0.5)):
     fake_run(tmp_path / channels, 'task_a', accuracy, channels=tuple(channels))
-  add_subsets(fake_run(tmp_path / 'all', 'task_a', 0.68, **{'channels.dropout': 'hierarchical'}),
+  add_subsets(fake_run(tmp_path / 'all', 'task_a', 0.68, **{'channel_dropout.method': 'hierarchical'}),
               {'RGB': 0.68, 'RG': 0.66, 'B': 0.4, 'R': 0.3}, {})
   groups = list(groups_of(tmp_path)[0].values())
   (one,) = [group for group in groups if 'hierarchical' in group.label]
@@ -64,6 +65,9 @@ def test_one_model_is_compared_with_the_specialists_of_its_subsets(tmp_path):
       {'RGB': -0.02, 'RG': 0, 'B': -0.1})
   assert isinstance(gaps['B',].difference, PairedDifference)
   assert mean_gap(gaps).difference == pytest.approx(-0.04)
+  sentence = gap_sentence(one, gaps).replace('\u00a0', ' ')
+  assert sentence.startswith(f'Mean over 3 subsets: {one.label} is 4.0 points worse than specialists on 450 images')
+  assert re.search(r'The worst is -10\.0 points \[.*\] with B$', sentence)
   series = subset_series(groups)
   assert [len(found) for found in series.values()] == [3, 4]
   assert series['trained for the subset']['R', 'G'].correct == 297
@@ -99,11 +103,11 @@ def test_a_compressed_specialist_takes_no_other_ones_place(tmp_path):
       {'B': 270, 'RG': 270}, {'B': 180}]
 
 
-def test_the_answers_of_all_seeds_of_the_one_model_count(tmp_path):
+def test_the_predictions_of_all_seeds_of_the_one_model_count(tmp_path):
   for channels, accuracy in (('RG', 0.66), ('B', 0.5)):
     fake_run(tmp_path / channels, 'task_a', accuracy, channels=tuple(channels))
   for seed, accuracy in enumerate((0.4, 0.48)):
-    folder = fake_run(tmp_path / f'all{seed}', 'task_a', seed=seed, **{'channels.dropout': 'hierarchical'})
+    folder = fake_run(tmp_path / f'all{seed}', 'task_a', seed=seed, **{'channel_dropout.method': 'hierarchical'})
     add_subsets(folder, {'RG': 0.6 + 0.02 * seed, 'B': accuracy}, {})
   found, _ = groups_of(tmp_path)
   one, groups = found['DynamicResNet12'], list(found.values())
@@ -115,10 +119,10 @@ def test_the_answers_of_all_seeds_of_the_one_model_count(tmp_path):
   assert subset_series(groups)[f'one model: {one.label}']['B',].correct == 198
 
 
-def test_subsets_are_named_in_the_order_of_the_data_whatever_that_of_the_slots(tmp_path):
+def test_subsets_are_named_in_the_order_of_the_data_whatever_that_of_the_input_channels(tmp_path):
   for channels in ('RG', 'B'):
     fake_run(tmp_path / channels, 'task_a', channels=tuple(channels))
-  one = fake_run(tmp_path / 'all', 'task_a', **{'channels.dropout': 'hierarchical'})
+  one = fake_run(tmp_path / 'all', 'task_a', **{'channel_dropout.method': 'hierarchical'})
   add_subsets(one, {'RG': 0.6, 'B': 0.4}, {})
   for path in tmp_path.glob('*/results.json'):
     path.write_text(json.dumps({**json.loads(path.read_text()), 'input_channels': ['B', 'G', 'R']}))

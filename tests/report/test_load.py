@@ -12,7 +12,7 @@ from mils_jax.report.load import collect
 from tests.report.fakes import add_subsets, fake_predictions, fake_run
 
 
-def test_every_finished_run_is_read_those_inside_of_a_study_too(tmp_path):
+def test_every_finished_run_is_read_those_inside_of_a_sweep_too(tmp_path):
   fake_run(tmp_path / 'one')
   fake_run(tmp_path / 'sweep' / 'member-seed0', accuracy=0.5)
   fake_run(tmp_path / 'sweep' / 'member-seed1', accuracy=0.5, seed=1)
@@ -44,7 +44,7 @@ def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize(('file', 'name', 'key'), [
-    ('config.json', 'config', 'train'), ('results.json', 'results', 'macs'), ('run.json', 'run', 'versions'),
+    ('results.json', 'results', 'macs'), ('run.json', 'run', 'versions'),
     ('subsets.json', 'subsets', 'subsets')])
 def test_a_file_without_what_the_report_reads_of_it_is_damaged(file, name, key, tmp_path):
   fake_run(tmp_path / 'good')
@@ -55,13 +55,25 @@ def test_a_file_without_what_the_report_reads_of_it_is_damaged(file, name, key, 
     (bad / file).write_text(json.dumps(damaged))
     (run,), (other,) = collect(f'{tmp_path}/*')
     assert run.name.endswith('/good')
-    assert re.fullmatch(rf'damaged: not in its {name}: .*{key}.*', other.reason)
+    assert re.fullmatch(rf'damaged: (not in its {name}: .*{key}.*|.*{file} cannot be read: not a JSON object.*)',
+                        other.reason)
   (bad / file).write_text(json.dumps(values))
   (bad / 'metrics.jsonl').write_text('{"epoch": 1}\n')
   assert 'not in its metrics: train_accuracy' in collect(f'{tmp_path}/*')[1][0].reason
 
 
-def test_what_is_left_of_a_run_inside_of_a_study_is_named_too(tmp_path):
+@pytest.mark.parametrize(('config', 'reason'), [
+    ([], 'damaged: .*config.json cannot be read: not a JSON object'),
+    ({'schema': 2, 'model': {'name': 'wide_cnn', 'legs': 4}}, "config.json cannot be read: .*'model.legs'")])
+def test_a_configuration_that_cannot_be_read_is_named_and_ends_no_report(config, reason, tmp_path):
+  fake_run(tmp_path / 'good')
+  (fake_run(tmp_path / 'bad', seed=1) / 'config.json').write_text(json.dumps(config))
+  (run,), (other,) = collect(f'{tmp_path}/*')
+  assert run.name.endswith('/good')
+  assert re.search(reason, other.reason)
+
+
+def test_what_is_left_of_a_run_inside_of_a_sweep_is_named_too(tmp_path):
   for seed in (0, 1):
     fake_run(tmp_path / 'sweep' / f'member-seed{seed}', seed=seed)
   (tmp_path / 'sweep' / 'member-seed1' / 'config.json').unlink()
@@ -95,14 +107,14 @@ def test_runs_of_different_classes_or_test_images_are_refused(tmp_path):
     collect(f'{tmp_path}/[ac]')
 
 
-def test_answers_by_subset_are_joined_with_the_test_images(tmp_path):
+def test_subset_predictions_are_joined_with_the_test_images(tmp_path):
   add_subsets(fake_run(tmp_path / 'run'), {'RGB': 0.6, 'R': 0.4}, {})
   (run,), _ = collect(f'{tmp_path}/*')
   assert {subset: int(correct.sum()) for subset, correct in run.subset_correct.items()} == {
       ('R', 'G', 'B'): 270, ('R',): 180}
 
 
-def test_answers_of_an_interrupted_subset_mode_are_used_or_left(tmp_path):
+def test_subset_predictions_without_their_summary_are_used_and_damaged_ones_are_named(tmp_path):
   folder = fake_run(tmp_path / 'run')
   add_subsets(folder, {'RGB': 0.6, 'R': 0.4}, {})
   (folder / 'subsets.json').unlink()
@@ -110,16 +122,20 @@ def test_answers_of_an_interrupted_subset_mode_are_used_or_left(tmp_path):
       ('R', 'G', 'B'): 270, ('R',): 180}
   with np.load(folder / 'subsets.npz') as saved:
     np.savez(folder / 'subsets.npz', **{**saved, 'channels': ['R']})
-  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}
+  (run,), (damaged,) = collect(f'{tmp_path}/*')
+  assert run.subset_correct == {}
+  assert (damaged.name, damaged.reason) == (str(folder / 'subsets.npz'), 'damaged: subsets.npz cannot be read')
 
 
-def test_answers_that_a_study_kept_are_read_too(tmp_path):
+def test_subset_predictions_that_a_sweep_kept_before_schema_2_are_read_too(tmp_path):
   folder, said = fake_run(tmp_path / 'run'), fake_predictions(0.4)
   order = np.random.default_rng(0).permutation(450)
-  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], example_id=said.example_ids[order],
+  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], identity=said.example_ids[order],
            label=said.labels[order], logits=said.logits[order][None])
   (run,), _ = collect(f'{tmp_path}/*')
   np.testing.assert_array_equal(run.subset_correct['R', 'B'], said.correct)
   assert run.subset_accuracy['R', 'B'].correct == 180
   (folder / 'subset_predictions.npz').write_bytes(b'PK damaged')
-  assert collect(f'{tmp_path}/*')[0][0].subset_correct == {}
+  (run,), (damaged,) = collect(f'{tmp_path}/*')
+  assert run.subset_correct == {}
+  assert damaged.reason == 'damaged: subset_predictions.npz cannot be read'

@@ -9,7 +9,7 @@ from mils_jax.errors import UserError
 from mils_jax.metrics import RelativeAccuracy
 from mils_jax.report.document import Document, Examples, Points, Section, Table, Text
 from mils_jax.report.html import to_html
-from mils_jax.report.markdown import to_markdown
+from mils_jax.report.markdown import escape, to_markdown
 from mils_jax.report.published import judge_share
 from mils_jax.report.write import write_report
 from tests.report.fakes import add_compression, add_diagnostics, add_subsets, fake_run
@@ -26,7 +26,7 @@ def make_runs(folder):
   fake_run(folder / 'resnet34', 'resnet34', 0.66, names=NAMES)
   for channels, accuracy in (('RGB', 0.7), ('R', 0.6)):
     fake_run(folder / channels, 'task_a', accuracy, channels=tuple(channels), names=NAMES)
-  one = fake_run(folder / 'one', 'task_a', 0.69, names=NAMES, **{'channels.dropout': 'hierarchical'})
+  one = fake_run(folder / 'one', 'task_a', 0.69, names=NAMES, **{'channel_dropout.method': 'hierarchical'})
   add_subsets(one, {'RGB': 0.69, 'R': 0.55}, {'R': (290, 60, 18, 82), 'G': (295, 24, 20, 111)})
   add_diagnostics(one)
   (fake_run(folder / 'stopped', names=NAMES) / 'results.json').unlink()
@@ -42,24 +42,25 @@ def report(tmp_path_factory):
 
 
 def test_both_tables_stand_beside_the_published_figures(report):
-  text = report[1].replace('\u00a0', ' ')
-  assert re.search(r'\| ResNet34, as published \| 65.33 % \\\[60.8 to 69.6\\\] .*614.6 M \| 1.229 G \| 21.34 M', text)
-  assert re.search(r'\| WideCNN4 \| 66.00 % \\\[61.5 to 70.2\\\] \| ± 2.83 over 2 seeds', text)
+  text = re.sub(' +', ' ', report[1])
+  assert re.search(r'\| ResNet34, as published \| 65.33% \[60.8 to 69.6\] .*614.6 M \| +1.229 G \| +21.34 M', text)
+  assert re.search(r'\| WideCNN4 \| 66.00% \[61.5 to 70.2\] \| std 2.83 over 2 seeds', text)
   # specialist, one model, published
-  assert re.search(r'\| R \| 60.00 % .*\| 55.\d\d % .*\| 70.00 % \\\[65.6 to 74.1\\\]', text)
+  assert re.search(r'\| R \| 60.00% .*\| 55.\d\d% .*\| 70.00% \[65.6 to 74.1\]', text)
   assert '2.637 G at 84x84, are 2 x MACs' in text
-  assert re.search(r'\| G \| \+0.9 \| \\\[-2.0 to \+3.8\\\] \| 0.65 \| 0.65 \|', text)  # alone and by Holm
+  assert re.search(r'\| G \| \+0.9 \| \[-2.0 to \+3.8\] \| 0.65 \| 0.65 \|', text)  # alone and by Holm
 
 
 def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
   lines, text, *_ = report
   printed = '\n'.join(lines)
   assert "WideCNN2 reaches 45.5% (95% interval" in printed
+  assert re.search(r'WideCNN2 is 36.0 points .* It reaches 45.5% \[.*\] of its accuracy \(below 90%\) with ', printed)
   assert re.search(r'over 90% of ResNet34\'s accuracy\. WideCNN2 reaches 45\.5% \(.*\), below 90%\.', printed)
   assert re.search(r'WideCNN4 and ResNet34 are equally good on 450 images: not distinguishable', printed)
   assert re.search(r'WideCNN2 is 36.0 points worse than ResNet34 on 450 images: distinguishable', text)
-  assert 'of channels. One model: DynamicResNet12 (channels.dropout=hierarchical): from 68.89' in printed
-  assert 'against specialists for 2 subsets' in printed
+  assert 'of channels. One model: DynamicResNet12 (channel_dropout.method=hierarchical): from 68.89' in printed
+  assert 'Claim: one network serves any channels. Mean over 2 subsets: ' in printed
 
 
 def test_an_unfinished_run_is_listed(report):
@@ -120,14 +121,14 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
       Examples('e', [(b'png', 'a "q"')])]),
       Section('empty', [])])
   text = to_markdown(document, tmp_path / 'figures')
-  assert '| x | y\\|z | why |\n| --- | ---: | --- |' in text  # words begin at the left
+  assert '| x     | y\\|z | why |\n|-------|-----:|-----|' in text  # words begin at the left
   assert r'a \* b' in text
-  assert r'\<b\>' in text
+  assert r'- \<b>' in text
   assert 'empty' not in text
   page = to_html(document)
   assert '<li>&lt;b&gt;</li>' in page
   assert 'alt="a &quot;q&quot;"' in page
-  assert '<li>95\u00a0% of 3</li>' in page
+  assert '<li>95% of 3</li>' in page
   assert 'data-column="y|z">2</td><td data-column="why" class="words">so</td>' in page
 
 
@@ -166,7 +167,7 @@ def test_so_is_one_on_a_read_only_disk(tmp_path):
 
 
 def test_the_attention_is_listed_for_all_channels(report):
-  listed = [line.split(' | ')[0] for line in report[1].splitlines() if line.startswith('| stage1')]
+  listed = [line.split('|')[1].strip() for line in report[1].splitlines() if line.startswith('| stage1')]
   assert 'attention over kernels with RGB, by layer' in report[1]
   assert len(listed) == len(set(listed)) == 4
 
@@ -179,4 +180,27 @@ def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):
   curves = re.search(r'!\[(Lines of accuracy by epoch.*?)\]', text)[1]
   assert 'DynamicResNet12: ' in curves
   assert 'merged' not in curves
-  assert re.search(r'runs/merged \| model.num_kernels=1, merged from 4 kernels \|', text)
+  assert re.search(r'runs/merged +\| model.num_kernels=1, merged from 4 kernels +\|', text)
+
+
+@pytest.mark.parametrize(('text', 'expected'), [
+    ('66.00% [61.5 to 70.2], p < 0.001, wide_cnn2', '66.00% [61.5 to 70.2], p < 0.001, wide_cnn2'),
+    ('_it_ *is* `so` <b> a|b ~~x~~', r'\_it\_ \*is\* \`so\` \<b> a\|b \~~x\~~'),
+    ('# [a](b) &lt;', r'\# \[a](b) \&lt;'), ('- x', r'\- x'), ('-5 points', '-5 points')])
+def test_markdown_escapes_what_it_would_take_for_its_own_and_no_more(text, expected):
+  assert escape(text) == expected
+
+
+def test_a_run_of_before_schema_2_is_reported_like_a_new_one(tmp_path):
+  accuracies, importance = {'RGB': 0.69, 'R': 0.55}, {'R': (290, 60, 18, 82), 'G': (295, 24, 20, 111)}
+  texts = []
+  for name, old in (('old', True), ('new', False)):
+    for channels, accuracy in (('RGB', 0.7), ('R', 0.6)):
+      fake_run(tmp_path / name / channels, 'task_a', accuracy, channels=tuple(channels))
+    one = fake_run(tmp_path / name / 'one', 'task_a', 0.69, **{'channel_dropout.method': 'hierarchical'})
+    add_subsets(one, accuracies, importance, old=old)
+    write_report(f'{tmp_path}/{name}/*', tmp_path / name / 'out')
+    text = (tmp_path / name / 'out/report.md').read_text()
+    texts.append([line for line in text.splitlines() if line.startswith(('| R', '| G', '| mean'))])
+  assert texts[0] == texts[1]
+  assert len(texts[0]) == 7  # two subsets; two differences and their mean; two channels

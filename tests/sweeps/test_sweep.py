@@ -13,8 +13,8 @@ import pytest
 
 from mils_jax.cli import main
 from mils_jax.command_line import run_name
+from mils_jax.commands.sweep import estimate_lines
 from mils_jax.errors import RunError, UserError
-from mils_jax.report.sweep import estimate_lines
 from mils_jax.run_config import claim
 from mils_jax.sweeps import estimate
 from mils_jax.sweeps import sweep as sweep_module
@@ -59,9 +59,9 @@ WRONG = {
     'two of one name': ({'members': (('a', BASE, {}, (0,)), ('a', BASE, {}, (1,)))}, "two members of the sweep are"),
     'unknown field': ({'members': (('a', BASE, {'model.stage': 2}, (0,)),)},
                       "run 'a' 'model.stage'. Did you mean 'model.stages'?"),
-    'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "member 'a' 'train.epochs.x'"),
+    'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "run 'a' 'train.epochs.x'"),
     'type': ({'members': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
-             "member 'a': train.epochs='two': expected int"),
+             "run 'a': train.epochs='two': expected a whole number"),
     'no seeds': ({'members': (('a', BASE, {}, ()),)}, "member 'a': seeds=()"),
     'name': ({'members': (('../a', BASE, {}, (0,)),)}, "member '../a': its name becomes a folder"),
 }
@@ -89,7 +89,7 @@ def trainings(monkeypatch):
 
   def train(config, folder, _):
     trained.append(folder.path.name)
-    folder.claim(config.to_dict())
+    claim(folder, config)
     if folder.path.name.startswith('diverging'):
       raise RunError('the loss was non-finite')
     folder.results.write_text(json.dumps(RESULTS))
@@ -129,7 +129,8 @@ def test_a_folder_of_another_study_of_other_things_or_of_other_settings_is_refus
 
 def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypatch):
   measured = []
-  monkeypatch.setattr(estimate, 'measure_step', lambda plan: measured.append(plan.step.model.stages) or StepTime(0.5, 9.0))
+  monkeypatch.setattr(estimate, 'measure_step',
+                      lambda plan: measured.append(plan.step.model.stages) or StepTime(0.5, 9.0))
   config = get_config()
   config.common.runtime.cache = str(tmp_path / 'cache')
   config.members = (*config.members, ('again', config.members[2][1], {'model.stages': 3}, (5,)))
@@ -189,7 +190,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
   whole = subprocess.run(command('whole'), check=False, **options)
   assert whole.returncode == 1
   assert whole.stderr.startswith('failed: diverging-seed0, of 3 members')
-  assert 'not finished: diverging-seed0' in (tmp_path / 'whole' / 'sweep.md').read_text()
+  assert 'Not finished: diverging-seed0.' in (tmp_path / 'whole' / 'sweep.md').read_text()
   report = (tmp_path / 'whole' / 'report' / 'report.md').read_text()
   assert re.search(r'WideCNN2 .* on 64 images: ', report)
   assert re.search(r'/diverging-seed0 \| not finished: 0 of 12 epochs', report)

@@ -1,4 +1,4 @@
-"""Disks that fill while packing, limits on the size of files, and folders of another user: real ones, and one line."""
+"""Disks that fill up, limits on the size of files, and folders of another user: real ones, and one line."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from tests.runs import as_another_user, assert_same, latest_steps, mount, run, stop_at_step, unmount
 
 pytestmark = pytest.mark.slow
-INSPECT = '--mode=inspect'  # packs, and trains nothing
+INSPECT = '--mode=inspect'  # builds the dataset cache, and trains nothing
 
 
 def file_limit(size):
@@ -16,7 +16,7 @@ def file_limit(size):
 
 
 def left_in(cache):
-  return [path for path in (cache / 'packed').iterdir() if not path.name.endswith('.lock')]
+  return [path for path in (cache / 'datasets').iterdir() if not path.name.endswith('.lock')]
 
 
 def one_line(done, code, *parts):
@@ -27,12 +27,13 @@ def one_line(done, code, *parts):
 
 
 @pytest.mark.parametrize('size', [500, 1148])  # kB: for some of the images; for all of them, but not for their names
-def test_a_disk_that_fills_while_packing_keeps_no_half_of_it(size, tmp_path):
+def test_a_disk_that_fills_while_building_keeps_no_half_of_it(size, tmp_path):
   mount(tmp_path, f'size={size}k')
   cache = tmp_path / 'disk' / 'cache'
   try:
     done = run(tmp_path / 'run', cache, INSPECT)
-    one_line(done, 1, f'failed: packing into {cache}', 'No space left on device', 'nothing half-written was kept')
+    one_line(done, 1, f'failed: building the dataset cache in {cache}', 'No space left on device',
+             'nothing half-written was kept')
     assert left_in(cache) == []
     subprocess.run(['mount', '-o', 'remount,size=50m', str(tmp_path / 'disk')], check=True)
     again = run(tmp_path / 'run', cache, INSPECT)
@@ -41,9 +42,9 @@ def test_a_disk_that_fills_while_packing_keeps_no_half_of_it(size, tmp_path):
     unmount(tmp_path)
 
 
-def test_packing_under_a_limit_of_file_sizes_keeps_no_half_of_it(tmp_path):
+def test_building_under_a_limit_of_file_sizes_keeps_no_half_of_it(tmp_path):
   done = run(tmp_path / 'run', tmp_path / 'cache', INSPECT, prefix=file_limit(300_000))
-  one_line(done, 1, 'failed: packing into', 'File too large')
+  one_line(done, 1, 'failed: building the dataset cache in', 'File too large')
   assert left_in(tmp_path / 'cache') == []
 
 

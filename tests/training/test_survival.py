@@ -199,7 +199,7 @@ def there(folder, pattern):
 
 
 PHASES = {  # what shows, in the run folder or the cache, that a run has come so far
-    'packing': lambda run, cache: there(cache, 'packed/.unfinished-*/train'),
+    'packing': lambda run, cache: there(cache, 'datasets/.unfinished-*/train'),
     'compiling': lambda run, cache: there(run, 'metrics.jsonl'),
     'saving': lambda run, cache: there(run, 'checkpoints/latest/*tmp*'),
     'validating': lambda run, cache: there(run, 'checkpoints/latest/8'),

@@ -1,4 +1,4 @@
-"""Turns a source into a dataset cache, once, and finds it again by its fingerprint."""
+"""Builds the dataset cache of a source, once, and finds it again by its fingerprint."""
 
 import contextlib
 import errno
@@ -13,29 +13,27 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax import progress
-from mils_jax.data.cache.dataset import CachedDataset, Split, open_folder, write_manifest
+from mils_jax.data.cache.dataset import CachedDataset, open_folder, write_manifest
 from mils_jax.data.cache.pieces import Piece, PieceResult
-from mils_jax.data.cache.workers import packed_pieces
+from mils_jax.data.cache.workers import built_pieces
 from mils_jax.data.moments import Moments
 from mils_jax.data.sources.source import SPLITS, Source
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
-__all__ = ['CachedDataset', 'Split', 'fingerprint', 'open_dataset']
-
-PIECE_BYTES = 2**22  # of images that one process holds at a time
+PIECE_BYTES = 2**22  # of images that a process holds at a time, at most
 PIECE_IMAGES = 256
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFINISHED = '.unfinished-'
 
 
 def open_dataset(source: Source, cache: Path, allow_nonfinite: bool = False) -> CachedDataset:
-  """Opens the dataset cache of a source, packing it first where there is none.
+  """Opens the dataset cache of a source, building it first where there is none.
 
   Args:
     source: has all three splits.
     cache: folder of dataset caches, made where missing.
-    allow_nonfinite: also open a set with non-finite values.
+    allow_nonfinite: also open a dataset with non-finite values.
 
   Raises:
     UserError: an image cannot be read or differs from the others, or values are non-finite.
@@ -44,23 +42,22 @@ def open_dataset(source: Source, cache: Path, allow_nonfinite: bool = False) -> 
   for note in source.notes:
     progress.log(note)
   mark = fingerprint(source)
-  folder = Path(cache) / mark
   try:
-    with processes.first_goes_first('packed'):  # where all use one cache, the others find the set there
-      packed = _open_or_pack(source, folder, mark)
+    with processes.first_goes_first('dataset'):  # on a shared disk, the other processes find what it built
+      dataset = _open_or_build(source, Path(cache) / mark, mark)
   except OSError as error:
     if error.errno in _DISK_FULL:
-      raise RunError(f'packing into {cache}: {os.strerror(error.errno)}; nothing half-written was kept. '
-                     'Free some space, or choose another folder, and start again') from error
+      raise RunError(f'building the dataset cache in {cache}: {os.strerror(error.errno)}; nothing half-written was '
+                     'kept. Free some space, or choose another folder, and run the same command again') from error
     if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
       raise UserError(f'cannot use the cache {cache}: {error.strerror} ({error.filename}); expected a folder that can '
                       'be read and written') from error
     raise
-  bad = {split: found for split, found in packed.nonfinite.items() if found[0]}
+  bad = {split: found for split, found in dataset.nonfinite.items() if found[0]}
   if bad and not allow_nonfinite:
     where = '; '.join(f'{split}: {count}, first in {first}' for split, (count, first) in bad.items())
     raise UserError(f'non-finite values ({where}); expected finite numbers only')
-  return packed
+  return dataset
 
 
 def fingerprint(source: Source) -> str:
@@ -71,27 +68,27 @@ def fingerprint(source: Source) -> str:
   return digest.hexdigest()
 
 
-def _open_or_pack(source: Source, folder: Path, mark: str) -> CachedDataset:
+def _open_or_build(source: Source, folder: Path, mark: str) -> CachedDataset:
   if folder.exists():
     with contextlib.suppress(DamagedError):
       return open_folder(folder)
   folder.parent.mkdir(parents=True, exist_ok=True)
-  with _locked(folder.parent / f'.{mark}.lock'):  # another process may be packing the same set
+  with _locked(folder.parent / f'.{mark}.lock'):  # another process may be building the same one
     if folder.exists():
       try:
         return open_folder(folder)
       except DamagedError as error:
-        progress.log(f'dataset cache {folder} {error}: packing it again')
+        progress.log(f'dataset cache {folder} {error}: building it again')
         shutil.rmtree(folder)
     _remove_leftovers(folder.parent, mark)
     with _unfinished_folder(folder.parent, mark) as unfinished:
-      _pack(source, unfinished, mark)
+      _build(source, unfinished, mark)
       os.rename(unfinished, folder)
   return open_folder(folder)
 
 
-def _pack(source: Source, folder: Path, mark: str) -> None:
-  """Writes the whole dataset cache into a folder."""
+def _build(source: Source, folder: Path, mark: str) -> None:
+  """Writes the dataset cache into a folder."""
   lengths = {split: source.length(split) for split in SPLITS}
   for split, length in lengths.items():
     if length < 1:
@@ -101,8 +98,9 @@ def _pack(source: Source, folder: Path, mark: str) -> None:
   image = source.read('train', 0)[0]
   pieces = [piece for split in SPLITS for piece in _lay_out(folder / split, split, lengths[split], image)]
   results: dict[str, list[PieceResult]] = {split: [] for split in SPLITS}
-  with progress.bar('packing', sum(lengths.values())) as advance, packed_pieces(source, pieces) as done:
-    for piece, result in zip(pieces, done, strict=True):
+  with (progress.bar('building the dataset cache', sum(lengths.values())) as advance,
+        built_pieces(source, pieces, folder) as built):
+    for piece, result in zip(pieces, built, strict=True):
       results[piece.split].append(result)
       advance(piece.stop - piece.start)
   moments = Moments.none(image.shape[-1])
@@ -149,7 +147,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      progress.log(f'another process is packing into {path.parent}: waiting for it')
+      progress.log(f'another process is building a dataset cache in {path.parent}: waiting for it')
       fcntl.flock(file, fcntl.LOCK_EX)
     yield
 
@@ -165,7 +163,7 @@ def _unfinished_folder(cache: Path, mark: str) -> Iterator[Path]:
 
 
 def _remove_leftovers(cache: Path, own: str) -> None:
-  """Removes what dead packings left: unfinished folders of this set, whose lock is held here, or of a free lock."""
+  """Removes what killed processes left: unfinished folders of this dataset, locked here, or whose lock is free."""
   for folder in cache.glob(f'{_UNFINISHED}*'):
     mark = folder.name.removeprefix(_UNFINISHED).split('-')[0]
     with open(cache / f'.{mark}.lock', 'w') as file:

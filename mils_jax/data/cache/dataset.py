@@ -1,7 +1,7 @@
 """The dataset cache: what a source becomes once, on disk, and how it is opened again.
 
-A packed folder holds, per split, `images.npy` (N, H, W, C), `labels.npy` (N,) and `example_ids.npy` (N,), and beside
-them `manifest.json`. Opening maps the arrays into memory and reads no image.
+Its folder holds, per split, `images.npy` (N, H, W, C), `labels.npy` (N,) and `example_ids.npy` (N,), and beside them
+`manifest.json`. Opening maps the arrays into memory and reads no image.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import DamagedError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of the folder; a dataset cache of another version is built again
 MANIFEST = 'manifest.json'
 
 
@@ -25,7 +25,7 @@ class Split:
   Attributes:
     images: (N, H, W, C) in the source's dtype, a read-only memory map.
     labels: (N,) int32.
-    example_ids: (N,) text, what names each image whatever size was asked for.
+    example_ids: (N,) text that identifies each image, whatever its size in the cache.
   """
 
   images: np.ndarray
@@ -38,17 +38,17 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class CachedDataset:
-  """A whole data set, opened.
+  """A whole dataset, opened.
 
   Attributes:
-    folder: where it lies.
+    folder: of the dataset cache.
     classes: name of each class.
     channels: name of each channel.
     units: unit of each channel's values, '' where unknown.
     mean, std: (C,) float64, of the training split's finite values in the stored unit; a std of 0 is replaced by 1.
-    fingerprint: of the inputs and settings that it was made from.
+    fingerprint: of the inputs and settings that it was built from.
     splits: train, val and test.
-    nonfinite: per split, how many values are non-finite and where the first image with one is.
+    nonfinite: per split, the number of non-finite values and the place of the first image with one.
   """
 
   folder: Path
@@ -68,7 +68,7 @@ class CachedDataset:
 
 
 def write_manifest(folder: Path, values: dict) -> None:
-  """Writes the manifest, with checksums of the small arrays that already lie in the folder."""
+  """Writes the manifest, with checksums of the small arrays that are already in the folder."""
   checksums = {f'{split}/{name}.npy': _checksum(folder / split / f'{name}.npy')
                for split in SPLITS for name in ('labels', 'example_ids')}
   text = json.dumps({'version': FORMAT_VERSION, **values, 'checksums': checksums}, indent=1)
@@ -76,10 +76,10 @@ def write_manifest(folder: Path, values: dict) -> None:
 
 
 def open_folder(folder: Path) -> CachedDataset:
-  """Opens a packed folder.
+  """Opens the folder of a dataset cache.
 
   Raises:
-    DamagedError: it is of another version, a file is missing or cut short, or labels or names do not have the
+    DamagedError: it has another version, a file is missing or cut short, or labels or example_ids do not have the
       checksum that was written. Images are not read, so a changed pixel stays unseen.
     PermissionError: it may not be read.
   """
@@ -95,8 +95,8 @@ def open_folder(folder: Path) -> CachedDataset:
     numbers = {key: np.array(manifest[key], np.float64) for key in ('mean', 'std')}
     nonfinite = {split: (count, first) for split, (count, first) in manifest['nonfinite'].items()}
     return CachedDataset(folder, **texts, **numbers, fingerprint=manifest['fingerprint'], splits=splits,
-                     nonfinite=nonfinite)
-  except PermissionError:  # of another user: whole, for all that is known
+                         nonfinite=nonfinite)
+  except PermissionError:  # another user's, and whole for all that is known
     raise
   except FileNotFoundError as error:
     raise DamagedError(f'is damaged ({Path(error.filename).name} is missing)') from error

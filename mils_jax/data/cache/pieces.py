@@ -1,6 +1,6 @@
-"""Building the cache one piece: images read from the source, checked, and written to their place in a file.
+"""Builds one piece of a dataset cache: reads images from the source, checks them and writes them to their file.
 
-This is what the packing processes run, so it imports little: they have to start quickly.
+The workers import this module, so it imports little: they have to start quickly, and without JAX.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Piece:
 
   Attributes:
     split: of the source.
-    start, stop: positions in the split.
+    start, stop: indices in the split.
     shape: (H, W, C) that every image must have.
     dtype: name of the dtype that every image must have.
     path: the .npy file, whose header is already written.
@@ -38,13 +38,13 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class PieceResult:
-  """What packing keeps of a piece beside its images.
+  """What is kept of a piece beside its images.
 
   Attributes:
     labels: (n,) int32.
     example_ids: one per image.
-    moments: of the images' values, for training images.
-    nonfinite: how many values are non-finite.
+    moments: of the training images' values, None for other splits.
+    nonfinite: number of non-finite values.
     first_nonfinite: place of the first image with such a value, '' without one.
   """
 
@@ -55,11 +55,11 @@ class PieceResult:
   first_nonfinite: str
 
 
-def pack_piece(source: Source, piece: Piece) -> PieceResult:
+def build_piece(source: Source, piece: Piece) -> PieceResult:
   """Reads a piece's images and writes them to its file.
 
   Raises:
-    UserError: an image cannot be read, or differs in shape or dtype from the set's first one.
+    UserError: an image cannot be read, or differs in shape or dtype from the first training image.
     OSError: the disk is full.
   """
   count = piece.stop - piece.start
@@ -76,14 +76,14 @@ def pack_piece(source: Source, piece: Piece) -> PieceResult:
   _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
   bad = np.zeros(count, np.int64)
   if images.dtype.kind == 'f':
-    bad = count_not_finite(images)
+    bad = count_nonfinite(images)
   first = source.place(piece.split, piece.start + int(np.argmax(bad > 0))) if bad.any() else ''
   moments = Moments.of(images) if piece.split == 'train' else None
   return PieceResult(labels, example_ids, moments, int(bad.sum()), first)
 
 
-def count_not_finite(images: np.ndarray) -> np.ndarray:
-  """(N,) number of values of each image (N, H, W, C) that are non-finite."""
+def count_nonfinite(images: np.ndarray) -> np.ndarray:
+  """(N,) number of non-finite values in each image (N, H, W, C)."""
   return (~np.isfinite(images)).sum((1, 2, 3))
 
 

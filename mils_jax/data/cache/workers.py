@@ -1,20 +1,26 @@
-"""Runs pieces of packing on several processes, in order."""
+"""Builds the pieces of a dataset cache on several processes, in order."""
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import pickle
 import queue
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from mils_jax.data.cache.pieces import Piece, PieceResult, pack_piece
+from mils_jax.data.cache.pieces import Piece, PieceResult, build_piece
 from mils_jax.data.sources.source import Source
 from mils_jax.errors import RunError
 
 PIECES_PER_PROCESS = 4  # with fewer, starting a process costs more than it saves
+
+_source: Source  # of a worker
 
 
 def available_cores() -> int:
@@ -23,65 +29,70 @@ def available_cores() -> int:
 
 
 @contextlib.contextmanager
-def packed_pieces(source: Source, pieces: Sequence[Piece]) -> Iterator[Iterator[PieceResult]]:
+def built_pieces(source: Source, pieces: Sequence[Piece], scratch: Path) -> Iterator[Iterator[PieceResult]]:
   """Yields an iterator over the results of all pieces, in their order; the first error in that order is raised.
 
-  Where decoding is what takes the time and there is enough of it, every core does some: this process on one thread,
-  and another process per further core.
+  Where decoding takes most of the time and there are enough images, every core decodes: this process on one thread,
+  and a worker for each further core.
+
+  Args:
+    source: of the images.
+    pieces: what to build.
+    scratch: a folder that the workers can read.
+
+  Raises:
+    RunError: a worker died.
   """
   processes = min(available_cores(), len(pieces) // PIECES_PER_PROCESS) if source.decodes else 1
+  here = functools.partial(build_piece, source)
   if processes < 2:
-    yield (pack_piece(source, piece) for piece in pieces)
+    yield map(here, pieces)
     return
   with contextlib.ExitStack() as stack:
-    idle: queue.SimpleQueue[subprocess.Popen | None] = queue.SimpleQueue()
-    idle.put(None)  # stands for this process, which need not be started first
-    started = [stack.enter_context(_process()) for _ in range(processes - 1)]
-    pool = ThreadPoolExecutor(processes)
+    # In a file: sent through its pipe, a long list of images would wait for each process to start, one after the other.
+    pickled = stack.enter_context(tempfile.NamedTemporaryFile(dir=scratch))
+    pickle.dump(source, pickled)
+    pickled.flush()
+    spawn = multiprocessing.get_context('spawn')  # forking would copy the locks of JAX's threads as they are
+    pool = ProcessPoolExecutor(processes - 1, spawn, _start_worker, (pickled.name,))
     stack.callback(pool.shutdown, cancel_futures=True)
+    threads = ThreadPoolExecutor(processes)
+    stack.callback(threads.shutdown, cancel_futures=True)
+    idle: queue.SimpleQueue[Callable[[Piece], PieceResult]] = queue.SimpleQueue()
+    idle.put(here)
+    others = multiprocessing.active_children()
+    for _ in range(processes - 1):  # a worker is idle once it has started
+      pool.submit(os.getpid).add_done_callback(lambda _: idle.put(lambda piece: pool.submit(_build, piece).result()))
+    for worker in set(multiprocessing.active_children()).difference(others):
+      stack.callback(worker.kill)  # it holds nothing that would have to be saved, and may not even have started
 
-    def introduce(process: subprocess.Popen) -> None:
-      with contextlib.suppress(BrokenPipeError):  # one that has died says so when it is asked
-        pickle.dump(source, process.stdin)
-      idle.put(process)
-
-    def run(piece: Piece) -> PieceResult:
-      process = idle.get()
+    def build(piece: Piece) -> PieceResult:
+      builder = idle.get()
       try:
-        return _ask(process, piece) if process else pack_piece(source, piece)
+        return builder(piece)
       finally:
-        idle.put(process)
+        idle.put(builder)
 
-    for process in started:
-      pool.submit(introduce, process)
-    futures = [pool.submit(run, piece) for piece in pieces]
-    yield (future.result() for future in futures)
-
-
-@contextlib.contextmanager
-def _process() -> Iterator[subprocess.Popen]:
-  root = str(Path(__file__).resolve().parents[2])
-  path = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
-  process = subprocess.Popen([sys.executable, '-m', 'mils_jax.data.cache.pack_worker'], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': path})
-  try:
-    yield process
-  finally:
-    process.kill()  # it holds nothing that would have to be saved
-    with contextlib.suppress(BrokenPipeError):
-      process.stdin.close()
-    process.stdout.close()
-    process.wait()
+    try:
+      yield threads.map(build, pieces)
+    except BrokenProcessPool as error:
+      raise RunError('a process that builds the dataset cache died, perhaps for lack of memory; nothing was kept, '
+                     'run the same command again') from error
 
 
-def _ask(process: subprocess.Popen, piece: Piece) -> PieceResult:
-  try:
-    pickle.dump(piece, process.stdin)
-    process.stdin.flush()
-    answer = pickle.load(process.stdout)
-  except (EOFError, BrokenPipeError) as error:
-    raise RunError(f'a packing process died (exit code {process.poll()}), perhaps for lack of memory; '
-                   'nothing was kept, start again') from error
-  if isinstance(answer, Exception):
-    raise answer
-  return answer
+def _start_worker(path: str) -> None:
+  global _source
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+  with open(path, 'rb') as file:
+    _source = pickle.load(file)
+
+
+def _end_with_parent() -> None:
+  """Ends this worker when its parent is gone, however it went: the pool's own queue would wait forever."""
+  multiprocessing.parent_process().join()
+  os._exit(1)
+
+
+def _build(piece: Piece) -> PieceResult:
+  return build_piece(_source, piece)

@@ -80,7 +80,7 @@ class ArraysSource:
     return [(os.path.basename(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
 
   def __getstate__(self) -> dict:
-    # What is open or cached stays behind when the source goes to another process.
+    # Open arrays stay behind when the source is pickled for another process.
     return {key: value for key, value in self.__dict__.items() if key != '_opened'}
 
   @functools.cached_property
@@ -138,7 +138,7 @@ class ArraysSource:
     """Checks one split's shapes and types, and gives its number of channels."""
     where = f'{self.path}: {split}_images'
     shape, _, dtype = self._headers[f'{split}_images']
-    images.check_number_type(dtype, where)
+    images.check_dtype(dtype, where)
     if len(shape) not in (3, 4):
       raise UserError(f'{where}: shape {shape}; expected (N, H, W, C) or (N, H, W)')
     if 0 in shape:

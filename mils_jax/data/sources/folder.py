@@ -26,7 +26,7 @@ class FolderSource:
       (then also `val/` and `test/`); `channels.txt` may name the channels, one a line, with their units.
     image_size: side of the square that every image becomes; 0: images keep their size, which must be the same.
     channel_names: names of the channels; empty: those of `channels.txt`, else R, G, B for three, else c0, c1, ...
-    channel_axis: 'first' or 'last' for `.npy` and TIFF images that do not say; '' for none such.
+    channel_axis: 'first' or 'last' for `.npy` and TIFF files that do not tell which axis the channels are, else ''.
     allow_outside: let images lie outside of root: by absolute paths or `..` in the lists, or by links.
 
   Raises:
@@ -142,7 +142,7 @@ class FolderSource:
 
   def _check_inside(self, split: str, name: str, path: str) -> None:
     """Raises UserError where a path, that of an image or its folder, leads out of the root, by a link too."""
-    if self.allow_outside or '\0' in path:  # a character that no path can have: said when its image is listed
+    if self.allow_outside or '\0' in path:  # a character that no path can have: reported when its image is listed
       return
     root = os.path.realpath(self.root)
     if os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) != root:

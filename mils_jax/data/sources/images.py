@@ -28,10 +28,10 @@ _STRICT = ('error', None, Image.DecompressionBombWarning, None, 0)  # as `warnin
 
 @contextlib.contextmanager
 def strict_warnings() -> Iterator[None]:
-  """Makes an error of Pillow's warning of too many pixels, and shows none of odd metadata, which is not read.
+  """Turns Pillow's warning of too many pixels into an error, and hides those of odd metadata, which are not read.
 
-  `read_image` enters it by itself; entering it around many calls saves that time. Like all filters of warnings it
-  is for one thread at a time.
+  `read_image` enters it by itself; entering it once around many calls saves time. Like all filters of warnings it is
+  for one thread at a time.
   """
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', category=UserWarning, module='PIL')
@@ -45,7 +45,7 @@ def read_image(path: str, size: int, channel_axis: str) -> np.ndarray:
   Args:
     path: the file.
     size: side of the square it becomes (shorter side resized, central square); 0: its own size.
-    channel_axis: 'first' or 'last' where the file does not say which axis the channels are; '' where it must.
+    channel_axis: 'first' or 'last' where the file does not say which axis the channels are; '' where it has to.
 
   Returns:
     (H, W, C) of one of `DTYPES`.
@@ -78,8 +78,8 @@ def too_large(path: str, claim: str) -> UserError:
   return UserError(f'{path}: claims {claim}; expected at most {MAX_VALUES} values in one image')
 
 
-def check_number_type(dtype: np.dtype, where: str) -> None:
-  """Raises UserError where images of this dtype cannot be packed."""
+def check_dtype(dtype: np.dtype, where: str) -> None:
+  """Raises UserError where images of this dtype cannot be stored."""
   if dtype.name not in DTYPES:
     raise UserError(f"{where}: dtype {dtype.name}. Valid: {', '.join(DTYPES)} (convert it with astype)")
 
@@ -134,7 +134,7 @@ def _decode_with_pillow(path: str, size: int) -> np.ndarray:
     shrink = 2 * size / min(width, height)
     if 0 < shrink < 1 and image.format == 'JPEG':
       # The JPEG decoder may halve the image while it stays at least twice the size asked for: the resizing below
-      # averages what is left, so the result stays within about a grey level of the slow way's.
+      # averages what is left, so the result stays within about a grey level of resizing the whole.
       image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
     return _pixels(path, image, size)
 
@@ -170,7 +170,7 @@ def _decode_npy(path: str, channel_axis: str) -> np.ndarray:
     if 'allow_pickle' in str(error) or 'Python objects' in str(error):
       raise UserError(f'{path}: holds pickled objects, which are refused; expected an array of numbers') from error
     raise
-  check_number_type(image.dtype, path)
+  check_dtype(image.dtype, path)
   if image.size > MAX_VALUES:
     raise too_large(path, f'the shape {image.shape}')
   return np.array(channels_last(image, channel_axis, path))
@@ -185,7 +185,7 @@ def _decode_tiff(path: str, channel_axis: str) -> np.ndarray:
     series = file.series[0]
     if math.prod(series.shape) > MAX_VALUES:
       raise too_large(path, f'the shape {tuple(series.shape)}')
-    check_number_type(series.dtype, path)
+    check_dtype(series.dtype, path)
     axes, shape = series.axes, tuple(series.shape)
     rule = _tiff_channel_axis(axes, shape, channel_axis, path)
     image = series.asarray()

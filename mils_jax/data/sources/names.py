@@ -7,7 +7,7 @@ from mils_jax.errors import UserError
 
 
 def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """Settles the names of `count` channels.
+  """Decides the names of `count` channels.
 
   Args:
     count: how many channels the images have.

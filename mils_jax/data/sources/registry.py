@@ -61,7 +61,7 @@ def sources() -> tuple[str, ...]:
   """The names of all kinds of sources: the modules of this package register them when they are imported."""
   for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
     importlib.import_module(f'{__package__}.{module.name}')
-  return tuple(_SOURCES)
+  return tuple(sorted(_SOURCES))
 
 
 @functools.cache

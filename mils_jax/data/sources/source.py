@@ -1,4 +1,4 @@
-"""What every source of labelled images offers; packing needs nothing else of one."""
+"""What every source of labelled images offers, and all that building its dataset cache needs."""
 
 import hashlib
 from typing import Protocol
@@ -41,20 +41,20 @@ class Source(Protocol):
     """One image (H, W, C), in its own dtype, and its label."""
 
   def example_id(self, split: str, index: int) -> str:
-    """What names this image whatever size is asked for: a relative path, or split and a hash of the original."""
+    """What identifies this image, whatever its size: a relative path, or the split and a hash of the original."""
 
   def place(self, split: str, index: int) -> str:
-    """Where a person finds this image: in messages."""
+    """Where a person finds this image, for messages."""
 
   def settings(self) -> dict:
-    """The settings that shape the packed result, as values that JSON can hold."""
+    """The settings that the dataset cache depends on, as values that JSON can hold."""
 
   def inputs(self) -> list[tuple[str, int, int]]:
     """Name, size in bytes and time of last change in ns of every input file, by listing alone."""
 
 
 def hashed_example_id(split: str, original: np.ndarray) -> str:
-  """The example_id of an image that has no file of its own: its split and a hash of the array as it was given."""
+  """The example_id of an image without a file of its own: its split and a hash of the array as it was given."""
   original = np.ascontiguousarray(original)
   digest = hashlib.blake2b(f'{original.dtype.str}{original.shape}'.encode(), digest_size=10)
   digest.update(original.data)

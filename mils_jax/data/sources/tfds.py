@@ -42,9 +42,9 @@ class TfdsSource:
     self._latest: tuple[tuple[str, int] | None, Any] = (None, None)
     builder = self._builder
     features = builder.info.features
-    for option, key in (('image_key', image_key), ('label_key', label_key)):
+    for field, key in (('image_key', image_key), ('label_key', label_key)):
       if key not in features:
-        raise UserError(f"data.tfds.{option}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
+        raise UserError(f"data.tfds.{field}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
     self._splits = self._find_splits(splits)
     self.splits = tuple(self._splits)
     count = features[label_key].num_classes if hasattr(features[label_key], 'num_classes') else None
@@ -52,7 +52,7 @@ class TfdsSource:
       raise UserError(f"data.tfds.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
     image = self._image('train', 0)
-    images.check_number_type(image.dtype, f"{name}, feature '{image_key}'")
+    images.check_dtype(image.dtype, f"{name}, feature '{image_key}'")
     self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names')
     self.units = ('',) * len(self.channels)
 
@@ -94,7 +94,7 @@ class TfdsSource:
     return images.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
 
   def _example(self, split: str, index: int) -> dict[str, Any]:
-    """Remembers the latest example: image, label and example_id are asked for one after the other."""
+    """Keeps the latest example: its image, label and example_id are read one after the other."""
     known, example = self._latest
     if known != (split, index):
       example = self._data[split][index]
@@ -128,8 +128,8 @@ class TfdsSource:
         raise UserError(f"data.tfds.{split}_split='{own}': the split is empty")
       found[split] = own
     if 'train' not in found:
-      raise UserError(f"data.tfds.train_split='': {self.name} has no split of that name. Valid: {', '.join(available)} and "
-                      f"slices such as {next(iter(available))}[:90%]")
+      raise UserError(f"data.tfds.train_split='': {self.name} has no split of that name. Valid: "
+                      f"{', '.join(available)} and slices such as {next(iter(available))}[:90%]")
     return found
 
 

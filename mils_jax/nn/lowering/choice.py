@@ -105,8 +105,8 @@ def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, siz
                                 kernel: tuple[int, int, int], stride: int) -> str:
   """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
   small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
-  alone = faster_implementation(platform, dtype, size, kernel, stride)
-  return alone if small and alone == 'winograd' else 'patches'
+  winograd = small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd'
+  return 'winograd' if winograd else 'patches'
 
 
 def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:

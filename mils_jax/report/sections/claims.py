@@ -1,15 +1,16 @@
-"""The published claims, held against these runs: each with what was measured and whether that carries it."""
+"""The published claims beside what these runs measured: each with whether the figures support it."""
 
 from mils_jax.report.document import Points, Section
-from mils_jax.report.formats import accuracy_text, interval_text, subset_name
-from mils_jax.report.groups import Group
+from mils_jax.report.formats import accuracy_text, subset_name
+from mils_jax.report.groups import BASELINE, Group
 from mils_jax.report.published import SHARE, judge_share
-from mils_jax.report.specialists import mean_gap, subset_gaps, subset_series
+from mils_jax.report.sections.subset_table import gap_sentence, subset_gaps, subset_series
 
 
 def claims_section(groups: list[Group]) -> Section:
+  """A sentence for each claim that these runs can judge."""
   complete = [group for group in groups if group.sees_all]
-  baseline = next((group for group in complete if group.title == 'ResNet34'), None)
+  baseline = next((group for group in complete if group.title == BASELINE), None)
   items = []
   if baseline:
     items += [_share_claim(group, baseline) for group in complete if group.title == 'WideCNN2']
@@ -38,14 +39,10 @@ def _channel_claims(groups: list[Group]) -> list[str]:
       best, worst = max(found, key=lambda key: found[key].rate), min(found, key=lambda key: found[key].rate)
       items.append(f'Claim: accuracy is robust across combinations of channels. {who}: from '
                    f'{accuracy_text(found[best])} with {subset_name(best)} to {accuracy_text(found[worst])} with '
-                   f'{subset_name(worst)}: {100 * (found[best].rate - found[worst].rate):.1f} points apart, rather too '
-                   'many than too few, for the ends were picked after the fact.')
+                   f'{subset_name(worst)}: {100 * (found[best].rate - found[worst].rate):.1f} points apart. That is an '
+                   'overestimate, since best and worst were picked after the fact.')
   for group in groups:
     gaps = subset_gaps(group, groups)
     if gaps:
-      differences = {subset: gap.difference.difference for subset, gap in gaps.items()}
-      mean, worst = mean_gap(gaps), min(differences, key=differences.get)
-      items.append(f'Claim: one network serves any channels. {group.label} is at {100 * mean.difference:+.1f} points '
-                   f'{interval_text(mean.interval(), signed=True)} on average against specialists for {len(gaps)} '
-                   f'subsets, and at {100 * differences[worst]:+.1f} with {subset_name(worst)}, the worst for it.')
+      items.append(f'Claim: one network serves any channels. {gap_sentence(group, gaps)}.')
   return items

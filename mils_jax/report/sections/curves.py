@@ -1,14 +1,26 @@
 """How training went."""
 
-from mils_jax.report.document import Figure
+import dataclasses
+
+from mils_jax.report.document import Figure, Figures, Section
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
-from mils_jax.report.groups import Group
+from mils_jax.report.groups import Group, in_figures
 
 CURVES = {'accuracy': ('accuracy, %', 100), 'loss': ('loss, nats', 1)}
 
 
+def training_section(groups: list[Group]) -> Section:
+  """Curves of accuracy and loss; a compressed run, which was not trained, has none."""
+  trained = [dataclasses.replace(group, runs=runs) for group in groups
+             if (runs := tuple(run for run in group.runs if run.metrics))]
+  if not trained:
+    return Section('Training', [])
+  return Section('Training', [Figures([training_curves(part, kind, str(number))
+                                       for number, part in enumerate(in_figures(trained)) for kind in CURVES])])
+
+
 def training_curves(groups: list[Group], kind: str, name: str) -> Figure:
-  """'accuracy' or 'loss' by epoch, in training and validation, of every run; the image has a name of its own."""
+  """'accuracy' or 'loss' by epoch, in training and validation, for every run; `name` ends that of the figure."""
   unit, scale = CURVES[kind]
   figure, (axes,) = drawing(3.3 + 0.12 * len(groups))
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):

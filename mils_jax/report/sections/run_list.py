@@ -4,16 +4,17 @@ import json
 import shlex
 
 from mils_jax.report.document import Block, Command, Points, Section, Table, Text
-from mils_jax.report.formats import unbroken
+from mils_jax.report.formats import duration, unbroken
 from mils_jax.report.groups import Group, config_differences
 from mils_jax.report.load import NotReported, Run
 
 
 def runs_section(groups: list[Group], others: list[NotReported]) -> Section:
+  """Every run with what makes it again, and what is in no figure."""
   runs = [run for group in groups for run in group.runs]
   blocks: list[Block] = [_table(runs)]
   if others:
-    blocks.append(Table('Not in any figure above: unfinished, damaged, or no run of its own.', ['folder', 'why'],
+    blocks.append(Table('In no figure above: unfinished, damaged, or no run of its own.', ['folder', 'why'],
                         [[other.name, other.reason] for other in others], ('why',)))
   blocks.append(_machines(runs))
   blocks += [Command(f'{run.name} again:', command_of(run)) for run in runs]
@@ -27,7 +28,7 @@ def _table(runs: list[Run]) -> Table:
     differences = [*config_differences(run.config, first), *filter(None, [run.origin])]
     changes = 'the first' if run is runs[0] else ', '.join(differences) or 'nothing'
     rows.append([run.name, changes, f'{run.results["best_epoch"]} of {run.results["epochs"]}',
-                 'x'.join(map(str, run.results['image_shape'])), run.results['data_fingerprint'], duration(run)])
+                 'x'.join(map(str, run.results['image_shape'])), run.results['data_fingerprint'], _training_time(run)])
   return Table('Every run: how its configuration differs from the first one\'s, its best epoch by validation, its '
                'images (height, width, channels), the fingerprint of its data, and how long its epochs took.',
                ['run', 'differs in', 'best epoch', 'images', 'data', 'time'], rows, ('differs in',))
@@ -51,16 +52,15 @@ def _describe(machine: dict) -> str:
 
 
 def command_of(run: Run) -> str:
-  """What was typed; where it was not recorded, the configuration is still in config.json."""
+  """The command that started the run; where none was recorded, where its configuration lies."""
   return f'python {shlex.join(run.machine["command"])}' if run.machine else f'see {run.folder.config}'
 
 
-def duration(run: Run) -> str:
-  """Of all epochs, each as it was last run, as '45 s' or '12.5 min'."""
+def _training_time(run: Run) -> str:
+  """Of all epochs, each as it was last run."""
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}
   except (OSError, ValueError, KeyError, TypeError):
     return 'not recorded'
-  seconds = sum(by_epoch.values())
-  return unbroken(f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.1f} min')
+  return unbroken(duration(sum(by_epoch.values())))

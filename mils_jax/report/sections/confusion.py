@@ -1,15 +1,51 @@
-"""Where a model is right and wrong: confusion, classes, confidence."""
+"""Where each model is wrong: confusion, the pairs it confuses with images of them, and its classes."""
 
 import numpy as np
 
 from mils_jax.metrics import Accuracy
-from mils_jax.report.document import Figure
-from mils_jax.report.figure_style import COLOURS, MAP, colour_bar, drawing, ink, legend_below, line, looks, to_svg
+from mils_jax.report.document import Block, Examples, Figure, Figures, Heading, Section, Table, Text
+from mils_jax.report.figure_style import COLOURS, MAP, colour_bar, drawing, ink, to_svg
+from mils_jax.report.formats import percent
 from mils_jax.report.groups import Group
+from mils_jax.report.thumbnails import Thumbnails
 
+PAIRS = 5  # most confused ones, of each model
+SHOWN = 4  # example images of a pair
 NAMED = 25  # classes at most whose names fit beside a figure
 SHORT = 18  # letters of a name
-FEW = 10  # images of a bin, below which its accuracy says little
+
+
+def errors_section(groups: list[Group]) -> Section:
+  """For each model its confusion matrix, the accuracy of its classes, and the pairs that it confuses most."""
+  blocks: list[Block] = []
+  for number, group in enumerate(groups, 1):
+    figures = [confusion_matrix(group, str(number)), accuracy_by_class(group, str(number))]
+    blocks += [Heading(group.label), Figures(figures), *_pairs(group)]
+  if not any(isinstance(block, Examples) for block in blocks):
+    blocks.append(Text('Example images are not shown: the dataset is no longer in the cache.'))
+  return Section('Errors', blocks)
+
+
+def _pairs(group: Group) -> list[Block]:
+  pairs = most_confused(group)[:PAIRS]
+  if not pairs:
+    return [Text(f'{group.label} predicted the right class for every image.')]
+  rows = [[group.classes[true], group.classes[other], percent(share, 0)] for true, other, share in pairs]
+  columns = ['true class', 'predicted as', "share of the true class's images"]
+  blocks: list[Block] = [Table(f'{group.label}: the pairs that it confuses most, all seeds together.', columns, rows,
+                               ('predicted as',))]
+  run = group.runs[0]
+  images = Thumbnails.of(run)
+  if images is None:
+    return blocks
+  predicted = run.test.scores.predicted
+  for true, other, _ in pairs:
+    wrong = np.flatnonzero((run.test.labels == true) & (predicted == other))[:SHOWN]
+    shown = [(image, f'{group.classes[true]}, predicted as {group.classes[other]}')
+             for image in map(images.png, run.test.example_ids[wrong]) if image is not None]
+    if shown:
+      blocks.append(Examples(f'{group.classes[true]}, predicted as {group.classes[other]}', shown))
+  return blocks
 
 
 def confusion_matrix(group: Group, name: str) -> Figure:
@@ -79,7 +115,7 @@ def accuracy_by_class(group: Group, name: str) -> Figure:
                 f'{group.label}: accuracy of each class with its 95% interval; the dashed line is that of '
                 f'all images. Best: {best}. Worst: {worst}. With {count:g} or more images a class, '
                 'an interval is wide: much of the order is chance.',
-                f'Dots of the accuracy of {len(by_class)} classes, from {rates.max():.0f} % to {rates.min():.0f} %. '
+                f'Dots of the accuracy of {len(by_class)} classes, from {rates.max():.0f}% to {rates.min():.0f}%. '
                 f'Best: {best}. Worst: {worst}.')
 
 
@@ -88,27 +124,3 @@ def _by_class(group: Group) -> dict[int, Accuracy]:
   seeds = len(group.runs)
   return {label: Accuracy(accuracy.correct / seeds, accuracy.count / seeds)
           for label, accuracy in group.scores.by_class.items()}
-
-
-def reliability(groups: list[Group], name: str) -> Figure:
-  """How often each model is right by how sure it says to be."""
-  figure, (axes,) = drawing(4.2 + 0.12 * len(groups))
-  axes.plot([0, 100], [0, 100], color=line(), linewidth=2.5, zorder=1)
-  errors = []
-  for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
-    found = group.scores.calibration
-    filled, many = found.weight > 0, found.weight >= FEW
-    label = f'{group.label}, error {100 * found.error:.1f} points'
-    errors.append(label)
-    axes.plot(100 * found.confidence[many], 100 * found.accuracy[many], color=colour, label=label, marker=marker,
-              markersize=4)
-    axes.scatter(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, marker=marker, zorder=3,
-                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()), alpha=np.where(many[filled], 1, 0.35))
-  axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",
-           ylabel='images that were right, %')
-  legend_below(figure, axes, columns=1)
-  return Figure(f'reliability-{name}', to_svg(figure),
-                'Reliability: images in 15 bins by the probability that the model gives its answer. On the grey line '
-                'it is right as often as it says; below, it is too sure. Larger marks hold more images; faint ones '
-                f'hold fewer than {FEW}, and no line joins them. The error is the expected calibration error.',
-                f'Lines of accuracy against confidence. {"; ".join(errors)}.')

@@ -1,0 +1,218 @@
+"""Table I's form: accuracy by channel subset, of specialists and of one model for all, and the gap between them."""
+
+import dataclasses
+
+import numpy as np
+
+from mils_jax.channel_subsets import Subset
+from mils_jax.metrics import Accuracy, MeanDifference, holm
+from mils_jax.progress import counted
+from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
+from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
+from mils_jax.report.formats import (
+  accuracy_text,
+  interval_text,
+  p_cell,
+  percent,
+  points_text,
+  short,
+  subset_name,
+  subsets_in_order,
+)
+from mils_jax.report.groups import Difference, Group, config_differences, difference_of
+from mils_jax.report.published import CHANNELS
+
+Series = dict[str, dict[Subset, Accuracy]]  # by a name for the legend
+BESIDE = 4  # columns or colours of accuracies beside each other
+MOST = 40  # rows of a table; of more subsets, those are listed that most models were evaluated on, largest first
+LISTED = 32  # subsets at most that are drawn one by one
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+  """One model and the specialist of one subset, with the same channels on the same test images.
+
+  Attributes:
+    own: (seeds, N) bool, where the one model was right.
+    specialist: likewise, with seeds of its own.
+  """
+
+  own: np.ndarray
+  specialist: np.ndarray
+
+  @property
+  def difference(self) -> Difference:
+    """Below 0 where the specialist is better."""
+    return difference_of(self.own, self.specialist)
+
+
+Gaps = dict[Subset, Gap]
+
+
+def channels_section(groups: list[Group]) -> Section:
+  """Networks whose channels vary: Task A's own, those that saw only some channels, those evaluated on subsets."""
+  blocks: list[Block] = []
+  for title in dict.fromkeys(group.title for group in groups):
+    blocks += _of_network(title, [group for group in groups if group.title == title])
+  return Section('Channels', blocks)
+
+
+def _of_network(title: str, groups: list[Group]) -> list[Block]:
+  series = subset_series(groups)
+  evaluated = {subset for found in series.values() for subset in found}
+  if title != 'DynamicResNet12' and len(evaluated) < 2:
+    return []
+  parts = [dict(list(series.items())[start:start + BESIDE]) for start in range(0, len(series), BESIDE)]
+  blocks: list[Block] = [_table(title, groups, part) for part in parts]
+  if len(evaluated) > 1:
+    blocks.append(Figures([accuracy_by_subset(part, groups[0].input_channels, f'{title.lower()}-{number}')
+                           for number, part in enumerate(parts)]))
+  for group in groups:
+    if gaps := subset_gaps(group, groups):
+      blocks += [_gap_table(group, gaps), Text(f'{gap_sentence(group, gaps)}.')]
+  return blocks
+
+
+def subset_series(groups: list[Group]) -> Series:
+  """Accuracies by subset: of specialists of one recipe together, and of each model that was evaluated on many."""
+  recipes = _recipes(groups)
+  series: Series = {}
+  for recipe, members in recipes.items():
+    name = 'trained for the subset' + (f' ({recipe})' if len(recipes) > 1 and recipe else '')
+    series[name] = {subset: group.accuracy for subset, group in members.items()}
+  for group in groups:
+    if group.subset_accuracy:
+      series[f'one model: {group.label}'] = group.subset_accuracy
+  return series
+
+
+def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
+  """A model for all subsets against specialists of one recipe, on the subsets that it was evaluated on."""
+  correct = group.subset_correct
+  recipes = _recipes([other for other in groups if other is not group])
+  specialists = max(recipes.values(), key=len, default={})
+  if len(specialists) < 2:
+    return {}
+  return {subset: Gap(correct[subset], other.correct) for subset, other in specialists.items() if subset in correct}
+
+
+def mean_gap(gaps: Gaps) -> MeanDifference:
+  """The mean over subsets of the differences to the specialists."""
+  return MeanDifference.of(np.stack([gap.own.mean(axis=0) for gap in gaps.values()]),
+                           np.stack([gap.specialist.mean(axis=0) for gap in gaps.values()]))
+
+
+def gap_sentence(group: Group, gaps: Gaps) -> str:
+  """The mean difference to the specialists, and the worst."""
+  worst = min(gaps, key=lambda subset: gaps[subset].difference.difference)
+  difference = gaps[worst].difference
+  return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, "specialists")}. The worst '
+          f'is {points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
+          f'{subset_name(worst)}')
+
+
+def _recipes(groups: list[Group]) -> dict[str, dict[Subset, Group]]:
+  """Models that always saw the same channels, by what else sets them apart from the first one, then by channels."""
+  recipes: dict[str, dict[Subset, Group]] = {}
+  fixed = [group for group in groups if group.runs[0].config['channel_dropout']['method'] == 'none']
+  for group in fixed:
+    changes = config_differences(group.runs[0].config, fixed[0].runs[0].config)
+    changes = [change for change in changes if not change.startswith(('channels.use=', 'train.seed='))]
+    recipe = ', '.join([*changes, *filter(None, [group.runs[0].origin])])
+    recipes.setdefault(recipe, {})[group.channels] = group
+  return recipes
+
+
+def _table(title: str, groups: list[Group], series: Series) -> Table:
+  subsets = {subset for found in series.values() for subset in found}
+  order = sorted(subsets, key=lambda subset: (-sum(subset in found for found in series.values()), -len(subset),
+                                              subset))
+  published = CHANNELS if title == 'DynamicResNet12' and any(frozenset(subset) in CHANNELS for subset in order) else {}
+  rows = []
+  for subset in subsets_in_order(order[:MOST], groups[0].input_channels):
+    row = [subset_name(subset), *(accuracy_text(found[subset]) if subset in found else '' for found in series.values())]
+    if published:
+      known = published.get(frozenset(subset))
+      row.append(accuracy_text(known.accuracy) if known else '')
+    rows.append([*row, *(short(groups[0].size(name)) for name in ('macs', 'flops', 'parameters'))])
+  left = f' {len(order) - MOST} more subsets are in the figure and in subsets.json.' if len(order) > MOST else ''
+  convention = ('' if not published else ' The published FLOPs of Table I, 2.637 G at 84x84, are 2 x MACs; published '
+                'accuracies are of other images: compare their pattern with ours, not their numbers.')
+  return Table(f'{title}: test accuracy by the channels that are given, in the form of Table I, with 95% Wilson '
+               f'intervals. The cost is the same for every subset: missing channels are padded.{convention}{left}',
+               ['channels', *series, *(['published'] if published else []), 'MACs', 'FLOPs (2 x MACs)', 'parameters'],
+               rows)
+
+
+def _gap_table(group: Group, gaps: Gaps) -> Table:
+  order = subsets_in_order(gaps, group.input_channels)
+  adjusted = holm([gaps[subset].difference.p_value for subset in order])
+  rows = [[subset_name(subset), percent(float(gaps[subset].specialist.mean())), percent(float(gaps[subset].own.mean())),
+           *_difference_cells(gaps[subset].difference), p_cell(p_value)]
+          for subset, p_value in zip(order, adjusted, strict=True)]
+  rows.append(['mean', '', '', *_difference_cells(mean_gap(gaps)), ''])
+  return Table(f'{group.label} against a specialist for each subset, on the same test images, in points; below 0 the '
+               'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over seeds '
+               'or subsets: Bonett and Price\'s interval over test images, the trained networks being fixed.',
+               ['channels', 'specialist', 'one model', 'difference', '95% interval', 'p', 'p by Holm'], rows)
+
+
+def _difference_cells(found: Difference) -> list[str]:
+  return [points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(found.p_value)]
+
+
+def accuracy_by_subset(series: Series, input_channels: Subset, name: str) -> Figure:
+  """Accuracy per subset with intervals; many subsets are drawn by their size."""
+  subsets = subsets_in_order((subset for found in series.values() for subset in found), input_channels)
+  figure = (_listed if len(subsets) <= LISTED else _by_size)(series, subsets)
+  return dataclasses.replace(figure, name=f'subsets-{name}')
+
+
+def _listed(series: Series, subsets: list[Subset]) -> Figure:
+  figure, (axes,) = drawing(1.3 + 0.34 * len(subsets))
+  offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.24, 0.7 / len(series))
+  for (name, found), offset, (colour, marker) in zip(series.items(), offsets, looks(len(series)), strict=True):
+    places = [index + offset for index, subset in enumerate(subsets) if subset in found]
+    accuracies = [found[subset] for subset in subsets if subset in found]
+    rates = np.array([100 * accuracy.rate for accuracy in accuracies])
+    ends = np.array([[100 * end for end in accuracy.interval()] for accuracy in accuracies])
+    axes.errorbar(rates, places, xerr=np.abs(ends.T - rates), color=colour, marker=marker, linestyle='none', capsize=2,
+                  label=name)
+  axes.set_yticks(range(len(subsets)), [subset_name(subset) for subset in subsets])
+  axes.set_ylim(len(subsets) - 0.5, -0.5)
+  axes.set_xlabel('test accuracy, %')
+  legend_below(figure, axes, columns=1)
+  listed = '; '.join(f'{name} on {subset_name(subset)}: {accuracy_text(accuracy)}'
+                     for name, found in series.items() for subset, accuracy in found.items())
+  return Figure('subsets', to_svg(figure),
+                'Test accuracy for each subset of the channels, with 95% intervals for the choice of test images. '
+                'Whether intervals overlap is no test: models on the same images are compared in pairs.',
+                f'Accuracies by subset of channels. {listed}.')
+
+
+def _by_size(series: Series, subsets: list[Subset]) -> Figure:
+  figure, (axes,) = drawing(3.6 + 0.12 * len(series))
+  sizes = sorted({len(subset) for subset in subsets})
+  offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * 0.3
+  described = []
+  for (name, found), offset, (colour, marker) in zip(series.items(), offsets, looks(len(series)), strict=True):
+    by_size = {size: np.array([100 * accuracy.rate for subset, accuracy in found.items() if len(subset) == size])
+               for size in sizes}
+    by_size = {size: rates for size, rates in by_size.items() if rates.size}
+    for size, rates in by_size.items():
+      axes.plot(np.full(len(rates), size + offset), rates, marker=marker, linestyle='none', color=colour, alpha=0.35,
+                markersize=3.5)
+    places = [size + offset for size in by_size]
+    axes.plot(places, [rates.mean() for rates in by_size.values()], color=colour, label=f'{name}, mean')
+    axes.plot(places, [rates.min() for rates in by_size.values()], color=colour, linestyle=(0, (2, 1.5)),
+              label=f'{name}, worst')
+    described += [f'{name} with {size}: mean {rates.mean():.1f}%, worst {rates.min():.1f}%'
+             for size, rates in by_size.items()]
+  axes.set_xticks(sizes)
+  axes.set_xlabel('number of channels')
+  axes.set_ylabel('test accuracy, %')
+  legend_below(figure, axes)
+  return Figure('subsets', to_svg(figure),
+                f'Test accuracy for each of {len(subsets)} subsets of the channels, by their number: a mark for each '
+                'subset, lines through the mean and the worst.',
+                f'Accuracies by number of channels. {"; ".join(described)}.')

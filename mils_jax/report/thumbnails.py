@@ -1,0 +1,69 @@
+"""Images with any channels as a person can look at them, from the dataset cache."""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+from mils_jax.data.cache.dataset import CachedDataset, DamagedError, open_folder
+from mils_jax.report.load import Run
+from mils_jax.run_config import RunConfig
+
+_COLOURS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
+
+
+def colour_channels(channels: tuple[str, ...]) -> tuple[int, int, int] | None:
+  """Which three channels to show as red, green and blue: those of that name, else the first three, if there are."""
+  lower = [name.lower() for name in channels]
+  for names in _COLOURS:
+    if all(name in lower for name in names):
+      return tuple(lower.index(name) for name in names)
+  return (0, 1, 2) if len(channels) >= 3 else None
+
+
+def to_levels(image: np.ndarray, data: CachedDataset) -> np.ndarray:
+  """An image (H, W, C) in levels from 0 to 255: from 2.5 std below each channel's mean to 2.5 above."""
+  values = np.nan_to_num(image.astype(np.float64), nan=0, posinf=0, neginf=0)
+  low, high = data.mean - 2.5 * data.std, data.mean + 2.5 * data.std
+  if image.dtype == np.uint8:
+    low, high = np.maximum(low, 0), np.minimum(high, 255)
+  return np.clip((values - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnails:
+  """The images of the split that a run was tested on.
+
+  Attributes:
+    data: the dataset cache.
+    split: name of the split.
+    rows: row of each image by its example_id.
+  """
+
+  data: CachedDataset
+  split: str
+  rows: dict[str, int]
+
+  @classmethod
+  def of(cls, run: Run) -> 'Thumbnails | None':
+    """Those of a run; None where its dataset is not in the cache any more. Reads no image and builds no cache."""
+    caches = RunConfig.read(run.config).runtime.cache_folder / 'datasets'
+    try:
+      data = open_folder(caches / run.results['data_fingerprint'])
+    except DamagedError:
+      return None
+    example_ids = data.splits[run.split].example_ids
+    return cls(data, run.split, {str(example_id): row for row, example_id in enumerate(example_ids)})
+
+  def png(self, example_id: str) -> bytes | None:
+    """The image in colour, or its first channel in grey; None for an example_id that the split has not."""
+    row = self.rows.get(str(example_id))
+    if row is None:
+      return None
+    levels = to_levels(self.data.splits[self.split].images[row], self.data)  # (H, W, C) uint8
+    colours = colour_channels(self.data.channels)
+    shown = levels[..., list(colours)] if colours else levels[..., 0]
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(file, 'PNG')
+    return file.getvalue()

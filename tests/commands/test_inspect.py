@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mils_jax.commands.inspect import TILE, describe, inspect, write_sheets
+from mils_jax.data.cache.building import open_dataset
+from mils_jax.report.thumbnails import colour_channels
+from tests.data.fakes import memory_source
+
+
+def test_counts_and_ranges(tmp_path):
+  source = memory_source(train=301, shape=(3, 4, 5), dtype='int16')
+  found = inspect(open_dataset(source, tmp_path))
+  assert {split: counts.tolist() for split, counts in found.counts.items()} == {
+      'train': [151, 150], 'val': [3, 2], 'test': [4, 3]}
+  values = source.images['train'].astype(np.float64)
+  for channel, one in enumerate(found.channels):
+    numbers = values[..., channel]
+    assert (one.name, one.minimum, one.maximum) == (f'c{channel}', numbers.min(), numbers.max())
+    np.testing.assert_allclose([one.mean, one.std], [numbers.mean(), numbers.std()], rtol=1e-9)
+  assert found.warnings == ()
+
+
+def test_every_warning(tmp_path):
+  source = memory_source(train=15, dtype='float32')
+  source.images['train'][..., 2] = 5
+  source.images['train'][4, 0, 0, 0] = np.nan
+  source.images['test'][1] = source.images['train'][7]
+  source.images['test'][2] = source.images['val'][0]
+  found = inspect(open_dataset(source, tmp_path, allow_nonfinite=True))
+  assert found.channels[2].minimum == found.channels[2].maximum == 5
+  assert np.isfinite([found.channels[0].minimum, found.channels[0].mean]).all()
+  assert found.warnings == (
+      'channel c2 is constant (5) over the training split',
+      'train: 1 values are non-finite, first in train[4]',
+      '2 classes have under 10 training images: a (8), b (7)',
+      '1 images of test are in train too, first test/1 (as train/7)',
+      '1 images of test are in val too, first test/2 (as val/0)',
+  )
+
+
+def test_lines_and_sheets(tmp_path):
+  source = memory_source(train=30, shape=(8, 6, 4))
+  source.classes = ('tall trees/pines', 'water')
+  data = open_dataset(source, tmp_path / 'cache')
+  lines, folder = describe(inspect(data), data), write_sheets(data, tmp_path / 'report')
+  assert lines[0] == 'train 30, val 5, test 7 images of 8 x 6, 4 channels of uint8'
+  rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if line.startswith('|')]
+  assert ['1 water', '15', '2', '3'] in rows
+  assert [row[0] for row in rows if row[0].startswith('c')] == ['class', 'channel', 'c0', 'c1', 'c2', 'c3']
+  assert lines[-1] == 'no warnings'
+  assert folder == tmp_path / 'report/sheets'
+  sheets = sorted(folder.iterdir())
+  assert [path.name for path in sheets] == ['0-tall_trees_pines.png', '1-water.png']
+  with Image.open(sheets[0]) as sheet:
+    width, height = sheet.size
+  assert width >= 5 * TILE  # four channels in grey, and three as colours
+  assert height >= 6 * TILE
+
+
+def test_a_sheet_shows_each_channel_in_grey_and_the_chosen_as_colours(tmp_path):
+  source = memory_source(train=20, shape=(96, 96, 3))
+  for channel, level in enumerate((0, 128, 255)):
+    source.images['train'][::2, ..., channel] = level
+  source.channels = ('B', 'R', 'G')
+  data = open_dataset(source, tmp_path / 'cache')
+  write_sheets(data, tmp_path)
+  with Image.open(tmp_path / 'sheets/0-a.png') as sheet:
+    tiles = [sheet.getpixel((54 + 100 * column, 60)) for column in range(4)]
+  assert tiles[0][0] < tiles[1][0] < tiles[2][0]
+  assert all(len(set(tile)) == 1 for tile in tiles[:3])
+  assert tiles[3] == (tiles[1][0], tiles[2][0], tiles[0][0])
+
+
+@pytest.mark.parametrize(('channels', 'expected'), [
+    (('blue', 'green', 'red', 'nir'), (2, 1, 0)), (('x', 'B', 'G', 'R'), (3, 2, 1)),
+    (('c0', 'c1', 'c2', 'c3'), (0, 1, 2)), (('vv', 'vh'), None)])
+def test_colours_go_by_name(channels, expected):
+  assert colour_channels(channels) == expected
+
+
+def test_values_that_are_not_finite_are_drawn(tmp_path):
+  source = memory_source(dtype='float32')
+  source.images['train'][0] = np.nan
+  data = open_dataset(source, tmp_path / 'cache', allow_nonfinite=True)
+  write_sheets(data, tmp_path)
+  assert 'warning: train: 60 values are non-finite, first in train[0]' in describe(inspect(data), data)
