@@ -3,10 +3,10 @@
 from mils_jax.nn.batch_norm import BatchNorm
 from mils_jax.nn.convolution import Conv, convolve
 from mils_jax.nn.drop_block import DropBlock
-from mils_jax.nn.dynamic_conv import DynamicConv, KernelAttention
+from mils_jax.nn.dynamic_conv import DynamicConv, KernelAttention, dynamic_convolve
 from mils_jax.nn.input_channels import InputChannels
 from mils_jax.nn.pooling import max_pool
 from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 __all__ = ['BatchNorm', 'Conv', 'DropBlock', 'DynamicConv', 'InputChannels', 'KernelAttention', 'SqueezeExcite',
-           'convolve', 'max_pool']
+           'convolve', 'dynamic_convolve', 'max_pool']

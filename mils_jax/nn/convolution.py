@@ -2,24 +2,28 @@
 
 Ways to the same result: XLA's own convolution (`lax`), the image's patches times the kernel as one matrix product
 (`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, a product for
-each tap of the kernel (`taps`). lowering/choice.py chooses. All but `lax` have a gradient of their own making, so JAX's
-forward-mode differentiation (jax.jvp, jax.linearize) raises a TypeError for them: take implementation='lax' for that.
+each tap of the kernel (`taps`). lowering/choice.py chooses. All but `lax` have a gradient of their own making, so
+forward-mode differentiation (jax.jvp, jax.linearize) raises JAX's TypeError for them: there, take
+implementation='lax', which has both modes.
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from mils_jax.nn.lowering.choice import chunks_of, faster_implementation, is_free, platform_of
+from mils_jax.nn.lowering.choice import PLATFORMS, chunks_of, faster_implementation, for_platform, platform_of
 from mils_jax.nn.lowering.chunks import by_samples
 from mils_jax.nn.lowering.gemm import Products, convolution_of, output_size, products_of, shared_product
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
+# Compiled, so that equal layers are traced once.
+@partial(jax.jit, static_argnames=('stride', 'implementation'))
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, implementation: str = 'auto') -> jax.Array:
   """Convolves images with a kernel.
 
@@ -35,23 +39,22 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, implementation: s
   Raises:
     ValueError: k is even, or the implementation is unknown or cannot serve the kernel.
   """
-  kernel_size = kernel.shape[0]
-  check_kernel_size(kernel_size)
-  size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
-  platform, way = platform_of(implementation), implementation
-  if is_free(implementation):
-    way = faster_implementation(platform, x.dtype, size, kernel.shape[1:], stride)
-  return convolve_by(way, platform, x, kernel, stride)
+  check_kernel_size(kernel.shape[0])
+  return for_platform(partial(convolve_by, stride=stride), implementation, x, kernel)
 
 
-def convolve_by(way: str, platform: str, x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-  """Likewise in a certain way, in chunks that suit a platform."""
+def convolve_by(x: jax.Array, kernel: jax.Array, stride: int, implementation: str) -> jax.Array:
+  """Likewise by an implementation other than 'auto'."""
   kernel_size = kernel.shape[0]
+  way = implementation
+  if implementation in PLATFORMS:
+    size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
+    way = faster_implementation(implementation, x.dtype, size, kernel.shape[1:], stride)
   if way == 'lax':
     padding = [(kernel_size // 2, kernel_size // 2)] * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
   products = products_of(way, kernel_size, stride)
-  chunks = chunks_of(platform, way, way, x, products.size(*x.shape[1:3]), kernel, own_kernels=0)
+  chunks = chunks_of(platform_of(implementation), way, way, x, products.size(*x.shape[1:3]), kernel, own_kernels=0)
   return by_samples(x, kernel, multiply=SharedKernel(products), chunks=chunks, turn=stride == 1)
 
 

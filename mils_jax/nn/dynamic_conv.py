@@ -1,10 +1,12 @@
 """Dynamic convolution: K kernels mixed by attention, for any number of input channels up to a maximum.
 
 The module is the report's DynamicConv2d, which follows "Dynamic Convolution: Attention over Convolution Kernels" (Chen
-et al., CVPR 2020).
+et al., CVPR 2020, https://arxiv.org/abs/1912.03458).
 """
 
 import dataclasses
+import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +15,13 @@ from flax import linen as nn
 from mils_jax.nn.convolution import check_kernel_size, convolve, convolve_by
 from mils_jax.nn.input_channels import pad_channels
 from mils_jax.nn.lowering.choice import (
+  PLATFORMS,
   chunks_of,
   faster_gradient_implementation,
   faster_implementation,
   faster_mix,
   faster_mixed_implementation,
-  is_free,
+  for_platform,
   platform_of,
 )
 from mils_jax.nn.lowering.chunks import by_samples
@@ -27,32 +30,65 @@ from mils_jax.nn.lowering.gemm import Products, convolution_of, output_size, pro
 MIXES = ('auto', 'outputs', 'kernels')
 
 
-def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
-                          implementation: str = 'auto') -> jax.Array:
-  """All K kernels' outputs, mixed; computed as one convolution.
+# Compiled, so that equal layers are traced once.
+@partial(jax.jit, static_argnames=('stride', 'mix', 'implementation'))
+def dynamic_convolve(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int = 1, mix: str = 'auto',
+                     implementation: str = 'auto') -> jax.Array:
+  """Convolves each sample with its own mixture of kernels.
 
   Args:
     x: (B, H, W, C).
-    kernels: (K, k, k, C, features).
+    kernels: (K, k, k, C, features), k odd.
     attention: (B, K), the weight of each kernel for each sample.
     stride: of the convolution.
+    mix: 'outputs' or 'kernels', two ways to the same result, or 'auto' for the faster one.
     implementation: as in `convolve`.
+
+  Returns:
+    (B, H', W', features), H' = (H - 1) // stride + 1.
+
+  Raises:
+    ValueError: as in `convolve`, or the mix is unknown.
+  """
+  check_kernel_size(kernels.shape[1])
+  if mix not in MIXES:
+    raise ValueError(f"mix '{mix}' is none of {', '.join(MIXES)}")
+
+  def by(x: jax.Array, kernels: jax.Array, attention: jax.Array, implementation: str) -> jax.Array:
+    chosen = mix
+    if mix == 'auto':
+      positions = math.prod(output_size(side, kernels.shape[1], stride) for side in x.shape[1:3])
+      chosen = faster_mix(platform_of(implementation), x.shape[0], positions)
+    convolution = mixed_kernels if chosen == 'kernels' else parallel_convolutions
+    return convolution(x, kernels, attention, stride, implementation)
+
+  return for_platform(by, implementation, x, kernels, attention)
+
+
+def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
+                          implementation: str) -> jax.Array:
+  """All K kernels' outputs, mixed; computed as one convolution.
+
+  Args:
+    x, kernels, attention, stride: as in `dynamic_convolve`.
+    implementation: as there, but not 'auto'.
 
   Returns:
     (B, H', W', features).
   """
   number, kernel_size, _, channels, features = kernels.shape
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
-  platform, way = platform_of(implementation), implementation
-  if is_free(implementation):
-    way = faster_implementation(platform, x.dtype, size, kernels.shape[2:], stride)
+  way = implementation
+  if implementation in PLATFORMS:
+    way = faster_implementation(implementation, x.dtype, size, kernels.shape[2:], stride)
   if way != 'winograd':  # K times the output channels, weighted afterwards
     side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
-    outputs = convolve_by(way, platform, x, side_by_side, stride)
+    outputs = convolve_by(x, side_by_side, stride, way)
     outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
     return (outputs * attention[:, None, None, :, None]).sum(axis=3)
+  chunks = chunks_of(platform_of(implementation), way, way, x, size, kernels, own_kernels=0)
   return by_samples(x, kernels, attention, multiply=WeightedInputs(products_of(way, kernel_size, stride)),
-                    chunks=chunks_of(platform, way, way, x, size, kernels, own_kernels=0), turn=stride == 1)
+                    chunks=chunks, turn=stride == 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +106,8 @@ class WeightedInputs:
     return convolution_of(self.products, product, x, kernels)
 
 
-def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str = 'auto',
-                  gradient_implementation: str = 'auto') -> jax.Array:
+def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str,
+                  gradient_way: str = 'auto') -> jax.Array:
   """Each sample's own mixture of the kernels, applied to its positions; the same function by linearity.
 
   Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
@@ -79,8 +115,8 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
   Args:
     x, kernels, attention, stride: as there.
     implementation: as there; 'lax', which has no kernels of a sample's own, is 'patches' here.
-    gradient_implementation: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3
-      only), or 'auto' for the fastest. With other strides it is that of the convolution.
+    gradient_way: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3 only), or
+      'auto' for the fastest. With other strides it is that of the convolution.
 
   Returns:
     (B, H', W', features).
@@ -88,14 +124,13 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
   kernel_size = kernels.shape[1]
   size = tuple(output_size(side, kernel_size, stride) for side in x.shape[1:3])
   platform, way = platform_of(implementation), implementation
-  if is_free(implementation):
+  if implementation in PLATFORMS:
     way = faster_mixed_implementation(platform, x.dtype, x.shape[0], size, kernels.shape[2:], stride)
   elif implementation == 'lax':
     way = 'patches'
-  gradient_way = gradient_implementation
   if stride != 1:
     gradient_way = way
-  elif gradient_implementation == 'auto':
+  elif gradient_way == 'auto':
     gradient_way = faster_gradient_implementation(platform, size, kernels.shape[2:])
   multiply, for_kernels = (MixedKernels(products_of(name, kernel_size, stride)) for name in (way, gradient_way))
   return by_samples(x, kernels, attention, multiply=multiply, for_kernels=for_kernels, turn=stride == 1,
@@ -121,7 +156,7 @@ class KernelAttention(nn.Module):
   """How much each of K kernels counts for a sample: softmax(logits / temperature) from the global average.
 
   Attributes:
-    kernels: K.
+    num_kernels: K.
     hidden: channels between the two bias-free 1x1 convolutions.
     temperature: above 1 it evens the weights out. The report's 30 keeps them close to uniform; the paper anneals it
       from 30 to 1 over the first epochs.
@@ -158,11 +193,13 @@ class DynamicConv(nn.Module):
     in_channels: input channels; an image with fewer gets zero channels at the end.
     kernel_size: odd; padding is kernel_size // 2.
     stride: of the convolution.
-    kernels: K; a single one needs no attention and has none.
+    num_kernels: K; a single one needs no attention and has none.
     temperature: of the attention's softmax.
-    mix: 'outputs' or 'kernels', two ways to the same result, or 'auto' for the faster one.
-    implementation: of the convolutions, as in `convolve`.
+    mix, implementation: as in `dynamic_convolve`.
     dtype: of the computation; parameters are kept in float32.
+
+  Raises:
+    ValueError: the kernel size is even.
   """
 
   features: int
@@ -193,10 +230,8 @@ class DynamicConv(nn.Module):
       (B, H', W', features), H' = (H - 1) // stride + 1.
 
     Raises:
-      ValueError: more than in_channels channels, an unknown mix, or no positive kernels and temperature.
+      ValueError: more than in_channels channels, num_kernels or temperature not positive, or as `dynamic_convolve`.
     """
-    if self.mix not in MIXES:
-      raise ValueError(f"mix '{self.mix}' is none of {', '.join(MIXES)}")
     if self.num_kernels < 1 or self.temperature <= 0:
       raise ValueError(f'num_kernels={self.num_kernels}, temperature={self.temperature}: both must be positive')
     x = pad_channels(x, self.in_channels).astype(self.dtype)
@@ -208,9 +243,4 @@ class DynamicConv(nn.Module):
     hidden = max(self.in_channels // 4, 1)
     attention = KernelAttention(self.num_kernels, hidden, self.temperature, self.dtype, name='attention')(
         x, present, temperature)
-    mix = self.mix
-    if mix == 'auto':
-      height, width = (output_size(size, self.kernel_size, self.stride) for size in x.shape[1:3])
-      mix = faster_mix(platform_of(self.implementation), x.shape[0], height * width)
-    convolution = mixed_kernels if mix == 'kernels' else parallel_convolutions
-    return convolution(x, kernels, attention.astype(self.dtype), self.stride, self.implementation)
+    return dynamic_convolve(x, kernels, attention.astype(self.dtype), self.stride, self.mix, self.implementation)

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 IMPUTATIONS = ('zero', 'learned', 'mlp')
-MLP_WIDTH = 32  # hidden units of the filling MLP: a few per channel for the usual 3 to 13
+MLP_WIDTH = 32  # hidden units of the imputing MLP: a few per channel for the usual 3 to 13
 
 
 def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None = None) -> jax.Array:
-  """Appends zero channels up to the number of in_channels and clears the missing ones.
+  """Appends zero channels up to in_channels and clears the missing ones.
 
   Args:
     images: (B, H, W, C), C <= in_channels.
     in_channels: number of input channels.
-    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in an missing place,
-      be it NaN, never reaches the result.
+    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in a missing one, be
+      it NaN, never reaches the result.
 
   Returns:
     (B, H, W, in_channels).

@@ -1,11 +1,14 @@
+from functools import partial
+
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mils_jax.nn import Conv, convolve
+from mils_jax.nn import Conv, DynamicConv, convolve, dynamic_convolve
 from mils_jax.nn.lowering.choice import chunks_of, faster_implementation
 from mils_jax.nn.lowering.chunks import Chunks
 from mils_jax.nn.lowering.gemm import output_size, places_in_use
@@ -16,7 +19,7 @@ from tests.nn import reference
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('kernel_size', [1, 3, 7])
 @pytest.mark.parametrize('size', [(8, 8), (9, 6), (1, 2), (1, 1), (3, 2)])
-def test_every_form_is_the_convolution_of_its_definition(implementation, stride, kernel_size, size):
+def test_every_way_is_the_convolution_of_its_definition(implementation, stride, kernel_size, size):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, *size, 5)).astype(np.float32)
   kernel = rng.normal(size=(kernel_size, kernel_size, 5, 4)).astype(np.float32)
@@ -26,16 +29,16 @@ def test_every_form_is_the_convolution_of_its_definition(implementation, stride,
 
 
 @pytest.mark.parametrize('size', [(8, 8), (9, 6), (5, 7), (1, 2), (1, 1)])
-def test_winograds_form_is_as_exact_as_float32_allows(size):
+def test_winograds_way_is_as_exact_as_float32_allows(size):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, *size, 64)).astype(np.float32)
-  kernel = (rng.normal(size=(3, 3, 64, 4)) / 24).astype(np.float32)  # results of deviation 1
+  kernel = (rng.normal(size=(3, 3, 64, 4)) / 24).astype(np.float32)  # results of standard deviation 1
   expected = reference.convolution(x, kernel, 1)
-  errors = {implementation: np.abs(convolve(x, kernel, 1, implementation) - expected).max() for implementation in ('lax', 'winograd')}
+  errors = {way: np.abs(convolve(x, kernel, 1, way) - expected).max() for way in ('lax', 'winograd')}
   assert errors['winograd'] < 8 * errors['lax'] < 2e-5
 
 
-def test_forms_refuse_other_kernels_and_strides():
+def test_ways_refuse_other_kernels_and_strides():
   x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
   for stride, size in ((2, 3), (1, 1)):
     with pytest.raises(ValueError, match='kernel size 3 and stride 1, not'):
@@ -47,14 +50,16 @@ def test_forms_refuse_other_kernels_and_strides():
 @pytest.mark.parametrize(('implementation', 'kernel_size', 'stride'), [
     *(('patches', kernel_size, stride) for kernel_size in (1, 3, 7) for stride in (1, 2)), ('winograd', 3, 1)])
 @pytest.mark.parametrize('size', [(9, 8), (1, 3)])
-def test_every_form_has_the_same_gradients(implementation, kernel_size, stride, size):
+def test_every_way_has_the_same_gradients(implementation, kernel_size, stride, size):
   result = tuple(output_size(side, kernel_size, stride) for side in size)
   x, kernel, weights = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
       [(2, *size, 3), (kernel_size, kernel_size, 3, 4), (2, *result, 4)]))
 
-  def gradients(implementation):
-    return jax.jit(jax.grad(lambda x, kernel: (convolve(x, kernel, stride, implementation) * weights).sum(), argnums=(0, 1)))(
-        x, kernel)
+  def gradients(way):
+    def loss(x, kernel):
+      return (convolve(x, kernel, stride, way) * weights).sum()
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
 
   for own, lax in zip(gradients(implementation), gradients('lax'), strict=True):
     np.testing.assert_allclose(own, lax, atol=1e-4)
@@ -77,15 +82,16 @@ def test_places_that_meet_only_padding_cost_nothing():
 
 def test_the_matrices_of_a_chunk_fit_the_cache():
   """8 MiB, or three times all kernels where their gradients are added up; as one where there are no matrices to fit."""
-  def chunks(implementation, gradient_implementation, batch, side, channels):
+  def chunks(way, gradient_way, batch, side, channels, platform='cpu'):
     x, kernels = jnp.ones((batch, side, side, channels)), jnp.ones((4, 3, 3, channels, channels))
-    return chunks_of('cpu', implementation, gradient_implementation, x, (side, side), kernels, own_kernels=1)
+    return chunks_of(platform, way, gradient_way, x, (side, side), kernels, own_kernels=1)
 
   assert chunks('patches', 'patches', 32, 6, 256) == Chunks(2, 8)  # 2.7 MB for a sample, 28 MB for the kernels thrice
   assert chunks('patches', 'taps', 32, 6, 256) == Chunks(2, 32)  # a ninth of it
   assert chunks('patches', 'taps', 128, 11, 128) == Chunks(4, 64)
   assert chunks('winograd', 'patches', 32, 21, 64) == Chunks(32, 4)
   assert chunks('winograd', 'winograd', 32, 21, 64) == Chunks(32, 32)
+  assert chunks('patches', 'patches', 32, 6, 256, 'gpu') == Chunks(32, 32)
 
 
 def test_the_way_follows_platform_dtype_and_shape():
@@ -100,7 +106,7 @@ def test_the_way_follows_platform_dtype_and_shape():
   assert {on_cpu(side, kernel) for side in (1, 3)} == {'patches'}  # too much beyond the border
   assert on_cpu(21, kernel, 2) == on_cpu(84, (3, 3, 64)) == on_cpu(21, (3, 31, 64)) == 'patches'
   assert on_cpu(112, (3, 256, 64), 2) == 'lax'
-  assert {on_cpu(side, kernel, dtype=jnp.bfloat16) for side in (2, 11, 21)} == {'patches'}  # Winograd's sums are too coarse
+  assert {on_cpu(side, kernel, dtype=jnp.bfloat16) for side in (2, 11, 21)} == {'patches'}  # too coarse for Winograd
 
 
 def test_conv_computes_in_its_dtype_and_keeps_float32_parameters():
@@ -108,3 +114,50 @@ def test_conv_computes_in_its_dtype_and_keeps_float32_parameters():
   out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 6, 6, 3)))
   assert out.dtype == jnp.bfloat16
   assert variables['params']['kernel'].dtype == jnp.float32
+
+
+def exported(function, platform, *arguments):
+  """The program that a function's gradients are on a platform, which need not be there."""
+  gradients = jax.jit(jax.grad(lambda *given: jnp.sin(function(*given)).sum(), range(len(arguments))))
+  return jax.export.export(gradients, platforms=[platform])(*arguments).mlir_module()
+
+
+@pytest.mark.parametrize('layer', ['convolve', 'dynamic_convolve'])
+def test_the_way_is_that_of_the_platform_compiled_for(layer):
+  """Not that of the default backend: for CPU matrix products, elsewhere XLA's own convolution, forward and backward."""
+  x, kernels, attention = jnp.ones((8, 8, 8, 32)), jnp.ones((2, 3, 3, 32, 32)), jnp.ones((8, 2))
+  for platform in ('cpu', 'cuda', 'tpu'):
+    program = (exported(convolve, platform, x, kernels[0]) if layer == 'convolve' else
+               exported(dynamic_convolve, platform, x, kernels, attention))
+    assert (program.count('stablehlo.convolution') >= 3) == (platform != 'cpu')
+    assert ('stablehlo.dot_general' in program) == (platform == 'cpu')
+
+
+def test_a_bfloat16_convolution_does_without_winograds_sums():
+  """On CPU, too, where that is the way of the same convolution in float32."""
+  x, kernel = (jax.random.normal(jax.random.key(number), shape, jnp.bfloat16)
+               for number, shape in enumerate([(2, 8, 8, 64), (3, 3, 64, 64)]))
+  np.testing.assert_array_equal(convolve(x, kernel, implementation='cpu'),
+                                convolve(x, kernel, implementation='patches'))
+  assert (convolve(x, kernel, implementation='winograd') != convolve(x, kernel, implementation='patches')).any()
+
+
+@pytest.mark.parametrize('kernel_size', [2, 4, 0])
+def test_a_kernel_without_a_centre_is_refused(kernel_size):
+  message = f'kernel_size={kernel_size}: must be odd'
+  for make in (partial(Conv, 4), partial(DynamicConv, 4, 3)):
+    with pytest.raises(ValueError, match=message):
+      make(kernel_size)
+  x, kernels = jnp.ones((1, 4, 4, 2)), jnp.ones((1, kernel_size, kernel_size, 2, 3))
+  with pytest.raises(ValueError, match=message):
+    convolve(x, kernels[0])
+  with pytest.raises(ValueError, match=message):
+    dynamic_convolve(x, kernels, jnp.ones((1, 1)))
+
+
+def test_forward_mode_differentiation_is_laxs_alone():
+  x, kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 2)), jax.random.normal(jax.random.key(1), (3, 3, 2, 3))
+  _, tangent = jax.jvp(lambda x: convolve(x, kernel, implementation='lax'), (x,), (x,))
+  np.testing.assert_allclose(tangent, convolve(x, kernel), atol=1e-5)  # linear in x
+  with pytest.raises(TypeError, match='forward-mode'):
+    jax.jvp(lambda x: convolve(x, kernel, implementation='cpu'), (x,), (x,))

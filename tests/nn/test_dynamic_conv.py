@@ -36,7 +36,7 @@ def test_equals_the_definition_in_float64(mix, kernel_size, stride, height, widt
 @pytest.mark.parametrize('mix', ['outputs', 'kernels'])
 @settings(max_examples=6, deadline=None)
 @given(height=st.integers(1, 9), width=st.integers(1, 9), channels=st.integers(1, 4))
-def test_winograds_form_equals_it_too(mix, height, width, channels):
+def test_winograds_way_equals_it_too(mix, height, width, channels):
   layer, variables = make(mix, 3, 1, implementation='winograd')
   x = np.random.default_rng(height * 10 + width).normal(size=(3, height, width, channels)).astype(np.float32)
   expected = reference.dynamic_convolution(x, variables['params'], 1, temperature=3.0)
@@ -46,7 +46,7 @@ def test_winograds_form_equals_it_too(mix, height, width, channels):
 @pytest.mark.parametrize(('implementation', 'kernel_size', 'stride'), [
     *(('auto', kernel_size, stride) for kernel_size in (1, 3) for stride in (1, 2)), ('winograd', 3, 1)])
 @pytest.mark.parametrize(('size', 'channels'), [((6, 6), 4), ((7, 5), 1), ((2, 3), 3)])
-def test_both_formulations_have_the_same_gradients(implementation, kernel_size, stride, size, channels):
+def test_both_mixes_have_the_same_gradients(implementation, kernel_size, stride, size, channels):
   x = jax.random.normal(jax.random.key(5), (3, *size, channels))
 
   def gradients(mix, implementation):
@@ -87,22 +87,24 @@ def test_too_many_channels_are_refused():
     layer.apply(variables, jnp.ones((1, 5, 5, 5)))
 
 
-def test_an_unknown_formulation_is_refused():
-  with pytest.raises(ValueError, match='auto, parallel, mixed'):
+def test_an_unknown_mix_is_refused():
+  with pytest.raises(ValueError, match="mix 'fast' is none of auto, outputs, kernels"):
     DynamicConv(2, 3, mix='fast').init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
 
 
 def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
   assert [faster_mix('cpu', 32, side * side) for side in (21, 4, 3, 2)] == ['kernels'] * 2 + ['outputs'] * 2
   assert faster_mix('cpu', 1, 4) == 'kernels'
-  assert {faster_mix(backend, batch, 441) for backend in ('gpu', 'tpu') for batch in (1, 32)} == {'outputs'}
+  assert {faster_mix(platform, batch, 441) for platform in ('gpu', 'tpu') for batch in (1, 32)} == {'outputs'}
 
 
-def test_mixed_kernels_take_winograds_form_while_they_are_small():
+def test_mixed_kernels_take_winograds_way_while_they_are_small():
   assert faster_mixed_implementation('cpu', FLOAT, 32, (21, 21), (3, 64, 64), 1) == 'winograd'
   assert faster_mixed_implementation('cpu', FLOAT, 32, (11, 11), (3, 128, 128), 1) == 'patches'
-  assert {faster_mixed_implementation(backend, FLOAT, 32, (21, 21), (3, 64, 64), stride)
-          for backend, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
+  assert {faster_mixed_implementation(platform, FLOAT, 32, (21, 21), (3, 64, 64), stride)
+          for platform, stride in (('cpu', 2), ('gpu', 1), ('gpu', 2))} == {'patches'}
+  assert faster_mixed_implementation('cpu', jnp.dtype('bfloat16'), 32, (21, 21), (3, 64, 64), 1) == 'patches'
+  assert faster_mixed_implementation('cpu', FLOAT, 4, (21, 21), (3, 64, 64), 1) == 'patches'
 
 
 def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
@@ -110,30 +112,30 @@ def test_large_kernels_of_small_maps_get_their_gradient_tap_by_tap():
           for size, kernel in (((11, 11), (3, 128, 128)), ((6, 6), (3, 256, 256)))} == {'taps'}
   assert {faster_gradient_implementation('cpu', size, kernel)
           for size, kernel in (((21, 21), (3, 64, 64)), ((4, 4), (3, 128, 128)))} == {'patches'}
-  assert {faster_gradient_implementation(backend, (6, 6), (kernel_size, 256, 256))
-          for backend, kernel_size in (('gpu', 3), ('cpu', 1))} == {'patches'}
+  assert {faster_gradient_implementation(platform, (6, 6), (kernel_size, 256, 256))
+          for platform, kernel_size in (('gpu', 3), ('cpu', 1))} == {'patches'}
 
 
 @pytest.mark.parametrize('implementation', ['patches', 'winograd'])
-@pytest.mark.parametrize('gradient_implementation', ['patches', 'taps', 'winograd'])
+@pytest.mark.parametrize('gradient_way', ['patches', 'taps', 'winograd'])
 @pytest.mark.parametrize('size', [(5, 4), (1, 4)])  # on one row, two rows of the kernel meet only padding
-def test_every_form_of_the_gradient_is_the_same(implementation, gradient_implementation, size):
+def test_every_way_to_the_gradient_is_the_same(implementation, gradient_way, size):
   keys = jax.random.split(jax.random.key(7), 3)
   arguments = (jax.random.normal(keys[0], (3, *size, 2)), jax.random.normal(keys[1], (2, 3, 3, 2, 6)),
                jax.nn.softmax(jax.random.normal(keys[2], (3, 2))))
 
-  def gradients(function, **implementations):
-    return jax.grad(lambda *arguments: jnp.sin(function(*arguments, stride=1, **implementations)).sum(), (0, 1, 2))(*arguments)
+  def gradients(function, **ways):
+    return jax.grad(lambda *given: jnp.sin(function(*given, stride=1, **ways)).sum(), (0, 1, 2))(*arguments)
 
-  found = gradients(mixed_kernels, implementation=implementation, gradient_implementation=gradient_implementation)
+  found = gradients(mixed_kernels, implementation=implementation, gradient_way=gradient_way)
   expected = gradients(parallel_convolutions, implementation='lax')
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
-def test_an_unknown_form_is_refused():
-  for implementations in ({'implementation': 'fast'}, {'gradient_implementation': 'fast'}):
-    with pytest.raises(ValueError, match="'fast' is none of auto, lax, patches, taps, winograd"):
-      mixed_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, **implementations)
+@pytest.mark.parametrize('ways', [('fast', 'auto'), ('cpu', 'fast')])
+def test_an_unknown_way_is_refused(ways):
+  with pytest.raises(ValueError, match="'fast' is none of auto, cpu, gpu, tpu, lax, patches, taps, winograd"):
+    mixed_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, *ways)
 
 
 @pytest.mark.parametrize('mix', ['outputs', 'kernels', 'auto'])

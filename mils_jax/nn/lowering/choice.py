@@ -1,15 +1,19 @@
 """Which way to compute a convolution is the fastest: on a CPU that depends on its shape.
 
-A module's `implementation` is 'auto', the name of a platform ('cpu', 'gpu' or 'tpu'), which asks for the fastest way
-there, or the name of a way: 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps' (gemm.py). 'auto' asks for
-the fastest way on JAX's default backend; whoever compiles for another device, or exports to another platform, names it.
+A module's `implementation` is the name of a way, 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps'
+(gemm.py); the name of a platform, 'cpu', 'gpu' or 'tpu', for the fastest way there; or 'auto', for the fastest way on
+whatever platform the program is compiled or exported for. 'auto' is traced once for CPU and once for the others; who
+knows the platform names it and saves that.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mils_jax.nn.lowering.chunks import Chunks, whole_chunk
 
@@ -48,14 +52,17 @@ class Thresholds:
 CPU = Thresholds()
 
 
+def for_platform(function: Callable[..., jax.Array], implementation: str, *arrays: jax.Array) -> jax.Array:
+  """`function(*arrays, implementation=...)`, where a platform takes the place of 'auto': the one compiled for."""
+  if implementation != 'auto':
+    return function(*arrays, implementation=implementation)
+  cpu, others = (partial(function, implementation=platform) for platform in ('cpu', 'gpu'))
+  return lax.platform_dependent(*arrays, cpu=cpu, default=others)
+
+
 def platform_of(implementation: str) -> str:
-  """The platform that an `implementation` is for: the one that it names, else that of JAX's default backend."""
-  return implementation if implementation in PLATFORMS else jax.default_backend()
-
-
-def is_free(implementation: str) -> bool:
-  """Whether the fastest way is asked for, rather than a certain one."""
-  return implementation == 'auto' or implementation in PLATFORMS
+  """The platform that an `implementation` other than 'auto' is made for: 'cpu' where it names a way."""
+  return implementation if implementation in PLATFORMS else 'cpu'
 
 
 def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int], kernel: tuple[int, int, int],
