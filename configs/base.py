@@ -3,7 +3,7 @@
 The fields, their defaults and their meaning are declared in mils_jax; `python main.py --config FILE --help` lists them.
 """
 
-from ml_collections import ConfigDict
+from typing import Any
 
 from mils_jax.errors import unknown
 from mils_jax.run_config import default_config
@@ -11,7 +11,7 @@ from mils_jax.run_config import default_config
 VARIANTS = ('shapes', 'mini_imagenet', 'cifar10')
 
 
-def base_config(name: str, model: str) -> ConfigDict:
+def base_config(name: str, model: str) -> Any:
   """A configuration of a network: the built-in shapes, crop and flip, SGD with a cosine schedule."""
   config = default_config(name, model)
   config.data.image_size = 32
@@ -20,7 +20,7 @@ def base_config(name: str, model: str) -> ConfigDict:
   return config
 
 
-def select_data(config: ConfigDict, variant: str) -> None:
+def select_data(config: Any, variant: str) -> None:
   """Changes to another data set-up; `mini_imagenet` is the report's, with its recipe."""
   if variant == 'shapes':
     return

@@ -117,8 +117,8 @@ def sections_of(model: str) -> dict[str, type[Section]]:
           if field.name != 'name'}
 
 
-def default_config(name: str, model: str) -> ConfigDict:
-  """A configuration of a network with every option at its default, for a configuration file to fill in."""
+def default_config(name: str, model: str) -> Any:
+  """A ConfigDict of a network with every option at its default, for a configuration file to fill in."""
   config = RunConfig.read({'name': name, 'model': {'name': model}})
   return ConfigDict(config.values())
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from mils_jax.random_streams import stream_key
 from mils_jax.training.plan import StepPlan
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class EpochSums:
   """Sums over the epoch's steps so far, so that an epoch's metrics survive a stop in its middle.
 
@@ -31,7 +31,7 @@ class EpochSums:
     return cls(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class NonFinite:
   """What was infinite or no number.
 
@@ -52,7 +52,7 @@ class NonFinite:
     return cls(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class TrainState:
   """The whole state of a run.
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # one waits for the other longer than a collective would
+
 PROGRAM = '''
 import json, sys, time
 import jax, numpy as np
