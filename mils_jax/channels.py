@@ -91,8 +91,9 @@ class ChannelMapping:
       (B, H, W, C') float32, zero in missing channels, and the presence mask (B, C').
     """
     taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, C')
-    placed = jnp.where(self.present, (taken - self.mean) / self.std, 0.0)
-    return placed, jnp.broadcast_to(self.present, (images.shape[0], len(self.source)))
+    mean, std, present = (values[None, None, None] for values in (self.mean, self.std, self.present))
+    placed = jnp.where(present, (taken - mean) / std, 0.0)
+    return placed, jnp.broadcast_to(self.present[None], (len(images), len(self.source)))
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:

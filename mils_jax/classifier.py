@@ -45,7 +45,7 @@ class Classifier:
     self.image_size = spec.image_size
     self._spec = spec.channels
     self._variables = jax.device_put(restored.variables)
-    mean, std = (np.array(values, np.float32) for values in (spec.channels.mean, spec.channels.std))
+    mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
 
     def probabilities(variables: dict, inputs: jax.Array, present: jax.Array) -> jax.Array:
       logits = model.apply(variables, (inputs - mean) / std, train=False, present=present)

@@ -119,7 +119,7 @@ def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: floa
   """
   channels = images.shape[-1]
   draws = jax.vmap(lambda key: jax.random.uniform(key, (2, channels), minval=-1.0, maxval=1.0))(keys)  # (N, 2, C)
-  factors = 1 + draws * jnp.array([[contrast], [brightness]])
+  factors = 1 + draws * jnp.array([[[contrast], [brightness]]])
   stretch, gain = factors[:, 0, None, None], factors[:, 1, None, None]  # (N, 1, 1, C) each
   values = images.astype(jnp.float32)
   mean = values.mean((1, 2), keepdims=True)

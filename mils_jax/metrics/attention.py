@@ -91,7 +91,7 @@ class AttentionReader:
       def replace(name: str, attention: jax.Array) -> jax.Array:
         attentions[name] = attention
         layer = self.layers.index(name)
-        return jnp.where(frozen[layer], values[layer], attention)
+        return jnp.where(frozen[layer], values[layer][None], attention)
 
       with replaced_attention(replace):
         logits = model.apply(variables, images, train=False, present=present)

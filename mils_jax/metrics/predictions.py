@@ -100,7 +100,7 @@ class Evaluator:
     def outputs(variables: dict, keep: jax.Array, *rest: Any) -> Any:
       *given, batch = rest
       images, present = mapping.apply(batch['image'])
-      own = forward(variables, images, present & keep, *given)
+      own = forward(variables, images, present & keep[None], *given)
       return lax.all_gather(own, AXIS, tiled=True)  # (B, ...), on every device of every process
 
     self._outputs = devices.parallel(outputs, replicated=2 + settings, shared=1)

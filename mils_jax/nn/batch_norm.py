@@ -56,7 +56,7 @@ class BatchNorm(nn.Module):
     else:
       mean, variance = running_mean.value, running_variance.value
     if pool is not None:
-      direction = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+      direction = jnp.where(scale < 0, -1, 1).astype(x.dtype)[None, None, None]
       x = direction * pool(direction * x)
     return normalise(x, mean, variance, scale, bias, self.epsilon)
 
@@ -91,4 +91,5 @@ def normalise(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Arr
               epsilon: float) -> jax.Array:
   """(B, H, W, C), each channel's mean and variance (C,) made to be `bias` and the square of `scale` (C,)."""
   factor = scale * lax.rsqrt(variance + epsilon)
-  return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+  factor, offset = (values.astype(x.dtype)[None, None, None] for values in (factor, bias - mean * factor))
+  return x * factor + offset

@@ -74,7 +74,7 @@ class InputChannels(nn.Module):
       x *= factor[:, None, None, None].astype(x.dtype)
     if self.imputation == 'learned':
       value = self.param('value', nn.initializers.zeros, (self.in_channels,)).astype(x.dtype)
-      x = jnp.where(present[:, None, None, :], x, value)
+      x = jnp.where(present[:, None, None, :], x, value[None, None, None])
     elif self.imputation == 'mlp':
       x = jnp.where(present[:, None, None, :], x, self._predict(x, present))
     return x, present

@@ -166,7 +166,8 @@ class Trainer:
     under_way: deque = deque()
     before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
     title = f'epoch {epoch + 1}/{self._plan.train.epochs}'
-    with bar(title, self._order.num_examples) as advance, self._stop.deferred():
+    # Whatever goes to a device in here by itself, unasked, would make every step wait.
+    with bar(title, self._order.num_examples) as advance, self._stop.deferred(), jax.transfer_guard('disallow'):
       advance(seen)
 
       def read_oldest() -> None:
