@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from mils_jax.metrics import Accuracy, SeedSpread
+from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, SeedSpread
 from mils_jax.metrics.paired import p_text
+
+DIFFERENCE = ['difference', '95% interval', 'p']
 
 
 def unbroken(text: str) -> str:
@@ -48,6 +50,11 @@ def accuracy_text(accuracy: Accuracy) -> str:
 def p_cell(p_value: float) -> str:
   """'0.82' or '< 0.001', for a column that is named p."""
   return unbroken(p_text(p_value).removeprefix('p ').removeprefix('= '))
+
+
+def difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
+  """['+0.7', '[-2.9 to +4.2]', '0.80'], for the columns `DIFFERENCE`."""
+  return [points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(found.p_value)]
 
 
 def spread_text(spread: SeedSpread) -> str:

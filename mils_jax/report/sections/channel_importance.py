@@ -6,7 +6,7 @@ from mils_jax.metrics import PairedDifference, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.report.document import Block, Figure, Figures, Section, Table
 from mils_jax.report.figure_style import COLOURS, drawing, line, to_svg
-from mils_jax.report.formats import interval_text, p_cell, points_text
+from mils_jax.report.formats import DIFFERENCE, difference_cells, p_cell
 from mils_jax.report.groups import Group
 
 
@@ -23,11 +23,11 @@ def importance_section(groups: list[Group]) -> Section:
 
 def _table(group: Group, found: dict[str, PairedDifference]) -> Table:
   adjusted = holm([one.p_value for one in found.values()])
-  rows = [[channel, points_text(one.difference), interval_text(one.interval(), signed=True), p_cell(one.p_value),
-           p_cell(p_value)] for (channel, one), p_value in zip(found.items(), adjusted, strict=True)]
+  rows = [[channel, *difference_cells(one), p_cell(p_value)]
+          for (channel, one), p_value in zip(found.items(), adjusted, strict=True)]
   return Table(f'{group.label}: points of accuracy that each channel adds to all the others, paired on the same test '
                'images (Newcombe\'s interval, exact McNemar test).',
-               ['channel', 'points', '95% interval', 'p', 'p by Holm'], rows)
+               ['channel', *DIFFERENCE, 'p by Holm'], rows)
 
 
 def channel_importance(label: str, found: dict[str, PairedDifference], name: str) -> Figure:

@@ -10,7 +10,16 @@ from mils_jax.metrics import RelativeAccuracy, holm
 from mils_jax.metrics.paired import LEVEL, p_text
 from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table, Text
 from mils_jax.report.figure_style import drawing, legend_below, line, looks, to_svg
-from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, short, spread_text
+from mils_jax.report.formats import (
+  DIFFERENCE,
+  accuracy_text,
+  difference_cells,
+  interval_text,
+  p_cell,
+  percent,
+  short,
+  spread_text,
+)
 from mils_jax.report.groups import BASELINE, Group, reference_of
 from mils_jax.report.published import COUNT, EPOCHS, IMAGE_SIZE, MODELS, judge_share
 
@@ -82,8 +91,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
   others = [group for group in groups if group is not reference]
   found = [group.against(reference) for group in others]
   adjusted = holm([one.p_value for one in found])
-  rows = [[group.label, points_text(one.difference), interval_text(one.interval(), signed=True),
-           p_cell(one.p_value), p_cell(p_value), f'{100 * one.smallest_detectable:.1f}']
+  rows = [[group.label, *difference_cells(one), p_cell(p_value), f'{100 * one.smallest_detectable:.1f}']
           for group, one, p_value in zip(others, found, adjusted, strict=True)]
   several = any(len(group.runs) > 1 for group in groups)
   method = 'exact McNemar test and Newcombe\'s score interval (method 10) for single runs'
@@ -93,7 +101,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
       Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test images, in '
             f'points: {method}. Holm\'s p takes into account that there {_comparisons(len(others))}. A difference '
             'below the last column could not have been told from chance on this test set.',
-            ['model', 'difference', '95% interval', 'p', 'p by Holm', 'smallest detectable'], rows),
+            ['model', *DIFFERENCE, 'p by Holm', 'smallest detectable'], rows),
       Points([f'{one.verdict(group.label, reference.label)}.{_holm_note(one.distinguishable, p_value)} '
               f'{_price(group, reference)}' for group, one, p_value in zip(others, found, adjusted, strict=True)]),
       *([] if not several else [Text('Intervals over test images tell nothing about other seeds: where the spread over '

@@ -34,6 +34,6 @@ def reliability(groups: list[Group], name: str) -> Figure:
   legend_below(figure, axes, columns=1)
   return Figure(f'reliability-{name}', to_svg(figure),
                 'Reliability: images in 15 bins by the probability of the predicted class. On the grey line accuracy '
-                'equals confidence; below it, the model is overconfident. Larger marks hold more images; faint ones hold '
-                f'fewer than {FEW}, and no line joins them. ECE is the expected calibration error.',
+                'equals confidence; below it, the model is overconfident. Larger marks hold more images; faint ones '
+                f'hold fewer than {FEW}, and no line joins them. ECE is the expected calibration error.',
                 f'Lines of accuracy against confidence. {"; ".join(errors)}.')

@@ -10,7 +10,9 @@ from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
 from mils_jax.report.formats import (
+  DIFFERENCE,
   accuracy_text,
+  difference_cells,
   interval_text,
   p_cell,
   percent,
@@ -148,17 +150,13 @@ def _gap_table(group: Group, gaps: Gaps) -> Table:
   order = subsets_in_order(gaps, group.input_channels)
   adjusted = holm([gaps[subset].difference.p_value for subset in order])
   rows = [[subset_name(subset), percent(float(gaps[subset].specialist.mean())), percent(float(gaps[subset].own.mean())),
-           *_difference_cells(gaps[subset].difference), p_cell(p_value)]
+           *difference_cells(gaps[subset].difference), p_cell(p_value)]
           for subset, p_value in zip(order, adjusted, strict=True)]
-  rows.append(['mean', '', '', *_difference_cells(mean_gap(gaps)), ''])
+  rows.append(['mean', '', '', *difference_cells(mean_gap(gaps)), ''])
   return Table(f'{group.label} against a specialist for each subset, on the same test images, in points; below 0 the '
                'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over seeds '
                'or subsets: Bonett and Price\'s interval over test images, the trained networks being fixed.',
-               ['channels', 'specialist', 'one model', 'difference', '95% interval', 'p', 'p by Holm'], rows)
-
-
-def _difference_cells(found: Difference) -> list[str]:
-  return [points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(found.p_value)]
+               ['channels', 'specialist', 'one model', *DIFFERENCE, 'p by Holm'], rows)
 
 
 def accuracy_by_subset(series: Series, input_channels: Subset, name: str) -> Figure:
