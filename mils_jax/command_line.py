@@ -47,7 +47,7 @@ def help_lines(words: list[str]) -> list[str]:
   if not path:
     return [usage()]
   config, _ = _load_config(rest, path)
-  if COMMANDS[mode].takes == 'sweep' or 'members' in config:
+  if COMMANDS[mode].takes == 'sweep' or 'runs' in config:
     return [usage(), '', f'{path} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
   from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
 
@@ -81,7 +81,7 @@ def parse(argv: list[str]) -> Request:
   folder = RunFolder(Path(workdir) if workdir else Path('runs') / name)
   if takes == 'sweep':
     return Request(mode, folder, None, config, own, argv)
-  if 'members' in config:
+  if 'runs' in config:
     raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
   return Request(mode, folder, RunConfig.read(config), None, own, argv)
 

@@ -26,18 +26,18 @@ def get_config() -> ConfigDict:
   recipe = task_a.get_config()
   config = ConfigDict()
   config.name = 'landcover'
-  config.table = 'ablation'  # each member against the first
+  config.table = 'ablation'  # each run against the first
 
-  config.common = ConfigDict()  # fields that all members are given
+  config.common = ConfigDict()  # fields that all runs are given
   config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
   config.common.channel_dropout = ConfigDict({'method': 'hierarchical', 'rate': 0.5})
   config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
   config.common.augment = ConfigDict({'vertical_flip': True, 'rot90': True})
   config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
-  config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a member has 127 subsets
+  config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a run has 127 subsets
   config.common.checkpoint = recipe.checkpoint
   config.common.runtime = recipe.runtime
 
-  config.members = tuple((name, recipe, change, (0, 1, 2) if name == 'default' else (0,))
+  config.runs = tuple((name, recipe, change, (0, 1, 2) if name == 'default' else (0,))
                          for name, change in CHANGES.items())
   return config

@@ -18,13 +18,13 @@ def get_config() -> ConfigDict:
   config.name = 'specialists'
   config.table = 'specialists'  # which table ends the sweep: specialists, ablation or models
 
-  config.common = ConfigDict()  # fields that all members are given
+  config.common = ConfigDict()  # fields that all runs are given
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 6, 'batch_size': 128, 'precision': 'auto'})
   config.common.checkpoint = recipe.checkpoint
   config.common.runtime = recipe.runtime
 
-  config.members = (  # name, base configuration, overrides, seeds
+  config.runs = (  # name, base configuration, overrides, seeds
       *((subset, recipe, {'channels.use': subset}, (0,)) for subset in SUBSETS),
       ('generalist', recipe, {'channel_dropout.method': 'hierarchical'}, (0,)),
   )

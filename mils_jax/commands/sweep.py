@@ -17,7 +17,7 @@ def run(request: Request) -> None:
   if sweep.table not in TABLES:
     raise unknown('table', sweep.table, TABLES)
   TABLES[sweep.table].check(sweep)
-  first = sweep.members[0].config
+  first = sweep.runs[0].config
   prepare(first.runtime, first.train.deterministic)
   if request.flags['dry_run']:
     log_lines(estimate_lines(sweep, estimate_sweep(sweep)))
@@ -30,7 +30,7 @@ def run(request: Request) -> None:
       prepare_table(sweep)
       log_lines(['', *write_sweep(sweep.path)])
   if failures:
-    raise RunError(f'{", ".join(failures)}, of {len(sweep.members)} runs; the reasons stand above, and the same '
+    raise RunError(f'{", ".join(failures)}, of {len(sweep.runs)} runs; the reasons stand above, and the same '
                    'command tries again')
 
 
@@ -39,7 +39,7 @@ def estimate_lines(sweep: Sweep, estimates: list[Estimate]) -> list[str]:
   rows = []
   for entry in estimates:
     step = f'{1000 * entry.time.step:.0f} ms' if entry.time else ''
-    rows.append([entry.member.title, entry.state, str(entry.steps - entry.done), step, duration(entry.seconds)])
+    rows.append([entry.run.title, entry.state, str(entry.steps - entry.done), step, duration(entry.seconds)])
   kinds = {id(entry.time): entry.time for entry in estimates if entry.time}
   compiling = sum(time.compiling for time in kinds.values())
   return [

@@ -150,7 +150,7 @@ def make_groups(runs: list[Run]) -> tuple[list[Group], list[NotReported]]:
   members = [tuple(seeds.values()) for seeds in by_key.values()]
   titles = [_title(group[0]) for group in members]
   if sweep:
-    order = list(sweep.members.values())
+    order = list(sweep.runs.values())
     groups = [Group(group[0].member, title, group) for group, title in zip(members, titles, strict=True)]
     return sorted(groups, key=lambda group: order.index(group.label)), copies
   labels = [_label(group[0], titles[index]) for index, group in enumerate(members)]

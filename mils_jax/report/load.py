@@ -72,7 +72,7 @@ class Run:
   @property
   def member(self) -> str:
     """Its name in its sweep; '' outside of sweeps."""
-    return self.sweep.members[self.folder.path.name] if self.sweep else ''
+    return self.sweep.runs[self.folder.path.name] if self.sweep else ''
 
   @property
   def channels(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def read_run(folder: RunFolder) -> Run:
       if values is not None:
         _check(name, values)
     return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
-               origin=_origin(compression), sweep=sweep if sweep and folder.path.name in sweep.members else None)
+               origin=_origin(compression), sweep=sweep if sweep and folder.path.name in sweep.runs else None)
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
     raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
 

@@ -70,7 +70,7 @@ def write_sweep(path: Path) -> list[str]:
   table = TABLES[record.table](groups)
   section = Section(table.title, [block for block in table.blocks if not isinstance(block, Figures)])
   done = {run.folder.path.name for group in groups for run in group.runs}
-  missing = [member for member in record.members if member not in done]
+  missing = [member for member in record.runs if member not in done]
   note = [Text(f'Not finished: {", ".join(missing)}.')] if missing else []
   text = to_markdown(Document(f'Sweep {record.name}', document.lead, [section, Section('Not reported', note)]))
   target = path / 'sweep.md'

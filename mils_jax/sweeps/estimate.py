@@ -1,4 +1,4 @@
-"""How long a sweep would take: what is left of each member, and a few real steps of each kind. Trains nothing."""
+"""How long a sweep would take: what is left of each run, and a few real steps of each kind. Trains nothing."""
 
 import dataclasses
 import statistics
@@ -7,7 +7,7 @@ import time
 import jax
 
 from mils_jax.progress import log
-from mils_jax.sweeps.sweep import Member, Sweep, build_plan, check_folders
+from mils_jax.sweeps.sweep import Sweep, SweepRun, build_plan, check_folders
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order
@@ -30,17 +30,17 @@ class StepTime:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """What is left of one member.
+  """What is left of one run.
 
   Attributes:
-    member: which.
+    run: which.
     done: steps that are saved.
-    steps: in all; 0 where the member is finished and was not looked at.
+    steps: in all; 0 where the run is finished and was not looked at.
     finished: whether it was tested.
     time: of its steps, None where none is left.
   """
 
-  member: Member
+  run: SweepRun
   done: int
   steps: int
   finished: bool
@@ -60,34 +60,34 @@ class Estimate:
 
 
 def estimate_sweep(sweep: Sweep) -> list[Estimate]:
-  """What is left of each member, from a few measured steps of each distinct model, shape and batch.
+  """What is left of each run, from a few measured steps of each distinct model, shape and batch.
 
   Raises:
-    UserError: a member does not fit, or its folder is another configuration's.
+    UserError: a run does not fit, or its folder is another configuration's.
   """
   check_folders(sweep)
   times: dict[str, StepTime] = {}
-  return [_estimate(member, times) for member in sweep.members]
+  return [_estimate(run, times) for run in sweep.runs]
 
 
-def _estimate(member: Member, times: dict[str, StepTime]) -> Estimate:
-  if member.folder.read_results() is not None:
-    return Estimate(member, 0, 0, True, None)
-  plan = build_plan(member)
+def _estimate(run: SweepRun, times: dict[str, StepTime]) -> Estimate:
+  if run.folder.read_results() is not None:
+    return Estimate(run, 0, 0, True, None)
+  plan = build_plan(run)
   steps = plan.steps
-  done = _saved_steps(member)
+  done = _saved_steps(run)
   if done == steps:  # only the test is left
-    return Estimate(member, done, steps, False, None)
+    return Estimate(run, done, steps, False, None)
   kind = repr((plan.step.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.train.batch_size,
                plan.step.augmentation))
   if kind not in times:
-    log(f'measuring a step of {member.title}')
+    log(f'measuring a step of {run.title}')
     times[kind] = measure_step(plan)
-  return Estimate(member, done, steps, False, times[kind])
+  return Estimate(run, done, steps, False, times[kind])
 
 
-def _saved_steps(member: Member) -> int:
-  with Checkpoints(member.folder.checkpoints, read_only=True) as checkpoints:
+def _saved_steps(run: SweepRun) -> int:
+  with Checkpoints(run.folder.checkpoints, read_only=True) as checkpoints:
     return checkpoints.latest_step or 0
 
 

@@ -1,8 +1,8 @@
 """Several runs, one after the other, as one piece of work that goes on where it was stopped.
 
-    sweep.json      the members: name, run folder, seed, overrides
+    sweep.json      the runs: name, run folder, seed, overrides
     sweep.md        the table that ends it
-    NAME-seedN/     each member: an ordinary run folder
+    NAME-seedN/     each run: an ordinary run folder
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
 
-FIELDS = ('name', 'table', 'common', 'members')
+FIELDS = ('name', 'table', 'common', 'runs')
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class SweepRun:
   """One run of a sweep.
 
   Attributes:
-    name: what is compared; members that differ only in their seed share it.
+    name: what is compared; runs that differ only in their seed share it.
     seed: its train.seed.
-    overrides: field by field, what makes it differ from its base, beside what all members have in common.
+    overrides: field by field, what makes it differ from its base, beside what all runs have in common.
     config: the whole.
     folder: where it lies.
   """
@@ -59,18 +59,18 @@ class SweepRecord:
     path: its folder.
     name: of the sweep.
     table: the kind of table that ends it.
-    members: the member's name by the name of the run folder, in the order of the sweep.
+    runs: the run's name by the name of the run folder, in the order of the sweep.
   """
 
   path: Path
   name: str
   table: str
-  members: dict[str, str]
+  runs: dict[str, str]
 
   @property
   def first(self) -> str:
-    """The member that the others are compared with."""
-    return next(iter(self.members.values()))
+    """The run that the others are compared with."""
+    return next(iter(self.runs.values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,24 +81,24 @@ class Sweep:
     name: of the sweep.
     table: the kind of table that ends it.
     path: its folder.
-    members: in the order in which they are trained.
+    runs: in the order in which they are trained.
   """
 
   name: str
   table: str
   path: Path
-  members: tuple[Member, ...]
+  runs: tuple[SweepRun, ...]
 
-  def seeds_of(self, name: str) -> list[Member]:
-    """The members of that name."""
-    return [member for member in self.members if member.name == name]
+  def seeds_of(self, name: str) -> list[SweepRun]:
+    """The runs of that name."""
+    return [run for run in self.runs if run.name == name]
 
 
 def check_sweep(config: ConfigDict) -> None:
   """Raises UserError where a configuration is no sweep's."""
   missing = [field for field in FIELDS if field not in config]
-  if missing or not config.members:
-    what = 'members' if 'members' in missing or not missing else missing[0]
+  if missing or not config.runs:
+    what = 'runs' if 'runs' in missing or not missing else missing[0]
     raise UserError(f"the config is no sweep: it has no {what}. Expected {', '.join(FIELDS)}, as in configs/sweeps/")
 
 
@@ -106,60 +106,60 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   """The sweep that a configuration describes.
 
   Args:
-    config: `name`, `table`, `common` (fields that all members are given, in sections) and `members`, each of them
+    config: `name`, `table`, `common` (fields that all runs are given, in sections) and `runs`, each of them
       (name, base configuration, overrides by field, seeds).
     path: the sweep's folder.
 
   Raises:
-    UserError: there are no members, two have one name, or one is given a field that its base has not.
+    UserError: there are no runs, two have one name, or one is given a field that its base has not.
   """
   check_sweep(config)
-  names = [name for name, *_ in config.members]
+  names = [name for name, *_ in config.runs]
   name, times = Counter(names).most_common(1)[0]
   if times > 1:
-    raise UserError(f"two members of the sweep are called '{name}'; each needs a name of its own")
+    raise UserError(f"two runs of the sweep are called '{name}'; each needs a name of its own")
   common = dict(schema.flattened(config.common.to_dict()))
-  members = []
-  for name, base, overrides, seeds in config.members:
+  runs = []
+  for name, base, overrides, seeds in config.runs:
     if not re.fullmatch(r'[\w.=,+-]+', name):
-      raise UserError(f"member '{name}': its name becomes a folder; expected letters, digits and . = , + - _")
+      raise UserError(f"run '{name}': its name becomes a folder; expected letters, digits and . = , + - _")
     if not seeds or len(set(seeds)) < len(seeds):
-      raise UserError(f"member '{name}': seeds={tuple(seeds)}; expected at least one, each once")
+      raise UserError(f"run '{name}': seeds={tuple(seeds)}; expected at least one, each once")
     for seed in seeds:
       fields = {**common, **overrides, 'train.seed': seed}
-      members.append(Member(name, seed, dict(overrides), _changed(base, fields, name),
+      runs.append(SweepRun(name, seed, dict(overrides), _changed(base, fields, name),
                             RunFolder(path / f'{name}-seed{seed}')))
-  return Sweep(config.name, config.table, path, tuple(members))
+  return Sweep(config.name, config.table, path, tuple(runs))
 
 
 def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:
-  """Trains what is not finished and returns what failed, by the member's title.
+  """Trains what is not finished and returns what failed, by the run's title.
 
   Raises:
-    UserError: a member does not fit, or its folder is another configuration's; found before anything is trained.
+    UserError: a run does not fit, or its folder is another configuration's; found before anything is trained.
     Stopped: a signal came.
   """
   check_folders(sweep)
-  for member in sweep.members:
-    if member.folder.read_results() is None:
-      build_plan(member)
-  write_members(sweep)
+  for run in sweep.runs:
+    if run.folder.read_results() is None:
+      build_plan(run)
+  write_runs(sweep)
   failures = {}
-  for number, member in enumerate(sweep.members, 1):
-    log(f'{sweep.name}, {number} of {len(sweep.members)}: {member.title}')
+  for number, run in enumerate(sweep.runs, 1):
+    log(f'{sweep.name}, {number} of {len(sweep.runs)}: {run.title}')
     try:
-      results = member.folder.read_results() or run_training(member.config, member.folder, command)
+      results = run.folder.read_results() or run_training(run.config, run.folder, command)
       log(f'  {Accuracy(results["test"]["correct"], results["test"]["count"])}')
     except RunError as error:
-      log(f'  {member.title} failed: {error}')
-      failures[member.title] = error
+      log(f'  {run.title} failed: {error}')
+      failures[run.title] = error
     gc.collect()  # a run's arrays and programs hang in circles; the next one needs their memory
     jax.clear_caches()
   return failures
 
 
 def check_folders(sweep: Sweep) -> None:
-  """Raises UserError where the sweep's folder, or a member's, is not its own."""
+  """Raises UserError where the sweep's folder, or a run's, is not its own."""
   file = sweep.path / 'sweep.json'
   if file.exists():
     other = read_json(file)['name']
@@ -167,17 +167,17 @@ def check_folders(sweep: Sweep) -> None:
       raise UserError(f"{sweep.path} belongs to the sweep '{other}', not '{sweep.name}'. Give another --workdir")
   elif sweep.path.exists() and (not sweep.path.is_dir() or any(sweep.path.iterdir())):
     raise UserError(f'{sweep.path} exists and is no sweep folder (it has no sweep.json). Give another --workdir')
-  for member in sweep.members:
-    check_owner(member.folder, member.config)
+  for run in sweep.runs:
+    check_owner(run.folder, run.config)
 
 
-def write_members(sweep: Sweep) -> None:
+def write_runs(sweep: Sweep) -> None:
   """Writes sweep.json; raises UserError where the folder cannot be written."""
-  members = [{'name': member.name, 'folder': member.title, 'seed': member.seed, 'overrides': member.overrides}
-             for member in sweep.members]
+  runs = [{'name': run.name, 'folder': run.title, 'seed': run.seed, 'overrides': run.overrides}
+             for run in sweep.runs]
   try:
     sweep.path.mkdir(parents=True, exist_ok=True)
-    write_json(sweep.path / 'sweep.json', {'name': sweep.name, 'table': sweep.table, 'members': members})
+    write_json(sweep.path / 'sweep.json', {'name': sweep.name, 'table': sweep.table, 'runs': runs})
   except OSError as error:
     raise UserError(f'the sweep folder {sweep.path} cannot be written: {error.strerror}') from error
 
@@ -187,26 +187,26 @@ def read_record(path: Path) -> SweepRecord | None:
   for name in ('sweep.json', 'study.json'):  # the second: before schema 2
     if (path / name).exists():
       values = read_json(path / name)
-      members = {one['folder']: one['name'] for one in values['members']}
-      return SweepRecord(path, values['name'], values['table'], members)
+      runs = {one['folder']: one['name'] for one in values['runs']}
+      return SweepRecord(path, values['name'], values['table'], runs)
   return None
 
 
-def build_plan(member: Member) -> TrainingPlan:
-  """Everything that a member's training takes; raises UserError, with its name, for what does not fit."""
+def build_plan(run: SweepRun) -> TrainingPlan:
+  """Everything that a run's training takes; raises UserError, with its name, for what does not fit."""
   try:
-    return build.build_plan(member.config, member.folder)
+    return build.build_plan(run.config, run.folder)
   except UserError as error:
-    raise UserError(f"member '{member.name}': {error}") from error
+    raise UserError(f"run '{run.name}': {error}") from error
 
 
-def _changed(base: ConfigDict, fields: dict[str, Any], member: str) -> RunConfig:
+def _changed(base: ConfigDict, fields: dict[str, Any], run: str) -> RunConfig:
   """The base with fields changed; raises UserError for one that it has not, or a value that it cannot take."""
   values = dict(schema.flattened(base.to_dict()))
   for field in fields:
     if field not in values:
-      raise unknown(f"config field of run '{member}'", field, values)
+      raise unknown(f"config field of run '{run}'", field, values)
   try:
     return RunConfig.read(schema.nested({**values, **fields}))
   except UserError as error:
-    raise UserError(f"run '{member}': {error}") from error
+    raise UserError(f"run '{run}': {error}") from error

@@ -11,7 +11,7 @@ from mils_jax.channel_subsets import Subset
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.subsets import evaluate_subsets
-from mils_jax.sweeps.sweep import Member, Sweep
+from mils_jax.sweeps.sweep import Sweep, SweepRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +25,17 @@ class TableKind:
   """
 
   check: Callable[[Sweep], None]
-  subsets: Callable[[list[Member]], Iterable[tuple[Member, list[Subset] | None]]]
+  subsets: Callable[[list[SweepRun]], Iterable[tuple[SweepRun, list[Subset] | None]]]
 
 
-def is_generalist(member: Member) -> bool:
+def is_generalist(run: SweepRun) -> bool:
   """Whether channels are dropped in its training, so that one model serves all subsets."""
-  return member.config.channel_dropout.method != 'none'
+  return run.config.channel_dropout.method != 'none'
 
 
-def finished(sweep: Sweep) -> list[Member]:
+def finished(sweep: Sweep) -> list[SweepRun]:
   """The runs that were trained and tested."""
-  return [member for member in sweep.members if member.folder.read_results() is not None]
+  return [run for run in sweep.runs if run.folder.read_results() is not None]
 
 
 def prepare_table(sweep: Sweep) -> None:
@@ -45,19 +45,19 @@ def prepare_table(sweep: Sweep) -> None:
     RunError: the predictions of a finished run cannot be read.
   """
   done = finished(sweep)
-  for member in done:
+  for run in done:
     try:
-      Predictions.load(member.folder.predictions)
+      Predictions.load(run.folder.predictions)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-      raise RunError(f'{member.folder.predictions} cannot be read: {error}. Delete {member.folder.results} and run the '
+      raise RunError(f'{run.folder.predictions} cannot be read: {error}. Delete {run.folder.results} and run the '
                      'sweep again: it tests that run again') from error
-  for member, subsets in TABLES[sweep.table].subsets(done):
-    evaluate_subsets(member.folder, subsets)
+  for run, subsets in TABLES[sweep.table].subsets(done):
+    evaluate_subsets(run.folder, subsets)
 
 
 def _check_specialists(sweep: Sweep) -> None:
   """Raises UserError where there is nobody to compare."""
-  kinds = {is_generalist(member) for member in sweep.members}
+  kinds = {is_generalist(run) for run in sweep.runs}
   if kinds != {True, False}:
     missing = ('generalist (channel_dropout.method)' if True not in kinds
                else 'specialist (channel_dropout.method=none)')
@@ -66,19 +66,19 @@ def _check_specialists(sweep: Sweep) -> None:
 
 def _check_ablation(sweep: Sweep) -> None:
   """Raises UserError where the runs are not of the same channels, so that their subsets differ."""
-  used = {member.config.channels.use for member in sweep.members}
+  used = {run.config.channels.use for run in sweep.runs}
   if len(used) > 1:
     raise UserError(f'the runs of an ablation need the same channels.use; here are {", ".join(map(repr, used))}')
 
 
-def _of_specialists(done: list[Member]) -> list[tuple[Member, list[Subset]]]:
+def _of_specialists(done: list[SweepRun]) -> list[tuple[SweepRun, list[Subset]]]:
   """Every generalist on the channels of the specialists."""
-  subsets = [tuple(member.folder.read_results()['channels']) for member in done if not is_generalist(member)]
-  return [(member, list(dict.fromkeys(subsets))) for member in done if is_generalist(member) and subsets]
+  subsets = [tuple(run.folder.read_results()['channels']) for run in done if not is_generalist(run)]
+  return [(run, list(dict.fromkeys(subsets))) for run in done if is_generalist(run) and subsets]
 
 
 TABLES = {
     'specialists': TableKind(_check_specialists, _of_specialists),
-    'ablation': TableKind(_check_ablation, lambda done: [(member, None) for member in done]),
+    'ablation': TableKind(_check_ablation, lambda done: [(run, None) for run in done]),
     'models': TableKind(lambda sweep: None, lambda done: []),
 }

@@ -17,7 +17,7 @@ from mils_jax.report.sections.ablation import seed_noise
 from mils_jax.report.write import write_report, write_sweep
 from mils_jax.run_config import claim
 from mils_jax.subsets import SubsetReport
-from mils_jax.sweeps.sweep import read_record, read_sweep, write_members
+from mils_jax.sweeps.sweep import read_record, read_sweep, write_runs
 
 N = 100
 WIDE, DYNAMIC = task_b.get_config(), task_a.get_config()
@@ -30,23 +30,23 @@ def right_on(examples):
   return Predictions(names, np.ones(N, np.int32), np.stack([~correct, correct], 1).astype(np.float32))
 
 
-def make(folder, table, members):
-  sweep = read_sweep(ConfigDict({'name': 'made', 'table': table, 'common': {}, 'members': members}), folder)
-  write_members(sweep)
+def make(folder, table, runs):
+  sweep = read_sweep(ConfigDict({'name': 'made', 'table': table, 'common': {}, 'runs': runs}), folder)
+  write_runs(sweep)
   return sweep
 
 
-def finish(member, examples, channels='RGB', macs=1000, subsets=None):
-  """Makes a member finished, as if it had been right on these examples, and on these ones by subset."""
-  claim(member.folder, member.config)
+def finish(run, examples, channels='RGB', macs=1000, subsets=None):
+  """Makes a run finished, as if it had been right on these examples, and on these ones by subset."""
+  claim(run.folder, run.config)
   predictions = right_on(examples)
-  predictions.save(member.folder.predictions)
-  member.folder.results.write_text(json.dumps({
+  predictions.save(run.folder.predictions)
+  run.folder.results.write_text(json.dumps({
       'test': predictions.scores.to_json(), 'channels': list(channels), 'input_channels': list(channels), 'macs': macs,
       'flops': 2 * macs, 'parameters': macs // 10, 'classes': ['no', 'yes'], 'epochs': 3, 'best_epoch': 2,
       'image_shape': [8, 8, 3], 'data_fingerprint': 'ab' * 12}))
   if subsets:
-    SubsetReport(tuple(channels), 9, {subset: right_on(one) for subset, one in subsets.items()}).save(member.folder)
+    SubsetReport(tuple(channels), 9, {subset: right_on(one) for subset, one in subsets.items()}).save(run.folder)
 
 
 def cells(lines, first):
@@ -58,9 +58,9 @@ def test_a_generalist_is_compared_on_each_specialists_own_channels(tmp_path):
   sweep = make(tmp_path, 'specialists', (
       ('RG', DYNAMIC, {'channels.use': 'RG'}, (0,)), ('B', DYNAMIC, {'channels.use': 'B'}, (0,)),
       ('one-for-all', DYNAMIC, {'channel_dropout.method': 'hierarchical'}, (0,))))
-  finish(sweep.members[0], range(60), 'RG')
-  finish(sweep.members[1], range(40), 'B')
-  finish(sweep.members[2], range(5), subsets={('B',): range(30), ('R', 'G'): range(2, 62), ('R', 'G', 'B'): range(5)})
+  finish(sweep.runs[0], range(60), 'RG')
+  finish(sweep.runs[1], range(40), 'B')
+  finish(sweep.runs[2], range(5), subsets={('B',): range(30), ('R', 'G'): range(2, 62), ('R', 'G', 'B'): range(5)})
   for path in tmp_path.glob('*/results.json'):  # networks of one size, whatever they are given
     path.write_text(json.dumps({**json.loads(path.read_text()), 'input_channels': ['R', 'G', 'B']}))
   lines = write_sweep(tmp_path)
@@ -83,10 +83,10 @@ def test_an_ablation_holds_each_mean_over_subsets_against_the_first(tmp_path):
       ('default', DYNAMIC, {}, (0, 1)), ('worse', DYNAMIC, {'model.rescale': True}, (0,)),
       ('alike', DYNAMIC, {'model.imputation': 'learned'}, (0,)),
       ('unmeasured', DYNAMIC, {'model.temperature': 9.0}, (0,))))
-  for member, less in zip(sweep.members, (0, 2, 40, 1), strict=False):
-    finish(member, range(80 - less), 'RG',
+  for run, less in zip(sweep.runs, (0, 2, 40, 1), strict=False):
+    finish(run, range(80 - less), 'RG',
            subsets={('R',): range(60 - less), ('G',): range(50 - less), ('R', 'G'): range(80 - less)})
-  finish(sweep.members[4], range(70), 'RG')
+  finish(sweep.runs[4], range(70), 'RG')
   lines = write_sweep(tmp_path)
   start = lines.index('## Ablation')
   table = lines[start:]
@@ -102,8 +102,8 @@ def test_an_ablation_holds_each_mean_over_subsets_against_the_first(tmp_path):
 
 def test_an_ablation_counts_the_subsets_that_all_were_evaluated_on(tmp_path):
   sweep = make(tmp_path, 'ablation', (('a', DYNAMIC, {}, (0,)), ('b', DYNAMIC, {'model.rescale': True}, (0,))))
-  finish(sweep.members[0], range(80), 'RG', subsets={('R',): range(10), ('R', 'G'): range(80)})
-  finish(sweep.members[1], range(70), 'RG', subsets={('G',): range(90), ('R', 'G'): range(70)})
+  finish(sweep.runs[0], range(80), 'RG', subsets={('R',): range(10), ('R', 'G'): range(80)})
+  finish(sweep.runs[1], range(70), 'RG', subsets={('G',): range(90), ('R', 'G'): range(70)})
   lines = write_sweep(tmp_path)
   assert any(line.startswith('Each run over the same 1 channel subset.') for line in lines)
   table = lines[lines.index('## Ablation'):]
@@ -113,8 +113,8 @@ def test_an_ablation_counts_the_subsets_that_all_were_evaluated_on(tmp_path):
 def test_a_difference_that_seeds_alone_could_make_is_not_larger_than_noise(tmp_path):
   sweep = make(tmp_path, 'ablation', (
       ('default', DYNAMIC, {}, (0, 1)), ('other', DYNAMIC, {'model.imputation': 'mlp'}, (0,))))
-  for member, right in zip(sweep.members, (80, 40, 30), strict=True):  # whichever images: clear; whichever seed: not
-    finish(member, range(right), 'R', subsets={('R',): range(right)})
+  for run, right in zip(sweep.runs, (80, 40, 30), strict=True):  # whichever images: clear; whichever seed: not
+    finish(run, range(right), 'R', subsets={('R',): range(right)})
   other = cells(write_sweep(tmp_path), 'other')
   assert other[5:] == ['-30.0', other[6], '< 0.001', 'no']
 
@@ -128,8 +128,8 @@ def test_the_noise_of_seeds_is_students():
 def test_networks_are_held_against_the_first_with_their_seeds_averaged(tmp_path):
   sweep = make(tmp_path, 'models', (('reference', WIDE, {}, (0, 1, 2)), ('small', WIDE, {'model.stages': 2}, (0,)),
                                     ('twin', WIDE, {'model.stages': 3}, (0,))))
-  for member, right in zip(sweep.members, (50, 52, 54, 26), strict=False):
-    finish(member, range(right), macs=500 if member.name == 'small' else 1000)
+  for run, right in zip(sweep.runs, (50, 52, 54, 26), strict=False):
+    finish(run, range(right), macs=500 if run.name == 'small' else 1000)
   lines = write_sweep(tmp_path)
   text = (tmp_path / 'sweep.md').read_text()
   assert lines[:len(text.splitlines())] == text.splitlines()
@@ -148,12 +148,12 @@ def test_networks_are_held_against_the_first_with_their_seeds_averaged(tmp_path)
 def test_the_order_and_the_first_are_the_sweeps_own_in_any_report_on_it(tmp_path):
   sweep = make(tmp_path / 'sweep', 'models', (
       ('z-first', WIDE, {'model.stages': 2}, (0,)), ('resnet', WIDE, {}, (0,)), ('a', WIDE, {'model.stages': 3}, (0,))))
-  for member, right in zip(sweep.members, (60, 40, 50), strict=True):
-    finish(member, range(right))
+  for run, right in zip(sweep.runs, (60, 40, 50), strict=True):
+    finish(run, range(right))
   assert [group.label for group in make_groups(collect(f'{tmp_path}/*')[0])[0]] == ['z-first', 'resnet', 'a']
   lines = write_report(f'{tmp_path}/sweep/*-seed0', tmp_path / 'out')
   assert any(line.startswith('a is 10.0 points worse than z-first') for line in lines)
-  finish(make(tmp_path / 'other', 'models', (('b', WIDE, {'model.width': 64}, (0,)),)).members[0], range(30))
+  finish(make(tmp_path / 'other', 'models', (('b', WIDE, {'model.width': 64}, (0,)),)).runs[0], range(30))
   labels = [group.label for group in make_groups(collect(f'{tmp_path}/*')[0])[0]]
   assert labels == ['WideCNN2', 'WideCNN3', 'WideCNN4', 'WideCNN4 (width=64)']  # runs of two sweeps
 
@@ -161,8 +161,8 @@ def test_the_order_and_the_first_are_the_sweeps_own_in_any_report_on_it(tmp_path
 def test_where_the_first_is_not_finished_nothing_is_compared(tmp_path):
   sweep = make(tmp_path, 'models', (('a', WIDE, {}, (0,)), ('b', WIDE, {'model.stages': 2}, (0,)),
                                     ('c', WIDE, {'model.stages': 3}, (0,))))
-  for member in sweep.members[1:]:
-    finish(member, range(50))
+  for run in sweep.runs[1:]:
+    finish(run, range(50))
   lines = write_sweep(tmp_path)
   assert 'Nothing is compared: the first run of the sweep is not finished.' in lines
   assert 'Not finished: a-seed0.' in lines
@@ -170,9 +170,9 @@ def test_where_the_first_is_not_finished_nothing_is_compared(tmp_path):
 
 def test_runs_on_other_images_are_refused_and_damaged_ones_are_named(tmp_path):
   sweep = make(tmp_path, 'models', (('first', WIDE, {}, (0,)), ('second', WIDE, {'model.stages': 2}, (0,))))
-  for member in sweep.members:
-    finish(member, range(9))
-  other = sweep.members[1].folder.predictions
+  for run in sweep.runs:
+    finish(run, range(9))
+  other = sweep.runs[1].folder.predictions
   one = right_on(range(9))
   Predictions(np.char.add('x', one.example_ids), one.labels, one.logits).save(other)
   with pytest.raises(UserError, match=r'first-seed0 and .*second-seed0 were tested on different images'):
@@ -185,5 +185,5 @@ def test_a_sweep_of_before_schema_2_is_read_by_its_old_name(tmp_path):
   make(tmp_path, 'models', (('b', WIDE, {}, (0,)), ('a', WIDE, {}, (1,))))
   assert read_record(tmp_path).first == 'b'
   (tmp_path / 'sweep.json').rename(tmp_path / 'study.json')
-  assert read_record(tmp_path).members == {'b-seed0': 'b', 'a-seed1': 'a'}
+  assert read_record(tmp_path).runs == {'b-seed0': 'b', 'a-seed1': 'a'}
   assert read_record(tmp_path / 'b-seed0') is None

@@ -38,32 +38,32 @@ def files(folder):
 
 
 def test_a_member_is_its_base_with_what_all_have_what_it_has_and_its_seed(tmp_path):
-  two, _, three = tiny(tmp_path).members
+  two, _, three = tiny(tmp_path).runs
   assert two.folder.path == tmp_path / 'two-seed0'
   assert (two.config.model.stages, three.config.model.stages) == (2, 3)
   assert (two.config.model.width, three.config.train.seed) == (16, 1)
   assert two.config.optimizer.learning_rate == three.config.optimizer.learning_rate == 0.1
 
 
-def test_each_seed_is_a_run_of_its_own_and_a_members_value_goes_before_the_common_one(tmp_path):
-  _, base, _, _ = get_config().members[0]
-  sweep = tiny(tmp_path, members=(('wide', base, {'model.width': 32}, (0, 7)),))
-  seeds = [(member.title, member.config.train.seed) for member in sweep.members]
+def test_each_seed_is_a_run_of_its_own_and_a_runs_value_goes_before_the_common_one(tmp_path):
+  _, base, _, _ = get_config().runs[0]
+  sweep = tiny(tmp_path, runs=(('wide', base, {'model.width': 32}, (0, 7)),))
+  seeds = [(run.title, run.config.train.seed) for run in sweep.runs]
   assert seeds == [('wide-seed0', 0), ('wide-seed7', 7)]
-  assert all(member.config.model.width == 32 for member in sweep.members)
+  assert all(run.config.model.width == 32 for run in sweep.runs)
 
 
-BASE = get_config().members[0][1]
+BASE = get_config().runs[0][1]
 WRONG = {
-    'no members': ({'members': ()}, 'it has no members'),
-    'two of one name': ({'members': (('a', BASE, {}, (0,)), ('a', BASE, {}, (1,)))}, "two members of the sweep are"),
-    'unknown field': ({'members': (('a', BASE, {'model.stage': 2}, (0,)),)},
+    'no runs': ({'runs': ()}, 'it has no runs'),
+    'two of one name': ({'runs': (('a', BASE, {}, (0,)), ('a', BASE, {}, (1,)))}, "two runs of the sweep are"),
+    'unknown field': ({'runs': (('a', BASE, {'model.stage': 2}, (0,)),)},
                       "run 'a' 'model.stage'. Did you mean 'model.stages'?"),
-    'field of a value': ({'members': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "run 'a' 'train.epochs.x'"),
-    'type': ({'members': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
+    'field of a value': ({'runs': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "run 'a' 'train.epochs.x'"),
+    'type': ({'runs': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
              "run 'a': train.epochs='two': expected a whole number"),
-    'no seeds': ({'members': (('a', BASE, {}, ()),)}, "member 'a': seeds=()"),
-    'name': ({'members': (('../a', BASE, {}, (0,)),)}, "member '../a': its name becomes a folder"),
+    'no seeds': ({'runs': (('a', BASE, {}, ()),)}, "run 'a': seeds=()"),
+    'name': ({'runs': (('../a', BASE, {}, (0,)),)}, "run '../a': its name becomes a folder"),
 }
 
 
@@ -76,15 +76,15 @@ def test_a_study_that_cannot_be_is_refused(case, tmp_path):
 
 
 def test_a_member_that_does_not_fit_is_named_before_anything_is_trained(tmp_path):
-  sweep = tiny(tmp_path / 'sweep', members=(('good', BASE, {}, (0,)), ('bad', BASE, {'model.stages': 7}, (0,))))
-  with pytest.raises(UserError, match=r"member 'bad': .*stages=7"):
+  sweep = tiny(tmp_path / 'sweep', runs=(('good', BASE, {}, (0,)), ('bad', BASE, {'model.stages': 7}, (0,))))
+  with pytest.raises(UserError, match=r"run 'bad': .*stages=7"):
     run_sweep(sweep, [])
   assert not (tmp_path / 'sweep').exists()
 
 
 @pytest.fixture
 def trainings(monkeypatch):
-  """Which members are trained, in order; those called 'diverging' fail, the others end at once."""
+  """Which runs are trained, in order; those called 'diverging' fail, the others end at once."""
   trained = []
 
   def train(config, folder, _):
@@ -96,7 +96,7 @@ def trainings(monkeypatch):
     return RESULTS
 
   monkeypatch.setattr(sweep_module, 'run_training', train)
-  monkeypatch.setattr(sweep_module, 'build_plan', lambda member: None)
+  monkeypatch.setattr(sweep_module, 'build_plan', lambda run: None)
   return trained
 
 
@@ -106,7 +106,7 @@ def test_a_failed_member_is_reported_and_the_others_go_on_and_the_finished_are_s
   assert trainings == ['two-seed0', 'diverging-seed0', 'three-seed1']
   assert 'diverging-seed0 failed: the loss was non-finite' in capsys.readouterr().out
   written = json.loads((tmp_path / 'sweep' / 'sweep.json').read_text())
-  assert [(member['name'], member['folder'], member['seed']) for member in written['members']] == [
+  assert [(run['name'], run['folder'], run['seed']) for run in written['runs']] == [
       ('two', 'two-seed0', 0), ('diverging', 'diverging-seed0', 0), ('three', 'three-seed1', 1)]
   trainings.clear()
   run_sweep(sweep, [])
@@ -133,11 +133,11 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypa
                       lambda plan: measured.append(plan.step.model.stages) or StepTime(0.5, 9.0))
   config = get_config()
   config.common.runtime.cache = str(tmp_path / 'cache')
-  config.members = (*config.members, ('again', config.members[2][1], {'model.stages': 3}, (5,)))
+  config.runs = (*config.runs, ('again', config.runs[2][1], {'model.stages': 3}, (5,)))
   sweep = read_sweep(config, tmp_path / 'sweep')
   sweep.path.mkdir()
   (sweep.path / 'sweep.json').write_text(json.dumps({'name': 'tiny'}))
-  two = sweep.members[0]
+  two = sweep.runs[0]
   claim(two.folder, two.config)
   two.folder.results.write_text(json.dumps(RESULTS))
   before = files(sweep.path)
@@ -152,7 +152,7 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(('words', 'message'), [
-    (['--config=configs/task_b.py', '--mode=sweep'], 'the config is no sweep: it has no members'),
+    (['--config=configs/task_b.py', '--mode=sweep'], 'the config is no sweep: it has no runs'),
     (['--config=configs/sweeps/table2.py'], 'describes a sweep, not a run: give --mode sweep'),
     (['--config=configs/task_b.py', '--dry_run'], '--dry_run is no flag of --mode train'),
     (['--mode=sweep'], 'needs a --config such as'),
@@ -175,7 +175,7 @@ def test_the_studies_that_come_with_the_program_fit_together(name, tmp_path):
   from importlib import import_module
   config = import_module(f'configs.sweeps.{name}').get_config()
   sweep = read_sweep(config, tmp_path)
-  assert len(sweep.members) == sum(len(seeds) for *_, seeds in config.members)
+  assert len(sweep.runs) == sum(len(seeds) for *_, seeds in config.runs)
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
              'env': {**os.environ, 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1', 'PYTHONPATH': str(ROOT)}}
   whole = subprocess.run(command('whole'), check=False, **options)
   assert whole.returncode == 1
-  assert whole.stderr.startswith('failed: diverging-seed0, of 3 members')
+  assert whole.stderr.startswith('failed: diverging-seed0, of 3 runs')
   assert 'Not finished: diverging-seed0.' in (tmp_path / 'whole' / 'sweep.md').read_text()
   report = (tmp_path / 'whole' / 'report' / 'report.md').read_text()
   assert re.search(r'WideCNN2 .* on 64 images: ', report)

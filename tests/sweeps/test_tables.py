@@ -18,14 +18,14 @@ DYNAMIC = task_a.get_config()
 GENERALIST = {'channel_dropout.method': 'hierarchical'}
 
 
-def make(folder, table, members, unfinished=()):
-  sweep = read_sweep(ConfigDict({'name': 'made', 'table': table, 'common': {}, 'members': members}), folder)
-  for member in sweep.members:
-    if member.name not in unfinished:
-      member.folder.path.mkdir(parents=True)
-      channels = list(member.config.channels.use or 'RGB')
-      member.folder.results.write_text(json.dumps({'channels': channels}))
-      Predictions(np.array(['a']), np.zeros(1, np.int32), np.ones((1, 2), np.float32)).save(member.folder.predictions)
+def make(folder, table, runs, unfinished=()):
+  sweep = read_sweep(ConfigDict({'name': 'made', 'table': table, 'common': {}, 'runs': runs}), folder)
+  for run in sweep.runs:
+    if run.name not in unfinished:
+      run.folder.path.mkdir(parents=True)
+      channels = list(run.config.channels.use or 'RGB')
+      run.folder.results.write_text(json.dumps({'channels': channels}))
+      Predictions(np.array(['a']), np.zeros(1, np.int32), np.ones((1, 2), np.float32)).save(run.folder.predictions)
   return sweep
 
 
@@ -48,26 +48,26 @@ def test_generalists_are_evaluated_on_the_channels_of_the_finished_specialists(e
 
 
 def test_every_run_of_an_ablation_is_evaluated_on_its_own_choice_and_no_other_kind_of_run(evaluated, tmp_path):
-  members = (('a', DYNAMIC, {}, (0,)), ('b', DYNAMIC, GENERALIST, (3,)))
-  prepare_table(make(tmp_path / 'models', 'models', members))
+  runs = (('a', DYNAMIC, {}, (0,)), ('b', DYNAMIC, GENERALIST, (3,)))
+  prepare_table(make(tmp_path / 'models', 'models', runs))
   assert evaluated == {}
-  prepare_table(make(tmp_path / 'ablation', 'ablation', members))
+  prepare_table(make(tmp_path / 'ablation', 'ablation', runs))
   assert evaluated == {'a-seed0': None, 'b-seed3': None}
 
 
 def test_members_that_cannot_make_the_table_are_refused_before_training(tmp_path):
-  members = (('a', DYNAMIC, {'channels.use': 'R'}, (0,)), ('b', DYNAMIC, {}, (0,)))
+  runs = (('a', DYNAMIC, {'channels.use': 'R'}, (0,)), ('b', DYNAMIC, {}, (0,)))
   with pytest.raises(UserError, match='needs a generalist'):
-    TABLES['specialists'].check(make(tmp_path / '1', 'specialists', members))
+    TABLES['specialists'].check(make(tmp_path / '1', 'specialists', runs))
   with pytest.raises(UserError, match=r'same channels\.use; here are '):
-    TABLES['ablation'].check(make(tmp_path / '2', 'ablation', members))
+    TABLES['ablation'].check(make(tmp_path / '2', 'ablation', runs))
   with pytest.raises(UserError, match='needs a specialist'):
     TABLES['specialists'].check(make(tmp_path / '3', 'specialists', (('a', DYNAMIC, GENERALIST, (0,)),)))
 
 
 def test_predictions_that_cannot_be_read_end_the_sweep_with_what_mends_it(tmp_path):
   sweep = make(tmp_path, 'models', (('a', DYNAMIC, {}, (0,)),))
-  sweep.members[0].folder.predictions.write_bytes(b'')
+  sweep.runs[0].folder.predictions.write_bytes(b'')
   with pytest.raises(RunError, match=r'cannot be read: .* Delete .*results\.json and run the sweep again'):
     prepare_table(sweep)
 

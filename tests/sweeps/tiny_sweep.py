@@ -1,4 +1,4 @@
-"""A sweep that is trained in seconds: two members on the built-in shapes, and one that diverges."""
+"""A sweep that is trained in seconds: two runs on the built-in shapes, and one that diverges."""
 
 from ml_collections import ConfigDict
 
@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
   config.common.model = ConfigDict({'width': 16})
   config.common.checkpoint = recipe.checkpoint
   config.common.runtime = recipe.runtime
-  config.members = (
+  config.runs = (
       ('two', recipe, {'model.stages': 2}, (0,)),
       ('diverging', recipe, {'model.stages': 2, 'optimizer.learning_rate': 1e30}, (0,)),
       ('three', recipe, {'model.stages': 3}, (1,)),
