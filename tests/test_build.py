@@ -3,8 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import task_a, task_b
-from mils_jax.build import model_schedules, used_channels
+from configs import resnet34, task_a, task_b
+from mils_jax.build import IMAGENET_MEAN, IMAGENET_STD, compute_dtype, model_schedules, used_channels
+from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
 from mils_jax.run_config import RunConfig
 
@@ -46,3 +47,29 @@ def test_channels_are_used_in_the_order_of_the_data(use):
   config = task_a.get_config()
   config.channels.update(use=use, names='B,G,R')
   assert used_channels(RunConfig.read(config), SimpleNamespace(channels=('R', 'G', 'B'))) == ('G', 'B')
+
+
+def test_imagenets_statistics_are_those_of_the_report():
+  """Of values from 0 to 255: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 0 to 1."""
+  assert [IMAGENET_MEAN[name] / 255 for name in 'RGB'] == pytest.approx([0.485, 0.456, 0.406], abs=1e-9)
+  assert [IMAGENET_STD[name] / 255 for name in 'RGB'] == pytest.approx([0.229, 0.224, 0.225], abs=1e-9)
+
+
+@pytest.mark.parametrize(('platform', 'dtype'), [('cpu', 'float32'), ('gpu', 'bfloat16'), ('tpu', 'bfloat16')])
+def test_the_precision_follows_the_platform_unless_it_is_given(platform, dtype):
+  assert compute_dtype('auto', platform).name == dtype
+  assert {compute_dtype(name, platform).name for name in ('float32', 'bfloat16')} == {'float32', 'bfloat16'}
+
+
+def test_the_reports_recipe_is_its_own():
+  """facts.md's: nothing of it is a default that may change."""
+  for task, batch_size, decay in ((task_a, 128, 5e-4), (task_b, 512, 5e-4), (resnet34, 1024, 1e-4)):
+    config = RunConfig.read(task.get_config('mini_imagenet'))
+    optimizer, train = config.optimizer, config.train
+    assert (optimizer.name, optimizer.learning_rate, optimizer.momentum, optimizer.weight_decay) == (
+        'sgd', 0.1, 0.9, decay)
+    assert (optimizer.decay_all, optimizer.warmup_epochs, optimizer.stepped_per_epoch, optimizer.clip_norm) == (
+        True, 0.0, True, 0.0)
+    assert (train.epochs, train.batch_size, train.label_smoothing, train.ema_decay) == (100, batch_size, 0.1, 0.0)
+    assert (config.data.image_size, config.data.normalization, config.model.num_classes) == (84, 'imagenet', 100)
+    assert config.augment == Augmentation(crop_padding=4, horizontal_flip=True)

@@ -21,3 +21,17 @@ def test_a_dynamic_network_is_counted_in_both_formulations():
   assert 'MACs, mix outputs | MACs, mix kernels |' in text
   assert text.count('XLA, training step') == 2
   assert text.index('stem_conv') < text.index('stage1_block1') < text.index('classifier')
+
+
+def test_the_step_that_is_counted_is_the_one_that_is_trained():
+  """Channel dropout, averaged weights and the skipping of steps are part of it, and cost operations."""
+  config = get_config('mini_imagenet')
+  config.data.image_size = 16
+  config.model.update(num_kernels=1, widths=(8,), blocks=1, stem_width=8)
+  plain = measure_cost(RunConfig.read(config)).mixes[0].training.flops
+  for section, name, value in (('channel_dropout', 'method', 'hierarchical'), ('train', 'ema_decay', 0.9),
+                               ('train', 'on_nonfinite', 'skip')):
+    changed = get_config('mini_imagenet')
+    changed.update(config)
+    changed[section][name] = value
+    assert measure_cost(RunConfig.read(changed)).mixes[0].training.flops > plain, name

@@ -200,3 +200,26 @@ def test_averaged_weights_are_part_of_the_state_and_are_what_is_kept_as_the_best
     best = checkpoints.restore_best(like=state.variables)
   jax.tree.map(np.testing.assert_array_equal, restored, state.replace(step=np.int32(3)))
   jax.tree.map(np.testing.assert_array_equal, best, state.average)
+
+
+@pytest.mark.parametrize('error', [MemoryError('out of memory'), OSError(5, 'Input/output error'),
+                                   PermissionError(13, 'Permission denied'),
+                                   ValueError('RESOURCE_EXHAUSTED: too many open files'),
+                                   ValueError('PERMISSION_DENIED: Error reading: Failed to open')], ids=repr)
+def test_a_checkpoint_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkeypatch, error):
+  """It stays where it is, and no older one takes its place."""
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    for step in (3, 5):
+      checkpoints.save(step, STATES[step], SPEC)
+      checkpoints.wait()
+
+  def fails(*arguments, **options):
+    raise error
+
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    monkeypatch.setattr(type(checkpoints._latest), 'restore', fails)
+    with pytest.raises(RunError, match='the checkpoint of step 5 cannot be read'):
+      checkpoints.restore_latest(like=FIRST)
+    monkeypatch.undo()
+  assert sorted(path.name for path in (tmp_path / 'checkpoints' / 'latest').iterdir()) == ['3', '5']
+  assert not (tmp_path / 'checkpoints' / 'damaged').exists()

@@ -1,0 +1,36 @@
+"""What is quiet while checkpoints are read and written is as loud as before afterwards, however that ends."""
+
+import logging
+import sys
+
+import pytest
+
+import mils_jax
+from mils_jax.errors import UserError
+from mils_jax.training.quiet import LOGGERS, quiet_failures
+
+
+def settings():
+  return sys.unraisablehook, [logging.getLogger(name).level for name in LOGGERS]
+
+
+@pytest.mark.parametrize('error', [None, RuntimeError, KeyboardInterrupt])
+def test_loggers_and_hook_are_given_back(error):
+  before = settings()
+  try:
+    with quiet_failures():
+      assert logging.getLogger(LOGGERS[0]).level == logging.CRITICAL
+      assert sys.unraisablehook is not before[0]
+      if error:
+        raise error
+  except (RuntimeError, KeyboardInterrupt) as raised:
+    assert isinstance(raised, error)
+  assert settings() == before
+
+
+def test_a_run_that_cannot_be_loaded_leaves_the_callers_logging_alone(small_runs, tmp_path):
+  before = settings()
+  (tmp_path / 'config.json').write_text((small_runs['wide_cnn'] / 'config.json').read_text())
+  with pytest.raises(UserError, match='has no checkpoint yet'):
+    mils_jax.load(tmp_path)
+  assert settings() == before
