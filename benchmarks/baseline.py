@@ -30,19 +30,19 @@ class Task:
 
   Attributes:
     side: jax (this project), pytorch or numpy.
-    implementation: jax: auto, parallel or mixed; pytorch: parallel or grouped, with '-compiled' behind it where torch.compile is
-      used. Networks without dynamic convolutions have one implementation, auto.
+    variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, with '-compiled' behind it
+      where torch.compile is used. Networks without dynamic convolutions have one, auto.
     work: train, infer, or product (a matrix product of float32).
     network, image_size, batch: of the work; empty and 0 for a product.
     precision: float32 or bfloat16.
     steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
     channels: of the images.
-    kernels: K of the dynamic convolutions.
+    num_kernels: K of the dynamic convolutions.
   """
 
   side: str
   work: str
-  implementation: str = 'auto'
+  variant: str = 'auto'
   network: str = ''
   image_size: int = 0
   batch: int = 0
@@ -59,11 +59,11 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
   import numpy as np
 
   from mils_jax.channels import ChannelSpec
-  from mils_jax.data.augment import Augmentation
   from mils_jax.distributed.devices import AXIS, Devices
   from mils_jax.models import networks
-  from mils_jax.training.optim import create_optimizer
-  from mils_jax.training.state import create_state
+  from mils_jax.training.optim import OptimizerOptions
+  from mils_jax.training.plan import StepPlan, TrainOptions
+  from mils_jax.training.state import state_creator
   from mils_jax.training.train_step import make_train_step
 
   if task.work == 'product':
@@ -71,8 +71,9 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
     with jax.default_matmul_precision('float32'):
       product = jax.jit(jnp.dot).lower(matrix, matrix).compile()
     return lambda: product(matrix, matrix), jax.block_until_ready
-  model = networks()[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS, **fields_of(task, task.implementation))
   devices = Devices(1)
+  model = networks()[task.network](CLASSES, dtype=jnp.dtype(task.precision), axis_name=AXIS,
+                                   implementation=devices.platform, **fields_of(task, task.variant))
   names = tuple(f'band {number}' for number in range(task.channels))
   spec = ChannelSpec(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
   mapping = spec.map_from(names)
@@ -81,8 +82,9 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
   images = random.integers(0, 256, (task.batch, *shape), np.uint8)
   batch = devices.share({'image': images, 'label': random.integers(0, CLASSES, task.batch, np.int32),
                          'mask': np.ones(task.batch, np.float32)})
-  optimizer = create_optimizer('sgd', lambda step: 0.01, 0.9, 5e-4, decay_all=True)
-  state = devices.replicate(create_state(model, optimizer, shape, 0))
+  optimizer = OptimizerOptions('sgd', momentum=0.9, weight_decay=5e-4, decay_all=True).create(lambda step: 0.01)
+  plan = StepPlan(model, mapping, TrainOptions(label_smoothing=0.1), optimizer, steps_per_epoch=1000)
+  state = devices.replicate(state_creator(plan, shape)())
   if task.work == 'infer':
     def logits(variables: dict, batch: dict) -> jax.Array:
       inputs, present = mapping.apply(batch['image'])
@@ -90,9 +92,7 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
 
     infer = devices.parallel(logits, replicated=1, shared=1, gather=True)
     return lambda: infer(state.variables, batch), jax.block_until_ready
-  step = devices.parallel(
-      make_train_step(model, optimizer, mapping, Augmentation(), axis=AXIS, label_smoothing=0.1, seed=0,
-                      steps_per_epoch=1000), replicated=1, shared=1, donate=(0,))
+  step = devices.parallel(make_train_step(plan, AXIS), replicated=1, shared=1, donate=(0,))
 
   def train() -> object:
     nonlocal state
@@ -106,7 +106,7 @@ def fields_of(task: Task, mix: str) -> dict:
   """What its network is built with, beside what all networks have."""
   if task.network != 'dynamic_resnet12':
     return {}
-  return {'mix': mix, 'kernels': task.kernels, 'in_channels': task.channels}
+  return {'mix': mix, 'num_kernels': task.num_kernels, 'in_channels': task.channels}
 
 
 def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
@@ -120,9 +120,9 @@ def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], N
   if task.work == 'product':
     matrix = torch.randn(RATE_SIZE, RATE_SIZE, device=device)
     return lambda: matrix @ matrix, wait
-  implementation, _, compiled = task.implementation.partition('-')
+  variant, _, compiled = task.variant.partition('-')
   layout = torch.channels_last if device == 'cuda' else torch.contiguous_format
-  model = create(task.network, implementation, CLASSES).to(device, memory_format=layout)
+  model = create(task.network, variant, CLASSES).to(device, memory_format=layout)
   run = torch.compile(model) if compiled else model
   images = torch.randint(0, 256, (task.batch, 3, task.image_size, task.image_size), dtype=torch.uint8, device=device)
   images = images.contiguous(memory_format=layout)
@@ -174,7 +174,7 @@ def describe(task: Task) -> dict:
 
   found = {'device': jax.devices()[0].device_kind}
   if task.network:
-    model = as_defined(networks()[task.network](CLASSES, **fields_of(task, 'mixed')))
+    model = as_defined(networks()[task.network](CLASSES, **fields_of(task, 'kernels')))
     image = jnp.zeros((1, task.image_size, task.image_size, task.channels))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
     found['macs'] = sum(count_multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, image).values())

@@ -26,13 +26,13 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder
 from mils_jax.data.sources import open_source
-from mils_jax.distributed.devices import AXIS, Devices
+from mils_jax.distributed.devices import Devices
+from mils_jax.run_config import RunConfig
+from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder
-from mils_jax.training.state import create_state
-from mils_jax.training.train_step import make_train_step
-from mils_jax.training.trainer import TrainingPlan
+from mils_jax.training.trainer import first_state_creator, parallel_step, training_order
 
-PARTS = ('packing', 'gathers', 'share')
+PARTS = ('cache', 'batches', 'share')
 SIZE, BATCH, PADDING = 84, 128, 4
 LARGE, LARGE_IMAGES = (500, 375), 4000  # the usual size of ImageNet's originals
 PLACEMENTS = {'device': OnDevice, 'host': OnHost}
@@ -47,12 +47,12 @@ def main() -> None:
   options = parser.parse_args()
   print(f'{os.cpu_count()} cores, jax {jax.__version__} on {jax.default_backend()}', flush=True)
   with tempfile.TemporaryDirectory() as scratch:
-    if 'packing' in options.parts:
-      packing(options.images, Path(scratch, 'packed'), options.rounds)
+    if 'cache' in options.parts:
+      building(options.images, Path(scratch, 'datasets'), options.rounds)
       write_enlarged(options.images, Path(scratch, 'large'))
-      packing(str(Path(scratch, 'large')), Path(scratch, 'packed'), options.rounds)
-    if 'gathers' in options.parts:
-      gathers(options.images, Path(scratch), options.rounds)
+      building(str(Path(scratch, 'large')), Path(scratch, 'datasets'), options.rounds)
+    if 'batches' in options.parts:
+      batches(options.images, Path(scratch), options.rounds)
     if 'share' in options.parts:
       share(Path(scratch), options.rounds, options.steps)
 
@@ -63,7 +63,7 @@ def seconds(work: Callable[[], object]) -> float:
   return time.perf_counter() - start
 
 
-def packing(images: str, scratch: Path, rounds: int) -> None:
+def building(images: str, scratch: Path, rounds: int) -> None:
   """Building the cache, with starting its processes, statistics and writing, against decoding alone in one process."""
   source = open_source('folder', path=images, image_size=SIZE)
   files = [Path(images, source.example_id(split, row)) for split in source.splits
@@ -104,9 +104,9 @@ def decode_plainly(files: list[Path]) -> np.ndarray:
   return images
 
 
-def gathers(images: str, scratch: Path, rounds: int) -> None:
-  """Batches with crop and flip, ready to train on, from both gathers and from a PyTorch DataLoader."""
-  packed = open_dataset(open_source('folder', path=images, image_size=SIZE), scratch / 'gathers')
+def batches(images: str, scratch: Path, rounds: int) -> None:
+  """Batches with crop and flip, ready to train on, from both placements and from a PyTorch DataLoader."""
+  packed = open_dataset(open_source('folder', path=images, image_size=SIZE), scratch / 'batches')
   split, devices = packed.splits['train'], Devices(1)
   augmentation = Augmentation(crop_padding=PADDING, horizontal_flip=True)
   positions = jnp.arange(BATCH)
@@ -129,7 +129,7 @@ def gathers(images: str, scratch: Path, rounds: int) -> None:
     rates['DataLoader'].append(batches_per_second(torch_batches(files, split.labels), 30))
   medians = {name: statistics.median(found) for name, found in rates.items()}
   for name in PLACEMENTS:
-    print(f'{name} gather, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; DataLoader '
+    print(f'data on the {name}, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; DataLoader '
           f"with 2 workers {medians['DataLoader']:.2f}; {medians[name] / medians['DataLoader']:.0f} times "
           '(10 expected)', flush=True)
 
@@ -181,24 +181,19 @@ def share(scratch: Path, rounds: int, steps: int) -> None:
   for name in ('task_a', 'task_b', 'resnet34'):
     config = importlib.import_module(f'configs.{name}').get_config()
     config.runtime.cache = str(scratch)
-    plan = build.build_plan(config, RunFolder(scratch / name))
+    plan = build.build_plan(RunConfig.read(config), RunFolder(scratch / name))
     fixed, real = step_seconds(plan, rounds, steps)
-    for gather, found in real.items():
-      print(f'{config.model.name}, {gather} gather: a step {found * 1e3:.0f} ms, on one fixed batch {fixed * 1e3:.0f} '
-            f'ms; share of data {1 - fixed / found:.1%} (at most 3 % expected)', flush=True)
+    for placement, found in real.items():
+      print(f'{config.model.name}, data on the {placement}: a step {found * 1e3:.0f} ms, on one fixed batch {fixed * 1e3:.0f} '
+            f'ms; share of data {1 - fixed / found:.1%} (at most 3% expected)', flush=True)
 
 
 def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, dict[str, float]]:
-  """Median seconds of a training step on a fixed batch, and with each gather."""
+  """Median seconds of a training step on a fixed batch, and with each placement."""
   split, devices = plan.data.splits['train'], plan.devices
-  order = TrainingOrder(plan.seed, len(split), plan.batch_size)
-  state = devices.replicate(create_state(plan.model, plan.optimizer,
-                                         (*plan.data.image_shape[:2], len(plan.mapping.source)), plan.seed))
-  step = devices.parallel(
-      make_train_step(plan.model, plan.optimizer, plan.mapping, plan.augmentation, axis=AXIS,
-                      label_smoothing=plan.label_smoothing, seed=plan.seed, steps_per_epoch=order.steps_per_epoch),
-      replicated=1, shared=1, donate=(0,))
-  sources = {name: gather(split, devices).batches(order, 0, 10**6) for name, gather in PLACEMENTS.items()}
+  order, step = training_order(plan), parallel_step(plan)
+  state = devices.replicate(first_state_creator(plan)())
+  sources = {name: place(split, devices).batches(order, 0, 10**6) for name, place in PLACEMENTS.items()}
   batch = next(sources['host'])
   sources['fixed'] = iter(lambda: batch, None)
   times: dict[str, list[float]] = {name: [] for name in sources}

@@ -45,7 +45,7 @@ def logits_and_gradient(network: str, **fields) -> tuple[jax.Array, jax.Array]:
 
 def mixes():
   expected = logits_and_gradient('dynamic_resnet12', mix='outputs', implementation='lax')
-  for fields in ({'mix': 'mixed'}, {'mix': 'parallel', 'implementation': 'patches'}, {}):
+  for fields in ({'mix': 'kernels'}, {'mix': 'outputs', 'implementation': 'patches'}, {}):
     for what, found, right in zip(('logits', 'gradient'), logits_and_gradient('dynamic_resnet12', **fields), expected,
                                   strict=True):
       yield f'DynamicResNet12, {fields or "as chosen"} against parallel lax, {what}', difference(found, right), 1e-3

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.baseline import Task
-from benchmarks.turns import Baseline
+from benchmarks.rounds import Baseline
 
 BASE = {'network': 'dynamic_resnet12', 'image_size': 32, 'batch': 32, 'kernels': 4, 'channels': 3}
 VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'kernels': (1, 2, 4, 8),

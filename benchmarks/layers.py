@@ -1,11 +1,11 @@
-"""How fast each implementation of each distinct convolution is, forward and with gradients: what the choosers' rules rest on.
+"""How fast each way of each distinct convolution is, forward and with gradients: what lowering/choice.py rests on.
 
     python -m benchmarks.layers --image_size 84 --batch 32
 
-Forms take turns, so that a machine that slows down slows all of them. Figures are the shortest times in milliseconds,
+Ways take turns, so that a machine that slows down slows all of them. Figures are the shortest times in milliseconds,
 which bear other work on the machine better than medians do. The floor is the multiply-adds of one plain convolution, as
-its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's implementation takes
-fewer multiply-adds, and can lie below it.
+its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's takes fewer
+multiply-adds, and can lie below it.
 """
 
 import argparse
@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from mils_jax.distributed.huge_pages import start_with_huge_pages
-from mils_jax.nn.convolution import convolve, faster_implementation
-from mils_jax.nn.dynamic_conv import (
+from mils_jax.nn.convolution import convolve
+from mils_jax.nn.dynamic_conv import mixed_kernels, parallel_convolutions
+from mils_jax.nn.lowering.choice import (
   faster_gradient_implementation,
+  faster_implementation,
   faster_mix,
   faster_mixed_implementation,
-  mixed_kernels,
-  parallel_convolutions,
 )
 from mils_jax.nn.lowering.gemm import output_size
 
@@ -44,7 +44,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--image_size', type=int, default=32)
   parser.add_argument('--batch', type=int, default=128)
-  parser.add_argument('--rounds', type=int, default=7, help='turns of each implementation')
+  parser.add_argument('--rounds', type=int, default=7, help='turns of each way')
   options = parser.parse_args()
   backend = jax.default_backend()
   rate = matrix_product_rate(options.rounds)
@@ -54,26 +54,26 @@ def main() -> None:
     measure(name, shape, options, rate, dynamic=name in DYNAMIC)
 
 
-def forms_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> tuple[dict[str, Callable], str]:
+def ways_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> tuple[dict[str, Callable], str]:
   """Every way to compute one convolution, by its name, and the name of the chosen one."""
   _, channels, features, kernel_size, stride = shape
-  kernel, backend = (kernel_size, channels, features), jax.default_backend()
+  kernel, platform, dtype = (kernel_size, channels, features), jax.default_backend(), jnp.dtype('float32')
   products = ['patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
-  implementations = ['lax', *products]
-  implementation = faster_implementation(backend, size, kernel, stride)
+  names = ['lax', *products]
+  way = faster_implementation(platform, dtype, size, kernel, stride)
   if not dynamic:
-    return {name: partial(convolve, implementation=name) for name in implementations}, implementation
-  mix = faster_mix(backend, batch, size[0] * size[1])
-  if mix == 'mixed':
-    implementation = faster_mixed_implementation(backend, batch, size, kernel, stride)
-  chosen = f'{mix} {implementation}'
-  ways = {f'parallel {name}': partial(parallel_convolutions, implementation=name) for name in implementations}
+    return {name: partial(convolve, implementation=name) for name in names}, way
+  mix = faster_mix(platform, batch, size[0] * size[1])
+  if mix == 'kernels':
+    way = faster_mixed_implementation(platform, dtype, batch, size, kernel, stride)
+  chosen = f'{mix} {way}'
+  ways = {f'outputs {name}': partial(parallel_convolutions, implementation=name) for name in names}
   if stride > 1 or kernel_size == 1:
-    return ways | {f'mixed {name}': partial(mixed_kernels, implementation=name) for name in products}, chosen
+    return ways | {f'kernels {name}': partial(mixed_kernels, implementation=name) for name in products}, chosen
   for name in products:
     for gradient in (*products, 'taps'):
-      ways[f'mixed {name}, gradient {gradient}'] = partial(mixed_kernels, implementation=name, gradient_implementation=gradient)
-  gradient = f', gradient {faster_gradient_implementation(backend, size, kernel)}' if mix == 'mixed' else ''
+      ways[f'kernels {name}, gradient {gradient}'] = partial(mixed_kernels, implementation=name, gradient_way=gradient)
+  gradient = f', gradient {faster_gradient_implementation(platform, size, kernel)}' if mix == 'kernels' else ''
   return ways, chosen + gradient
 
 
@@ -92,7 +92,7 @@ def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, d
   """Prints one convolution's lines."""
   _, channels, features, kernel_size, stride = shape
   side, out = input_side(options.image_size, shape), output_side(options.image_size, shape)
-  ways, chosen = forms_of(shape, options.batch, (out, out), dynamic)
+  ways, chosen = ways_of(shape, options.batch, (out, out), dynamic)
   keys = jax.random.split(jax.random.key(0), 3)
   x = jax.random.normal(keys[0], (options.batch, side, side, channels))
   kernel = jax.random.normal(keys[1], (*(KERNELS,) * dynamic, kernel_size, kernel_size, channels, features))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.baseline import RATE_SIZE, Task
-from benchmarks.turns import Baseline, RivalError, ratios
+from benchmarks.rounds import Baseline, BaselineError, ratios
 
 NETWORKS = ('dynamic_resnet12', 'wide_cnn', 'resnet34')
 WORKS = ('train', 'infer')
@@ -33,7 +33,7 @@ def main() -> None:
   parser.add_argument('--image_sizes', default='84,32', help='pixels')
   parser.add_argument('--batches', default='1,32,128', help='images')
   parser.add_argument('--works', default=','.join(WORKS))
-  parser.add_argument('--baselines', default='', help=f"SIDE:FORM, comma-separated; default: {', '.join(DYNAMIC)}; "
+  parser.add_argument('--baselines', default='', help=f"SIDE:VARIANT, comma-separated; default: {', '.join(DYNAMIC)}; "
                                                    f"of networks without dynamic convolutions {', '.join(PLAIN)}")
   parser.add_argument('--compiled', action='store_true', help='PyTorch by torch.compile, too')
   parser.add_argument('--precision', default='float32', help='float32 or bfloat16')
@@ -67,10 +67,10 @@ def run_case(options: argparse.Namespace, network: str, size: int, batch: int, w
   missing = []
   try:
     for name in baselines_of(options, network):
-      side, implementation = name.split(':')
+      side, variant = name.split(':')
       try:
-        baselines[name] = Baseline(Task(side, work, implementation, network, size, batch, options.precision, options.steps))
-      except RivalError:  # PyTorch normalises no batch of one value
+        baselines[name] = Baseline(Task(side, work, variant, network, size, batch, options.precision, options.steps))
+      except BaselineError:  # PyTorch normalises no batch of one value
         if name == OURS:
           raise
         missing.append(name)

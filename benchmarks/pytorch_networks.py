@@ -1,8 +1,8 @@
 """The three networks in plain PyTorch, as the report's own program states them: the baselines of `benchmarks.models`.
 
 Written from the report's description, layer by layer; nothing of the project uses them. DynamicConv2d comes in both of
-its usual implementations: K convolutions in parallel, as the report has it, and one grouped convolution with each sample's own
-mixture of the kernels, as public dynamic-convolution code has it.
+its usual implementations: K convolutions in parallel, as the report has it, and one grouped convolution with each
+sample's own mixture of the kernels, as public dynamic-convolution code has it.
 """
 
 import torch
@@ -49,7 +49,8 @@ class DynamicResBlock(nn.Module):
     self.conv2, self.norm2 = DynamicConv2d(features, features, 3, 1, implementation), nn.BatchNorm2d(features)
     self.shortcut = nn.Identity()
     if stride != 1 or channels != features:
-      self.shortcut = nn.Sequential(DynamicConv2d(channels, features, 1, stride, implementation), nn.BatchNorm2d(features))
+      self.shortcut = nn.Sequential(DynamicConv2d(channels, features, 1, stride, implementation),
+                                    nn.BatchNorm2d(features))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     y = functional.relu(self.norm1(self.conv1(x)))

@@ -9,12 +9,12 @@ import sys
 from benchmarks.baseline import Task
 
 
-class RivalError(SystemExit):
+class BaselineError(SystemExit):
   """A baseline's process ended before its time; what it said on standard error tells why."""
 
 
 class Baseline:
-  """A process that runs one task when it is its turn; raises RivalError where it cannot."""
+  """A process that runs one task when it is its turn; raises BaselineError where it cannot."""
 
   def __init__(self, task: Task):
     self.task = task
@@ -43,7 +43,7 @@ class Baseline:
     for line in self._process.stdout:
       if line.startswith('{'):  # libraries print too
         return json.loads(line)
-    raise RivalError(f'the baseline ended with code {self._process.wait()}: {self.task}')
+    raise BaselineError(f'the baseline ended with code {self._process.wait()}: {self.task}')
 
 
 def ratios(theirs: Baseline, ours: Baseline) -> list[float]:
