@@ -30,8 +30,8 @@ class Task:
 
   Attributes:
     side: jax (this project), pytorch or numpy.
-    variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, with '-compiled' behind it
-      where torch.compile is used. Networks without dynamic convolutions have one, auto.
+    variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, with '-compiled' behind
+      it where torch.compile is used. Networks without dynamic convolutions have one, auto.
     work: train, infer, or product (a matrix product of float32).
     network, image_size, batch: of the work; empty and 0 for a product.
     precision: float32 or bfloat16.

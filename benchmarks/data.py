@@ -129,8 +129,8 @@ def batches(images: str, scratch: Path, rounds: int) -> None:
     rates['DataLoader'].append(batches_per_second(torch_batches(files, split.labels), 30))
   medians = {name: statistics.median(found) for name, found in rates.items()}
   for name in PLACEMENTS:
-    print(f'data on the {name}, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; DataLoader '
-          f"with 2 workers {medians['DataLoader']:.2f}; {medians[name] / medians['DataLoader']:.0f} times "
+    print(f'data on the {name}, crop and flip, batch {BATCH} at {SIZE}x{SIZE}: {medians[name]:.1f} batches/s; '
+          f"DataLoader with 2 workers {medians['DataLoader']:.2f}; {medians[name] / medians['DataLoader']:.0f} times "
           '(10 expected)', flush=True)
 
 
@@ -184,8 +184,8 @@ def share(scratch: Path, rounds: int, steps: int) -> None:
     plan = build.build_plan(RunConfig.read(config), RunFolder(scratch / name))
     fixed, real = step_seconds(plan, rounds, steps)
     for placement, found in real.items():
-      print(f'{config.model.name}, data on the {placement}: a step {found * 1e3:.0f} ms, on one fixed batch {fixed * 1e3:.0f} '
-            f'ms; share of data {1 - fixed / found:.1%} (at most 3% expected)', flush=True)
+      print(f'{config.model.name}, data on the {placement}: a step {found * 1e3:.0f} ms, on one fixed batch '
+            f'{fixed * 1e3:.0f} ms; share of data {1 - fixed / found:.1%} (at most 3% expected)', flush=True)
 
 
 def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, dict[str, float]]:
