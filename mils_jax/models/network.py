@@ -75,9 +75,12 @@ def register(name: str, title: str) -> Callable[[type[nn.Module]], type[nn.Modul
 
   Raises:
     TypeError: the class does not keep the contract; found here, not after hours of training.
+    ValueError: another network has the name.
   """
   def add(network: type[nn.Module]) -> type[nn.Module]:
     _check(network)
+    if name in _NETWORKS:
+      raise ValueError(f'network {name!r} is {_NETWORKS[name].__name__} already')
     _NETWORKS[name], _TITLES[name] = network, title
     return network
 

@@ -15,11 +15,12 @@ from mils_jax.models import DynamicResNet12, ResNet34, WideCNN
 from mils_jax.models.flops import count_parameters
 from mils_jax.nn import DynamicConv, InputChannels
 
-SLOTS = 4
+CHANNELS = 4
 SIZE = 12
 BATCH = 5
-SHAPES = ((BATCH, SIZE, SIZE, SLOTS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, in_channels; each network has one
-OPTIONS = [{'imputation': imputation, 'rescale': rescale} for imputation in ('zero', 'learned', 'mlp') for rescale in (False, True)]
+SHAPES = ((BATCH, SIZE, SIZE, CHANNELS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, channels; each has one
+OPTIONS = [{'imputation': imputation, 'rescale': rescale}
+           for imputation in ('zero', 'learned', 'mlp') for rescale in (False, True)]
 NETWORKS = [
     *(functools.partial(DynamicResNet12, 3, widths=(8,), stem_width=8, blocks=1, attend_presence=attend, **options)
       for attend, options in itertools.product((False, True), OPTIONS)),
@@ -29,8 +30,8 @@ NETWORKS = [
 
 
 @functools.cache
-def compiled(number, in_channels=SLOTS, size=(SIZE, SIZE)):
-  """The network's apply with weights drawn about their start, so that no imputation is 0; one for each network and shape."""
+def compiled(number, in_channels=CHANNELS, size=(SIZE, SIZE)):
+  """The network's apply with weights drawn about their start, so that no imputation is 0; each once."""
   model = NETWORKS[number](in_channels=in_channels)
   variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, *size, in_channels)), train=False))()
   leaves, structure = jax.tree.flatten(variables)
@@ -116,7 +117,7 @@ def test_unnamed_channels_fill_the_first_slots_and_the_rest_is_absent(number):
 def fill_by_numpy(params, imputation, rescale, images, present):
   values = np.where(present[:, None, None, :], images.astype(np.float64), 0)
   if rescale:
-    values *= SLOTS / present.sum(1)[:, None, None, None]
+    values *= CHANNELS / present.sum(1)[:, None, None, None]
   if imputation == 'learned':
     return np.where(present[:, None, None, :], values, params['value'])
   if imputation == 'mlp':
@@ -131,7 +132,7 @@ def fill_by_numpy(params, imputation, rescale, images, present):
 def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
   images = inputs(3)
   present = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], bool)
-  module = InputChannels(SLOTS, **options)
+  module = InputChannels(CHANNELS, **options)
   params = module.init(jax.random.key(0), images).get('params', {})
   params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(1), leaf.shape), params)
   filled, seen = module.apply({'params': params}, images, present)
@@ -143,8 +144,8 @@ def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
 
 @pytest.mark.parametrize('imputation', ['learned', 'mlp'])
 def test_filling_is_learned_from_the_samples_that_lack_channels(imputation):
-  model = WideCNN(3, SLOTS, stages=2, width=16, imputation=imputation)
-  variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, SLOTS)), train=False)
+  model = WideCNN(3, CHANNELS, stages=2, width=16, imputation=imputation)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, CHANNELS)), train=False)
 
   @jax.jit
   def gradients(present):
@@ -154,8 +155,8 @@ def test_filling_is_learned_from_the_samples_that_lack_channels(imputation):
       return jax.nn.log_softmax(logits)[:, 0].mean()
     return jax.grad(loss)(variables['params'])['input']
 
-  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients(np.eye(BATCH, SLOTS) < 1)))
-  assert all(np.abs(leaf).max() == 0 for leaf in jax.tree.leaves(gradients(np.ones((BATCH, SLOTS), bool))))
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients(np.eye(BATCH, CHANNELS) < 1)))
+  assert all(np.abs(leaf).max() == 0 for leaf in jax.tree.leaves(gradients(np.ones((BATCH, CHANNELS), bool))))
 
 
 def test_only_what_is_asked_for_adds_parameters():
@@ -172,7 +173,7 @@ def test_only_what_is_asked_for_adds_parameters():
 
 def test_a_single_kernel_needs_no_attention_and_is_a_plain_convolution():
   images = inputs(0)
-  module = DynamicConv(features=6, in_channels=SLOTS, num_kernels=1)
+  module = DynamicConv(features=6, in_channels=CHANNELS, num_kernels=1)
   variables = module.init(jax.random.key(0), images)
   assert set(variables['params']) == {'kernels'}
   expected = jax.lax.conv_general_dilated(images, variables['params']['kernels'][0], (1, 1), 'SAME',
@@ -182,7 +183,7 @@ def test_a_single_kernel_needs_no_attention_and_is_a_plain_convolution():
 
 def test_the_temperature_of_the_checkpoint_takes_the_fields_place():
   images = inputs(0)
-  cold, warm = (DynamicResNet12(3, SLOTS, widths=(8,), stem_width=8, blocks=1, temperature=t) for t in (0.1, 30.0))
+  cold, warm = (DynamicResNet12(3, CHANNELS, widths=(8,), stem_width=8, blocks=1, temperature=t) for t in (0.1, 30.0))
   variables = warm.init(jax.random.key(0), images, train=False)
   scheduled = {**variables, 'schedules': {'temperature': jnp.float32(0.1)}}
   np.testing.assert_array_equal(warm.apply(scheduled, images, train=False), cold.apply(variables, images, train=False))

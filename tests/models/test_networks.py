@@ -1,3 +1,4 @@
+import dataclasses
 from functools import partial
 
 import jax
@@ -140,27 +141,6 @@ def test_wide_cnn_has_as_many_stages_as_asked_for():
     abstract(WideCNN(5, stages=5), 32, 32, 3)
 
 
-def test_drop_block_clears_whole_squares_and_keeps_the_mean_in_training_only():
-  from mils_jax.nn import DropBlock
-  layer, x = DropBlock(rate=0.3, block_size=3), jnp.ones((4, 12, 12, 16))
-  out = layer.apply({}, x, train=True, rngs={'dropout': jax.random.key(0)})
-  np.testing.assert_allclose(out.mean(), 1.0, rtol=1e-5)
-  zero = np.asarray(out == 0)
-  assert 0.1 < zero.mean() < 0.4
-  covered = np.zeros_like(zero)  # every cleared place lies in a cleared 3 x 3 square
-  for row in range(10):
-    for column in range(10):
-      block = zero[:, row : row + 3, column : column + 3]
-      covered[:, row : row + 3, column : column + 3] |= block.all(axis=(1, 2))[:, None, None, :]
-  np.testing.assert_array_equal(zero, covered)
-  np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
-
-
-def test_a_block_without_size_is_refused():
-  with pytest.raises(ValueError, match='block_size=0'):
-    abstract(WideCNN(5, width=16, drop_block_size=0), 32, 32, 3)
-
-
 def test_dropout_acts_in_training_only():
   model = WideCNN(5, width=16, dropout=0.5)
   images = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
@@ -174,3 +154,17 @@ def test_dropout_acts_in_training_only():
 
 def test_the_registry_names_every_network():
   assert {'dynamic_resnet12': DynamicResNet12, 'wide_cnn': WideCNN, 'resnet34': ResNet34} == networks()
+
+
+def test_the_defaults_are_the_reports():
+  shared = {'in_channels': 3, 'imputation': 'zero', 'rescale': False, 'implementation': 'auto',
+            'dtype': jnp.float32, 'axis_name': None}
+  own = {
+      'dynamic_resnet12': {'widths': (64, 128, 256), 'blocks': 3, 'stem_width': 64, 'num_kernels': 4,
+                           'temperature': 30.0, 'mix': 'auto', 'attend_presence': False},
+      'wide_cnn': {'stages': 4, 'width': 256, 'strides': (2, 2, 2, 2), 'kernel_sizes': (7, 3, 3, 3), 'dropout': 0.0,
+                   'drop_block': 0.0, 'drop_block_size': 5},
+      'resnet34': {'widths': (64, 128, 256, 512), 'blocks': (3, 4, 6, 3)}}
+  for name, network in networks().items():
+    fields = {field.name: field.default for field in dataclasses.fields(network)}
+    assert {field: fields[field] for field in (*shared, *own[name])} == shared | own[name]

@@ -33,3 +33,17 @@ def test_pooling_before_normalising_is_pooling_after_it(window, stride, padding,
   upstream = jax.random.normal(keys[4], found.shape).at[..., 2].set(0)  # of equal values, any may be the largest
   jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), gradients(upstream),
                expected_gradients(upstream))
+
+
+def test_a_step_moves_the_running_statistics_by_a_tenth_and_the_variance_is_the_biased_one():
+  x = jnp.array([1.0, 2.0, 3.0, 6.0]).reshape(2, 2, 1, 1)
+  variables = BatchNorm().init(jax.random.key(0), x, train=False)
+  _, updates = BatchNorm().apply(variables, x, train=True, mutable=['batch_stats'])
+  np.testing.assert_allclose(updates['batch_stats']['mean'], 0.1 * 3.0, rtol=1e-6)
+  np.testing.assert_allclose(updates['batch_stats']['var'], 0.9 * 1.0 + 0.1 * 3.5, rtol=1e-6)
+
+
+def test_a_channel_without_variance_is_divided_by_the_root_of_epsilon():
+  variables = BatchNorm().init(jax.random.key(0), jnp.ones((1, 1, 1, 1)), train=False)
+  constant = {**variables, 'batch_stats': {'mean': jnp.zeros(1), 'var': jnp.zeros(1)}}
+  np.testing.assert_allclose(BatchNorm().apply(constant, jnp.ones((1, 1, 1, 1)), train=False), 1 / np.sqrt(1e-5))

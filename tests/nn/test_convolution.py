@@ -161,3 +161,27 @@ def test_forward_mode_differentiation_is_laxs_alone():
   np.testing.assert_allclose(tangent, convolve(x, kernel), atol=1e-5)  # linear in x
   with pytest.raises(TypeError, match='forward-mode'):
     jax.jvp(lambda x: convolve(x, kernel, implementation='cpu'), (x,), (x,))
+
+
+@pytest.mark.parametrize('layer', [Conv(64), DynamicConv(64, 32)], ids=lambda layer: type(layer).__name__)
+def test_kernels_are_drawn_as_he_et_al_draw_them(layer):
+  """Of variance 2 / (k k C), whatever K is, and none beyond two standard deviations of the normal before its cut."""
+  params = layer.init(jax.random.key(0), jnp.ones((1, 4, 4, 32)))['params']
+  kernels = params['kernel' if 'kernel' in params else 'kernels']
+  std = np.sqrt(2 / (9 * 32))
+  assert kernels.shape[-4:] == (3, 3, 32, 64)
+  np.testing.assert_allclose(kernels.reshape(-1, kernels[..., 0].size, 64).std(axis=(1, 2)), std, rtol=0.02)
+  np.testing.assert_allclose(kernels.mean(), 0, atol=std / 50)
+  np.testing.assert_allclose(np.abs(kernels).max(), 2 * std / 0.87962566, rtol=0.01)
+
+
+def test_the_limits_between_ways_on_a_cpu():
+  """One side of each limit and the other, as they were measured."""
+  def way(height, width, kernel, stride=1):
+    return faster_implementation('cpu', jnp.dtype('float32'), (height, width), kernel, stride)
+
+  assert [way(8, 8, (3, channels, 32)) for channels in (31, 32)] == ['patches', 'winograd']
+  assert [way(8, 8, (3, 32, features)) for features in (31, 32)] == ['patches', 'winograd']
+  assert [way(1, width, (3, 32, 32)) for width in (4, 8)] == ['patches'] * 2  # 2 and 4 tiles of 4 positions
+  assert [way(3, width, (3, 32, 32)) for width in (7, 8)] == ['patches', 'winograd']  # 32 of 21, 32 of 24
+  assert [way(64, width, (1, 512, 8)) for width in (64, 65)] == ['patches', 'lax']

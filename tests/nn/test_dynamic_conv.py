@@ -146,3 +146,29 @@ def test_no_convolution_is_grouped(mix):
   text = str(jax.make_jaxpr(jax.grad(lambda v: layer.apply(v, x).sum()))(variables))
   assert 'feature_group_count=1' in text or 'conv_general_dilated' not in text
   assert 'batch_group_count=1' in text or 'conv_general_dilated' not in text
+
+
+def test_the_limits_of_mixing_on_a_cpu():
+  assert [faster_mix('cpu', 5, positions) for positions in (15, 16)] == ['outputs', 'kernels']
+  assert [faster_mix('cpu', batch, 1) for batch in (4, 5)] == ['kernels', 'outputs']
+  assert [faster_mixed_implementation('cpu', FLOAT, 5, (8, 8), (3, 64, features), 1) for features in (64, 65)] == [
+      'winograd', 'patches']
+  assert [faster_gradient_implementation('cpu', (positions, 1), (3, 64, 64)) for positions in (31, 32, 64, 65)] == [
+      'patches', 'taps', 'taps', 'patches']
+
+
+@pytest.mark.parametrize(('in_channels', 'hidden'), [(1, 1), (3, 1), (13, 3), (64, 16)])
+def test_four_kernels_are_mixed_through_a_quarter_of_the_channels(in_channels, hidden):
+  params = DynamicConv(8, in_channels).init(jax.random.key(0), jnp.ones((1, 4, 4, in_channels)))['params']
+  assert params['kernels'].shape == (4, 3, 3, in_channels, 8)
+  assert params['attention']['squeeze']['kernel'].shape == (in_channels, hidden)
+  assert params['attention']['expand']['kernel'].shape == (hidden, 4)
+
+
+def test_the_temperature_is_30_and_the_padding_half_the_kernel():
+  layer, x = DynamicConv(6, 4), np.random.default_rng(0).normal(size=(3, 6, 5, 4)).astype(np.float32) + 1
+  params = layer.init(jax.random.key(1), x)['params']
+  params = {**params, 'attention': jax.tree.map(lambda value: 10 * value, params['attention'])}
+  expected = reference.dynamic_convolution(x, params, 1, temperature=30.0)
+  np.testing.assert_allclose(layer.apply({'params': params}, x), expected, atol=3e-5)
+  assert np.abs(reference.dynamic_convolution(x, params, 1, temperature=29.0) - expected).max() > 1e-3

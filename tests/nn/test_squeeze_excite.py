@@ -13,3 +13,9 @@ def test_equals_two_1x1_convolutions_in_float64():
   gate = 1 / (1 + np.exp(-(hidden @ excite['kernel'] + excite['bias'])))
   np.testing.assert_allclose(layer.apply(variables, x), x * gate[:, None, None, :], atol=1e-5)
   assert squeeze['kernel'].shape == (16, 4)
+
+
+def test_the_two_layers_meet_in_a_sixteenth_of_the_channels():
+  for channels, hidden in ((256, 16), (40, 2), (8, 1)):
+    params = SqueezeExcite().init(jax.random.key(0), np.ones((1, 2, 2, channels), np.float32))['params']
+    assert params['squeeze']['kernel'].shape == (channels, hidden)

@@ -1,5 +1,6 @@
 """What is quiet while checkpoints are read and written is as loud as before afterwards, however that ends."""
 
+import contextlib
 import logging
 import sys
 
@@ -17,14 +18,11 @@ def settings():
 @pytest.mark.parametrize('error', [None, RuntimeError, KeyboardInterrupt])
 def test_loggers_and_hook_are_given_back(error):
   before = settings()
-  try:
-    with quiet_failures():
-      assert logging.getLogger(LOGGERS[0]).level == logging.CRITICAL
-      assert sys.unraisablehook is not before[0]
-      if error:
-        raise error
-  except (RuntimeError, KeyboardInterrupt) as raised:
-    assert isinstance(raised, error)
+  with pytest.raises(error) if error else contextlib.nullcontext(), quiet_failures():
+    assert logging.getLogger(LOGGERS[0]).level == logging.CRITICAL
+    assert sys.unraisablehook is not before[0]
+    if error:
+      raise error
   assert settings() == before
 
 
