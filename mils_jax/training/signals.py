@@ -24,7 +24,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
   """While entered, turns the first signal into `Stopped`, raised where it arrives or, when deferred, a little later.
 
-  With several processes it is raised by the training loop alone, which asks `after_step`.
+  With several processes it is raised by the training loop alone, which asks `after_step`. Where it arrives may be a
+  callback of Python's own, which ignores what is raised: so it is raised again at the end, and where another one is
+  entered within.
   """
 
   def __init__(self):
@@ -33,6 +35,9 @@ class StopSignals:
     self._undo = contextlib.ExitStack()
 
   def __enter__(self) -> 'StopSignals':
+    outer = getattr(signal.getsignal(signal.SIGINT), '__self__', None)
+    if isinstance(outer, StopSignals) and outer._number:
+      raise Stopped(outer._number)
     seen, told = os.pipe()
     os.set_blocking(told, False)
     threading.Thread(target=self._watch, args=(seen,), name='signals', daemon=True).start()
@@ -42,8 +47,10 @@ class StopSignals:
       self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
     self._undo.close()
+    if kind is None and self._number:
+      raise Stopped(self._number)
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
@@ -79,6 +86,6 @@ class StopSignals:
     while number := os.read(seen, 1):
       came += number[0] in SIGNALS
       if came == 2:
-        os.write(2, b'stopped at once: Run the same command to resume from the last checkpoint\n')
+        os.write(2, b'stopped at once. Run the same command to resume from the last checkpoint\n')
         os._exit(128 + number[0])
     os.close(seen)

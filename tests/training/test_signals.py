@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 
@@ -59,4 +60,22 @@ def test_a_second_signal_does_not_wait_for_a_long_call():
     process.kill()
     process.communicate()
   assert process.returncode in (130, 143)
-  assert error == 'stopped at once: Run the same command to resume from the last checkpoint\n'
+  assert error == 'stopped at once. Run the same command to resume from the last checkpoint\n'
+
+
+# That it is ignored is what happens here.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize('nested', [False, True])
+def test_a_signal_that_a_callback_swallowed_is_raised_again(nested):
+  """Python ignores what is raised inside of a weak reference's callback."""
+  class Thing:
+    pass
+
+  with pytest.raises(Stopped, match='SIGTERM'), StopSignals():
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: signalled(signal.SIGTERM))
+    del thing
+    assert kept() is None
+    if nested:
+      with StopSignals():
+        pytest.fail('the next run was started')
