@@ -6,7 +6,7 @@ from pathlib import Path
 import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
-LAYERS = [  # as docs/design has them: data flows down this list once
+LAYERS = [  # data flows down this list once
     {'errors', 'files', 'random_streams'},
     {'config', 'schema'},
     {'channels', 'channel_dropout', 'channel_subsets'},

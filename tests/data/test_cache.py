@@ -223,7 +223,7 @@ def test_processes_build_the_same_bytes_as_one(tmp_path):
   source = many_images(tmp_path / 'images')
   alone = build_with(1, source, tmp_path / 'one')
   assert source.readers() == {str(os.getpid())}
-  source.awaited = 3
+  source.awaited, source.workers_wait = 3, 0.25  # so that none has built everything before the other has started
   together = build_with(3, source, tmp_path / 'three')
   assert len(source.readers()) == 3
   assert multiprocessing.active_children() == []

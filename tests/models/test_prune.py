@@ -50,7 +50,7 @@ def test_a_pruned_network_ignores_the_dropped_kernels_logits(network, weights, k
   found = model.clone(num_kernels=keep).apply(pruned, images, train=False)
 
   def without_dropped(name, own):  # a softmax over some is the softmax over all, scaled to sum to 1 on them
-    kept = own * (jnp.float32(weights[name]) >= np.sort(weights[name])[-keep])
+    kept = own * (np.asarray(weights[name]) >= np.sort(weights[name])[-keep])[None]
     return kept / kept.sum(axis=1, keepdims=True)
 
   with replaced_attention(without_dropped):

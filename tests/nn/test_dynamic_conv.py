@@ -166,7 +166,7 @@ def test_four_kernels_are_mixed_through_a_quarter_of_the_channels(in_channels, h
 
 
 def test_the_temperature_is_30_and_the_padding_half_the_kernel():
-  layer, x = DynamicConv(6, 4), np.random.default_rng(0).normal(size=(3, 6, 5, 4)).astype(np.float32) + 1
+  layer, x = DynamicConv(6, 16), np.random.default_rng(0).normal(size=(3, 6, 5, 16)).astype(np.float32) + 1
   params = layer.init(jax.random.key(1), x)['params']
   params = {**params, 'attention': jax.tree.map(lambda value: 10 * value, params['attention'])}
   expected = reference.dynamic_convolution(x, params, 1, temperature=30.0)
