@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from mils_jax.errors import UserError, unknown
 
@@ -112,8 +112,7 @@ class Section:
       if name not in fields:
         raise unknown('config field', f'{cls.section}.{name}', [f'{cls.section}.{known}' for known in fields])
       inner = fields[name].type
-      is_section = isinstance(inner, type) and issubclass(inner, Section)
-      given[name] = inner.read(value) if is_section else value
+      given[name] = inner.read(value) if isinstance(inner, type) and issubclass(inner, Section) else value
     return cls(**given)
 
 
@@ -154,8 +153,11 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
         yield f'{name}.{field.name}', value, declared(fields[field.name])
 
 
+_Base = TypeVar('_Base', bound=Section)
+
+
 @functools.cache
-def module_section(owner: type, base: type[Section]) -> type[Section]:
+def module_section(owner: type, base: type[_Base]) -> type[_Base]:
   """A section with the fields of `base` and those of a linen module that are options."""
   fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))
             for name, field in options_of(owner).items()]
