@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from mils_jax.errors import UserError, unknown
 
@@ -153,11 +153,8 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
         yield f'{name}.{field.name}', value, declared(fields[field.name])
 
 
-_Base = TypeVar('_Base', bound=Section)
-
-
 @functools.cache
-def module_section(owner: type, base: type[_Base]) -> type[_Base]:
+def module_section(owner: type, base: type[Section]) -> type[Any]:
   """A section with the fields of `base` and those of a linen module that are options."""
   fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))
             for name, field in options_of(owner).items()]
