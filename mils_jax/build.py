@@ -178,8 +178,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   check_labels(config, data)
   used = used_channels(config, data)
   if config.channel_dropout.method != 'none' and len(used) < 2:
-    raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, {used[0]}; '
-                    'channel dropout needs two. Valid here: none')
+    raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, '
+                    f'{", ".join(used)}; channel dropout needs two. Valid here: none')
   channels = channel_spec(config, data)
   model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))

@@ -34,7 +34,7 @@ def select_subsets(channels: Sequence[str], options: EvaluationOptions) -> list[
   count = len(channels)
   if count <= max(options.all_subsets_up_to, 1):
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
-  chosen = {*((place,) for place in range(count)), tuple(range(count)),
+  chosen: set[tuple[int, ...]] = {*((place,) for place in range(count)), tuple(range(count)),
             *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
   fixed, random = len(chosen), np.random.default_rng(options.seed)
   possible = 2**count - 1 if count < 63 else 2**63

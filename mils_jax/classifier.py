@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ class Classifier:
     mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
 
     def probabilities(variables: dict, inputs: jax.Array, present: jax.Array) -> jax.Array:
-      logits = model.apply(variables, (inputs - mean) / std, train=False, present=present)
+      logits = cast(jax.Array, model.apply(variables, (inputs - mean) / std, train=False, present=present))
       return jax.nn.softmax(logits[:, :len(self.classes)].astype(jnp.float32))
 
     self._probabilities = jax.jit(probabilities)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def _command_flags() -> dict[str, Flag]:
 def _define_flags(**plain: str) -> flags.FlagValues:
   values = flags.FlagValues()
   for name, default in (plain | {name: flag.default for name, flag in _command_flags().items()}).items():
-    define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
+    define: Callable[..., object] = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
     define(name, default, '', flag_values=values)
   return values
 
@@ -179,7 +180,8 @@ def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
     reason = lines[-1]  # of a traceback, where get_config failed
     raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
                     'get_config(variant) where a variant follows the colon') from error
-  return values.config, dict(values['config'].override_values)
+  own = values['config'].override_values  # pyright: ignore[reportAttributeAccessIssue]  of ml_collections' own flags
+  return values.config, dict(own)
 
 
 def _check_fields(words: list[str], config: ConfigDict) -> None:

@@ -112,8 +112,7 @@ class Section:
       if name not in fields:
         raise unknown('config field', f'{cls.section}.{name}', [f'{cls.section}.{known}' for known in fields])
       inner = fields[name].type
-      is_section = isinstance(inner, type) and issubclass(inner, Section)
-      given[name] = inner.read(value) if is_section else value
+      given[name] = inner.read(value) if isinstance(inner, type) and issubclass(inner, Section) else value
     return cls(**given)
 
 
@@ -155,7 +154,7 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
 
 
 @functools.cache
-def module_section(owner: type, base: type[Section]) -> type[Section]:
+def module_section(owner: type, base: type[Section]) -> type[Any]:
   """A section with the fields of `base` and those of a linen module that are options."""
   fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))
             for name, field in options_of(owner).items()]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ml_collections import ConfigDict
 
@@ -32,6 +32,9 @@ class ModelOptions(Section):
 
   name: str = option('', 'of the network')
   num_classes: int = option(0, "logits; 0: the data's classes", low=0)
+
+  if TYPE_CHECKING:
+    def __getattr__(self, name: str) -> Any: ...  # a network's own options
 
 
 def model_section(name: str) -> type[ModelOptions]:

@@ -82,7 +82,7 @@ class SubsetReport:
     rows = []
     for size, subsets in itertools.groupby(self.predictions, key=len):
       rates = {subset: self.accuracy(subset).rate for subset in subsets}
-      rows.append(SizeSummary(size, float(np.mean([*rates.values()])), min(rates, key=rates.get), len(rates)))
+      rows.append(SizeSummary(size, float(np.mean([*rates.values()])), min(rates, key=rates.__getitem__), len(rates)))
     return rows
 
   def importance(self) -> dict[str, PairedDifference]:

@@ -73,7 +73,7 @@ class Cost:
 def measure_cost(config: RunConfig) -> Cost:
   """Counts the configured network; opens no data where classes, input channels and image size are configured."""
   names, classes = split_names(config.channels.names), config.model.num_classes
-  size = (config.data.image_size,) * 2
+  size = (config.data.image_size, config.data.image_size)
   if not (names and classes and config.data.image_size):
     data = build.open_data(config)
     names, classes = build.input_channels(config, data.channels), classes or len(data.classes)

@@ -45,7 +45,7 @@ class Change:
   @classmethod
   def of(cls, before: np.ndarray, after: np.ndarray) -> 'Change':
     """From logits (N, classes) without and with frozen attention."""
-    std = max(float(before.std(dtype=np.float64)), np.finfo(np.float32).tiny)
+    std = max(float(before.std(dtype=np.float64)), float(np.finfo(np.float32).tiny))
     change = float(np.sqrt(np.square(after - before, dtype=np.float64).mean()))
     return cls(change / std, int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), len(before))
 
@@ -199,7 +199,8 @@ def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost,
       for part in reader(run.variables, rows, batches, keep, frozen):
         parts.append(part)
         advance(len(part[0]))
-      return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+      logits, attention = (np.concatenate(values) for values in zip(*parts, strict=True))
+      return logits, attention
 
     logits, attention = read(everything)  # (N, classes), (N, L, K)
     means = attention.mean(axis=0, dtype=np.float64).astype(np.float32)

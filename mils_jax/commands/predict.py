@@ -141,6 +141,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterat
       if before:
         yield before
       before = placed, probabilities
+  assert before is not None  # there is an image at least
   yield before
 
 
@@ -154,8 +155,8 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) ->
       image, names, notes = fit(image, own, classifier.channels)
     return Placed(example_id, *classifier.place(image, names), tuple(notes))
   except UserError as error:
-    inputs = len(classifier.channels)
-    return Placed(example_id, np.zeros((*classifier.image_size, inputs), np.float32), np.zeros(inputs, bool),
+    count = len(classifier.channels)
+    return Placed(example_id, np.zeros((*classifier.image_size, count), np.float32), np.zeros(count, bool),
                   error=str(error).removeprefix(f'{example_id}: '))
 
 

@@ -92,7 +92,6 @@ class ImageArrays:
   def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, channel_axis: str):
     self._path = path
     self._channel_axis = channel_axis
-    arrays = {Path(path).stem: loaded}
     self._names: tuple[str, ...] = ()
     if isinstance(loaded, np.lib.npyio.NpzFile):
       with loaded:
@@ -107,13 +106,15 @@ class ImageArrays:
           if texts.ndim != 1:
             raise UserError(f'{path}: {named[0]} has the shape {texts.shape}; expected a list of names')
           self._names = tuple(str(name) for name in texts)
+    else:
+      arrays = {Path(path).stem: loaded}
     for name, array in arrays.items():
       if array.ndim not in (3, 4) or array.dtype.kind not in 'buif':
         raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
                         'or (N, H, W)')
     arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length takes no space
     self._images = [(array, row) for array in arrays.values() for row in range(len(array))]
-    self.example_ids = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
+    self.example_ids: Sequence[str] = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
     if not self.example_ids:
       raise UserError(f'{path}: holds no images')
 

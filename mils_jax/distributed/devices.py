@@ -132,7 +132,7 @@ class _InLittleMemory:
   `jax.pmap` takes no compiler options, so the function is lowered and compiled here for each kind of arguments.
   """
 
-  def __init__(self, mapped: Callable):
+  def __init__(self, mapped: jax.stages.Wrapped):
     self._mapped = mapped
     self._compiled: dict[Any, Callable[[], Callable]] = {}  # by kind of arguments; each gives a compiled function
 

@@ -74,7 +74,7 @@ def join(place: Place, join_timeout: int, heartbeat_timeout: int) -> None:
     UserError: no cluster says where the others are, the coordinator's port is taken, or the processes do not hold
       equally many devices.
   """
-  if place.index == 0:
+  if place.coordinator and place.index == 0:
     _check_port(place.coordinator)
   where = place.coordinator or 'the address that the cluster gives'
   print(f'joining the other processes at {where}: waiting at most {join_timeout} s (runtime.join_timeout)',

@@ -39,7 +39,8 @@ def prepare(options: RuntimeOptions, deterministic: bool) -> None:
   """
   import jax  # here: the options themselves need none of it
 
-  if jax.config.jax_compilation_cache_dir is None:  # unless the user's environment already says where
+  # Unless the user's environment already says where; JAX makes its options attributes while it is imported.
+  if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update('jax_compilation_cache_dir', str(options.cache_folder / 'compiled'))
   flag, given = '--xla_gpu_deterministic_ops=true', os.environ.get('XLA_FLAGS', '')
   if deterministic and flag not in given:

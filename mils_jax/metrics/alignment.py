@@ -25,7 +25,7 @@ def aligned(predictions: dict[str, Predictions]) -> dict[str, Predictions]:
   """
   ordered = {name: _ordered(one) for name, one in predictions.items()}
   marks = {name: fingerprint(one) for name, one in ordered.items()}
-  first = next(iter(ordered), None)
+  first = next(iter(ordered), '')
   for name, one in ordered.items():
     if marks[name] != marks[first]:
       raise UserError(f'{first} and {name} were tested on different images: '

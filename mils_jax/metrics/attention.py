@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ class AttentionReader:
         return jnp.where(frozen[layer], values[layer][None], attention)
 
       with replaced_attention(replace):
-        logits = model.apply(variables, images, train=False, present=present)
+        logits = cast(jax.Array, model.apply(variables, images, train=False, present=present))
       return logits, jnp.stack([attentions[name] for name in self.layers], axis=1)  # (B, classes), (B, L, K)
 
     self._evaluator = Evaluator(model, mapping, devices, batch_size, forward, settings=2)

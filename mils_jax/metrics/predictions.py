@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -93,7 +93,7 @@ class Evaluator:
     self._all_channels = np.ones(len(mapping.source), bool)
 
     def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
-      return model.apply(variables, images, train=False, present=present)
+      return cast(jax.Array, model.apply(variables, images, train=False, present=present))
 
     forward = forward or logits
 

@@ -87,16 +87,20 @@ def _module_name(name_stack: str) -> str:
   return parts[1] if len(parts) > 1 else ''
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+  return variable.aval.shape
+
+
 def _dot_multiply_adds(equation: core.JaxprEqn) -> int:
   (contracted, _), _ = equation.params['dimension_numbers']
-  left = equation.invars[0].aval.shape
-  return math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+  left = _shape(equation.invars[0])
+  return math.prod(_shape(equation.outvars[0])) * math.prod(left[axis] for axis in contracted)
 
 
 def _convolution_multiply_adds(equation: core.JaxprEqn) -> int:
-  kernel = equation.invars[1].aval.shape
+  kernel = _shape(equation.invars[1])
   output_features = equation.params['dimension_numbers'].rhs_spec[0]
-  return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // kernel[output_features]
+  return math.prod(_shape(equation.outvars[0])) * math.prod(kernel) // kernel[output_features]
 
 
 def count_parameters(parameters: Any) -> dict[str, int]:

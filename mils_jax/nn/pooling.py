@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial, reduce
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def _max_of_blocks(x: jax.Array, side: int) -> jax.Array:
 
 
 def _max_of_blocks_forward(x: jax.Array, side: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  largest = _max_of_blocks(x, side)
+  largest = cast(jax.Array, _max_of_blocks(x, side))
   return largest, (x, largest)
 
 

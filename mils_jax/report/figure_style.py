@@ -5,6 +5,7 @@ import re
 import textwrap
 import warnings
 from itertools import cycle
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ WIDTH = 4.6  # inches; narrow, so that its text can still be read on a phone
 LETTERS = 52  # that fit beside each other in the width
 _INK, _LINE = '#010203', '#040506'  # stand for the page's colours until the SVG is written
 _VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # those that differ between light and dark
-_OPTIONS = {
+_OPTIONS: dict[Any, Any] = {  # by names that matplotlib types as its own literals
     'svg.fonttype': 'none', 'svg.hashsalt': 'mils_jax', 'font.size': 10, 'axes.titlesize': 10.5, 'axes.labelsize': 10,
     'legend.fontsize': 9, 'xtick.labelsize': 9, 'ytick.labelsize': 9, 'figure.facecolor': 'none',
     'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'text.color': _INK, 'axes.labelcolor': _INK,

@@ -43,12 +43,14 @@ def _block(block: Block, images: Path | None, name: str) -> str:
       columns, *rows = [[escape(cell) for cell in row] for row in (block.columns, *block.rows)]
       return '\n'.join([escape(block.caption), '', *table_lines(columns, rows, [*map(escape, block.words)])])
     case Figures(figures):
+      assert images is not None  # only a document without images needs no folder
       images.mkdir(parents=True, exist_ok=True)
       for figure in figures:
         (images / f'{figure.name}.svg').write_text(figure.svg, encoding='utf-8')
       return '\n\n'.join(f'![{escape(figure.alternative)}]({images.name}/{figure.name}.svg)\n\n'
                          f'{escape(figure.caption)}' for figure in figures)
     case Examples(title, shown):
+      assert images is not None  # only a document without images needs no folder
       images.mkdir(parents=True, exist_ok=True)
       lines = []
       for number, (image, text) in enumerate(shown):

@@ -18,7 +18,8 @@ def colour_channels(channels: tuple[str, ...]) -> tuple[int, int, int] | None:
   lower = [name.lower() for name in channels]
   for names in _COLOURS:
     if all(name in lower for name in names):
-      return tuple(lower.index(name) for name in names)
+      red, green, blue = (lower.index(name) for name in names)
+      return red, green, blue
   return (0, 1, 2) if len(channels) >= 3 else None
 
 

@@ -9,7 +9,7 @@ from mils_jax.metrics.alignment import fingerprint
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import CONVENTIONS
 from mils_jax.progress import counted
-from mils_jax.report.document import Document, Figures, Points, Section, Text
+from mils_jax.report.document import Block, Document, Figures, Points, Section, Text
 from mils_jax.report.groups import Group, make_groups
 from mils_jax.report.html import to_html
 from mils_jax.report.load import NotReported, Run, collect
@@ -65,13 +65,14 @@ def write_sweep(path: Path) -> list[str]:
     UserError: as `write_report`.
   """
   record = read_record(path)
+  assert record is not None  # it is a sweep's folder
   groups, others = _read(glob.escape(str(path)))
   document = make_document(groups, others)
   table = TABLES[record.table](groups)
   section = Section(table.title, [block for block in table.blocks if not isinstance(block, Figures)])
   done = {run.folder.path.name for group in groups for run in group.runs}
-  missing = [member for member in record.runs if member not in done]
-  note = [Text(f'Not finished: {", ".join(missing)}.')] if missing else []
+  missing = [run for run in record.runs if run not in done]
+  note: list[Block] = [Text(f'Not finished: {", ".join(missing)}.')] if missing else []
   text = to_markdown(Document(f'Sweep {record.name}', document.lead, [section, Section('Not reported', note)]))
   target = path / 'sweep.md'
   target.write_text(text, encoding='utf-8')

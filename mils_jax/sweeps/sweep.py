@@ -114,13 +114,14 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
     UserError: there are no runs, two have one name, or one is given a field that its base has not.
   """
   check_sweep(config)
-  names = [name for name, *_ in config.runs]
+  values: Any = config  # ml_collections types every field as all that one may be
+  names = [name for name, *_ in values.runs]
   name, times = Counter(names).most_common(1)[0]
   if times > 1:
     raise UserError(f"two runs of the sweep are called '{name}'; each needs a name of its own")
-  common = dict(schema.flattened(config.common.to_dict()))
+  common = dict(schema.flattened(values.common.to_dict()))
   runs = []
-  for name, base, overrides, seeds in config.runs:
+  for name, base, overrides, seeds in values.runs:
     if not re.fullmatch(r'[\w.=,+-]+', name):
       raise UserError(f"run '{name}': its name becomes a folder; expected letters, digits and . = , + - _")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -129,7 +130,7 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
       fields = {**common, **overrides, 'train.seed': seed}
       runs.append(SweepRun(name, seed, dict(overrides), _changed(base, fields, name),
                             RunFolder(path / f'{name}-seed{seed}')))
-  return Sweep(config.name, config.table, path, tuple(runs))
+  return Sweep(values.name, values.table, path, tuple(runs))
 
 
 def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:

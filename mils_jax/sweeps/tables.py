@@ -6,6 +6,7 @@ The tables themselves are sections of the report, which reads the run folders.
 import dataclasses
 import zipfile
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from mils_jax.channel_subsets import Subset
 from mils_jax.errors import RunError, UserError
@@ -73,7 +74,8 @@ def _check_ablation(sweep: Sweep) -> None:
 
 def _of_specialists(done: list[SweepRun]) -> list[tuple[SweepRun, list[Subset]]]:
   """Every generalist on the channels of the specialists."""
-  subsets = [tuple(run.folder.read_results()['channels']) for run in done if not is_generalist(run)]
+  subsets = [tuple(cast(dict, run.folder.read_results())['channels'])
+             for run in done if not is_generalist(run)]
   return [(run, list(dict.fromkeys(subsets))) for run in done if is_generalist(run) and subsets]
 
 

@@ -74,8 +74,9 @@ class Checkpoints:
     """Saves the variables after `step` steps where they validate better than all before."""
     self._wait(self._best)
     if self.best_step is not None:
-      best = self._best_record()
-      if step <= self.best_step or validation_accuracy <= best.validation_accuracy:
+      best = self._best_record().validation_accuracy
+      assert best is not None  # the best were validated
+      if step <= self.best_step or validation_accuracy <= best:
         return
     self._save(self._best, step, {'variables': _on_host(variables)}, spec, float(validation_accuracy))
 
@@ -203,7 +204,7 @@ class Checkpoints:
     self._quiet.enter_context(quiet_failures())
     return self
 
-  def __exit__(self, *error: object) -> None:
+  def __exit__(self, *error: Any) -> None:
     self._close()
     self._quiet.__exit__(*error)
 
@@ -233,8 +234,8 @@ def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManage
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, like: dict) -> tuple[Record, dict]:
-  """The record of a checkpoint, and those of its parts that `like` names.
+def _restore(manager: ocp.CheckpointManager, step: int | None, like: dict) -> tuple[Record, dict]:
+  """The record of a checkpoint (None: the latest), and those of its parts that `like` names.
 
   Raises:
     DamagedError: anything in it is not as it was saved.
@@ -297,8 +298,8 @@ def _split(state: TrainState) -> tuple[dict, dict]:
                            if name not in TrainState.COLLECTIONS and value is not None}
 
 
-def _joined(like: TrainState, parts: dict[str, dict]) -> TrainState:
+def _joined(like: TrainState, parts: dict[str, dict[str, Any]]) -> TrainState:
   """The state that `_split` took apart."""
   in_state = {saved: name for name, saved in ON_DISK.items()}
-  return like.replace(**parts['variables'], **{in_state.get(name, name): value
-                                               for name, value in parts['progress'].items()})
+  progress = {in_state.get(name, name): value for name, value in parts['progress'].items()}
+  return dataclasses.replace(like, **parts['variables'], **progress)

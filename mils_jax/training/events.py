@@ -23,8 +23,9 @@ class Events:
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Appends one number for each name."""
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
-    from tensorboardX.proto.summary_pb2 import Summary
+    # Protobuf makes the classes while their modules are imported.
+    from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
     if self._path is None:
       self._path = self._folder / f'events.out.tfevents.{time.time_ns()}'
@@ -39,5 +40,6 @@ class Events:
 
     length = struct.pack('<Q', len(data))
     record = (length + struct.pack('<I', masked_crc32c(length)) + data + struct.pack('<I', masked_crc32c(data)))
+    assert self._path is not None  # `write` names it first
     with self._path.open('ab', buffering=0) as file:
       file.write(record)

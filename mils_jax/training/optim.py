@@ -43,7 +43,7 @@ class OptimizerOptions(Section):
     if not self.stepped_per_epoch:
       return by_step
 
-    def by_epoch(step: jax.Array) -> jax.Array:
+    def by_epoch(step: Any) -> jax.typing.ArrayLike:
       epoch_start = step // steps_per_epoch * steps_per_epoch
       return by_step(jnp.where(step < warmup, step, jnp.maximum(epoch_start, warmup)))
 

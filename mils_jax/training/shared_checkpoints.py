@@ -28,6 +28,11 @@ class SharedCheckpoints:
     """As the first process knows it; None on the others."""
     return self._own.latest_step if self._own else None
 
+  @property
+  def _of_first(self) -> Checkpoints:
+    assert self._own is not None  # only the first process asks
+    return self._own
+
   def save(self, step: int, state: TrainState, spec: ModelSpec) -> None:
     if self._own:
       self._own.save(step, state, spec)
@@ -38,17 +43,19 @@ class SharedCheckpoints:
 
   def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
     """The state that `choose` gives on the first process."""
-    return processes.arrays_of_first('first state', lambda: choose(self._own), like)
+    return processes.arrays_of_first('first state', lambda: choose(self._of_first), like)
 
   def restore_best(self, like: dict) -> tuple[int, dict]:
     """The step of the best variables and these, on the host, once everything is saved."""
 
     def best_step() -> int:
-      self._own.wait()
-      return self._own.best_step
+      self._of_first.wait()
+      best = self._of_first.best_step
+      assert best is not None  # an epoch was validated
+      return best
 
     step = processes.value_of_first('best step', best_step)
-    return step, processes.arrays_of_first('best', lambda: self._own.restore_best(like), like)
+    return step, processes.arrays_of_first('best', lambda: self._of_first.restore_best(like), like)
 
   def __enter__(self) -> 'SharedCheckpoints':
     if self._own:

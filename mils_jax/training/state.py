@@ -77,7 +77,7 @@ class TrainState:
   optimizer_state: optax.OptState
   sums: EpochSums
   nonfinite: NonFinite
-  average: dict | None = None
+  average: Any = None
 
   @property
   def collections(self) -> dict:

@@ -1,5 +1,6 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -93,4 +94,4 @@ def _unless(wrong: jax.Array, after: TrainState, before: TrainState, first_of_ep
     return new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(wrong, old, new)  # integers count steps
 
   old_sums = jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), before.sums)
-  return jax.tree.map(choose, after, before.replace(sums=old_sums))
+  return jax.tree.map(choose, after, dataclasses.replace(before, sums=old_sums))

@@ -147,7 +147,8 @@ class Trainer:
       trained = time.perf_counter()
       result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
                                f'validating epoch {epoch + 1}')
-      metrics = _epoch_metrics(epoch, last_step, float(self._plan.learning_rate(last_step - 1)), state, result)
+      rate = float(np.asarray(self._plan.learning_rate(last_step - 1)))
+      metrics = _epoch_metrics(epoch, last_step, rate, state, result)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
                  'images_per_second': images / (trained - started),

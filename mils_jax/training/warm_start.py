@@ -1,5 +1,6 @@
 """A new run from another run's best weights: what fits is taken, by the names of channels and classes."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -54,7 +55,7 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
   _tell(path, groups, axes)
-  return state.replace(**variables)
+  return dataclasses.replace(state, **variables)
 
 
 def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> tuple[np.ndarray, str]:

@@ -105,6 +105,7 @@ def _build(source: Source, folder: Path, mark: str) -> None:
       advance(piece.stop - piece.start)
   moments = Moments.none(image.shape[-1])
   for result in results['train']:
+    assert result.moments is not None  # as of every training piece
     moments = moments.merge(result.moments)
   for split in SPLITS:
     np.save(folder / split / 'labels.npy', np.concatenate([result.labels for result in results[split]]))

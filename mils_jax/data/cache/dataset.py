@@ -91,11 +91,11 @@ def open_folder(folder: Path) -> CachedDataset:
       if _checksum(folder / name) != expected:
         raise DamagedError(f'is damaged ({name} has changed)')
     splits = {split: _open_split(folder / split, manifest, split) for split in SPLITS}
-    texts = {key: tuple(manifest[key]) for key in ('classes', 'channels', 'units')}
-    numbers = {key: np.array(manifest[key], np.float64) for key in ('mean', 'std')}
+    classes, channels, units = (tuple(manifest[key]) for key in ('classes', 'channels', 'units'))
+    mean, std = (np.array(manifest[key], np.float64) for key in ('mean', 'std'))
     nonfinite = {split: (count, first) for split, (count, first) in manifest['nonfinite'].items()}
-    return CachedDataset(folder, **texts, **numbers, fingerprint=manifest['fingerprint'], splits=splits,
-                         nonfinite=nonfinite)
+    return CachedDataset(folder, classes=classes, channels=channels, units=units, mean=mean, std=std,
+                         fingerprint=manifest['fingerprint'], splits=splits, nonfinite=nonfinite)
   except PermissionError:  # another user's, and whole for all that is known
     raise
   except FileNotFoundError as error:

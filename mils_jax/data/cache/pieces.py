@@ -100,7 +100,7 @@ def _check_alike(image: np.ndarray, piece: Piece, place: str) -> None:
 
 
 def _write_fully(path: str, images: np.ndarray, offset: int) -> None:
-  data = memoryview(images).cast('B')
+  data = images.data.cast('B')
   descriptor = os.open(path, os.O_WRONLY)
   try:
     while data:

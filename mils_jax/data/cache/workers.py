@@ -90,7 +90,9 @@ def _start_worker(path: str) -> None:
 
 def _end_with_parent() -> None:
   """Ends this worker when its parent is gone, however it went: the pool's own queue would wait forever."""
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # this is no main process
+  parent.join()
   os._exit(1)
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mils_jax.data.sources.source import DTYPES
 from mils_jax.errors import UserError
@@ -139,15 +139,16 @@ def _decode_with_pillow(path: str, size: int) -> np.ndarray:
     return _pixels(path, image, size)
 
 
-def _open(path: str) -> Image.Image:
+def _open(path: str) -> ImageFile.ImageFile:
   """Opens an image, a small file in memory: there Pillow's many little reads cost less."""
   with open(path, 'rb', buffering=0) as file:
     data = file.read(SMALL_FILE)
   return Image.open(io.BytesIO(data) if len(data) < SMALL_FILE else path)
 
 
-def _pixels(path: str, image: Image.Image, size: int) -> np.ndarray:
-  if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in image.tile):
+def _pixels(path: str, file: ImageFile.ImageFile, size: int) -> np.ndarray:
+  image: Image.Image = file
+  if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in file.tile):
     raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
   if image.mode == 'P' and 'transparency' in image.info:
     image = image.convert('RGBA')

@@ -25,32 +25,45 @@ class Source(Protocol):
   """
 
   classes: tuple[str, ...]
-  channels: tuple[str, ...]
-  units: tuple[str, ...]
-  splits: tuple[str, ...]
   decodes: bool
   notes: tuple[str, ...]
 
+  @property
+  def channels(self) -> tuple[str, ...]: ...
+
+  @property
+  def units(self) -> tuple[str, ...]: ...
+
+  @property
+  def splits(self) -> tuple[str, ...]: ...
+
   def length(self, split: str) -> int:
     """How many images the split has."""
+    ...
 
   def labels(self, split: str) -> np.ndarray:
     """(N,) int32: every label of the split, checked to be one of the classes."""
+    ...
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     """One image (H, W, C), in its own dtype, and its label."""
+    ...
 
   def example_id(self, split: str, index: int) -> str:
     """What identifies this image, whatever its size: a relative path, or the split and a hash of the original."""
+    ...
 
   def place(self, split: str, index: int) -> str:
     """Where a person finds this image, for messages."""
+    ...
 
   def settings(self) -> dict:
     """The settings that the dataset cache depends on, as values that JSON can hold."""
+    ...
 
   def inputs(self) -> list[tuple[str, int, int]]:
     """Name, size in bytes and time of last change in ns of every input file, by listing alone."""
+    ...
 
 
 def hashed_example_id(split: str, original: np.ndarray) -> str:

@@ -65,7 +65,7 @@ def platform_of(implementation: str) -> str:
   return implementation if implementation in PLATFORMS else 'cpu'
 
 
-def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, int], kernel: tuple[int, int, int],
+def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, ...], kernel: tuple[int, ...],
                           stride: int) -> str:
   """'lax', 'patches' or 'winograd'.
 
@@ -101,15 +101,15 @@ def faster_mix(platform: str, batch: int, positions: int) -> str:
   return 'kernels' if platform == 'cpu' and worth else 'outputs'
 
 
-def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, size: tuple[int, int],
-                                kernel: tuple[int, int, int], stride: int) -> str:
+def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, size: tuple[int, ...],
+                                kernel: tuple[int, ...], stride: int) -> str:
   """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
   small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
   winograd = small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd'
   return 'winograd' if winograd else 'patches'
 
 
-def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel: tuple[int, int, int]) -> str:
+def faster_gradient_implementation(platform: str, size: tuple[int, ...], kernel: tuple[int, ...]) -> str:
   """For the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'. Others as above.
 
   The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
@@ -119,7 +119,7 @@ def faster_gradient_implementation(platform: str, size: tuple[int, int], kernel:
   return 'taps' if by_taps else 'patches'
 
 
-def chunks_of(platform: str, way: str, gradient_way: str, x: jax.Array, size: tuple[int, int], kernels: jax.Array,
+def chunks_of(platform: str, way: str, gradient_way: str, x: jax.Array, size: tuple[int, ...], kernels: jax.Array,
               own_kernels: int) -> Chunks:
   """How many samples are computed at once: as many as the cache holds where that is faster, else all.
 

@@ -33,7 +33,7 @@ def convolution_of(products: 'Products', product: Callable[[jax.Array, jax.Array
   Returns:
     (B, H', W', features).
   """
-  terms = zip(products.inputs(x), products.kernels(kernels, x.shape[1:3]), strict=True)
+  terms = zip(products.inputs(x), products.kernels(kernels, (x.shape[1], x.shape[2])), strict=True)
   return products.outputs([product(values, matrices) for values, matrices in terms], products.size(*x.shape[1:3]))
 
 
@@ -75,7 +75,7 @@ class Patches:
     return products[0].reshape(products[0].shape[0], *size, -1)
 
   def size(self, height: int, width: int) -> tuple[int, int]:
-    return tuple(output_size(side, self.kernel_size, self.stride) for side in (height, width))
+    return output_size(height, self.kernel_size, self.stride), output_size(width, self.kernel_size, self.stride)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ def training_curves(groups: list[Group], kind: str, name: str) -> Figure:
                 linewidth=1.2, color=colour)
   axes.set_xlabel('epoch')
   axes.set_ylabel(unit)
-  axes.xaxis.get_major_locator().set_params(integer=True)
+  axes.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore[reportCallIssue]  an AutoLocator takes it
   legend_below(figure, axes)
   last = '; '.join(f'{group.label}: {scale * run.metrics[-1][f"train_{kind}"]:.3g} in training and '
                    f'{scale * run.metrics[-1][f"val_{kind}"]:.3g} in validation'

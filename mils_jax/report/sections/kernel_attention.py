@@ -43,13 +43,13 @@ def attention(label: str, subsets: list[dict], name: str) -> Figure:
     axes.set_visible(False)
   for axes, subset in zip(panels, shown, strict=False):
     values = np.array([layer['mean_attention'] for layer in subset['layers']])
-    image = axes.imshow(values, cmap=MAP, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
+    axes.imshow(values, cmap=MAP, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
     axes.set_title(subset_name(tuple(subset['channels'])), fontsize=9)
     axes.set_xticks(range(kernels), [str(number + 1) for number in range(kernels)])
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
     axes.set_xlabel('kernel')
     axes.grid(False)
-  colour_bar(figure, image, panels, 'mean attention')
+  colour_bar(figure, panels[len(shown) - 1].images[-1], panels, 'mean attention')
   spread = max(float(np.ptp(layer['mean_attention'])) for subset in shown for layer in subset['layers'])
   return Figure(f'attention-{name}', to_svg(figure),
                 f'{label}: mean attention over the {kernels} kernels, by layer and by subset of the channels. All '

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
@@ -127,7 +128,7 @@ def _price(group: Group, reference: Group) -> str:
           f'{parameters:.2f} times the parameters.')
 
 
-def front(costs: list[float], rates: list[float]) -> list[int]:
+def front(costs: Sequence[float], rates: Sequence[float]) -> list[int]:
   """Indices, from cheap to dear, of the points that no other dominates (as cheap and as good, and better in one)."""
   found, best = [], -np.inf
   for index in sorted(range(len(costs)), key=lambda index: (costs[index], -rates[index])):
@@ -137,7 +138,7 @@ def front(costs: list[float], rates: list[float]) -> list[int]:
   return found
 
 
-def _side_by_side(costs: list[float]) -> list[float]:
+def _side_by_side(costs: Sequence[float]) -> list[float]:
   """The costs, equal ones moved apart about the true one, by a step that is seen on the logarithmic axis."""
   step = 0.02 * (math.log10(max(costs) / min(costs)) + 0.3)
   equals = defaultdict(list)

@@ -28,7 +28,8 @@ def reliability(groups: list[Group], name: str) -> Figure:
     axes.plot(100 * found.confidence[many], 100 * found.accuracy[many], color=colour, label=label, marker=marker,
               markersize=4)
     axes.scatter(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, marker=marker, zorder=3,
-                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()), alpha=np.where(many[filled], 1, 0.35))
+                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()),
+                 alpha=np.where(many[filled], 1, 0.35))  # pyright: ignore[reportArgumentType]  scatter takes one a point
   axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",
            ylabel='images that were right, %')
   legend_below(figure, axes, columns=1)
