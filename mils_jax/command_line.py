@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +147,10 @@ def _command_flags() -> dict[str, Flag]:
 def _define_flags(**plain: str) -> flags.FlagValues:
   values = flags.FlagValues()
   for name, default in (plain | {name: flag.default for name, flag in _command_flags().items()}).items():
-    define: Callable[..., object] = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
-    define(name, default, '', flag_values=values)
+    if isinstance(default, bool):
+      flags.DEFINE_bool(name, default, '', flag_values=values)
+    else:
+      flags.DEFINE_string(name, default, '', flag_values=values)
   return values
 
 

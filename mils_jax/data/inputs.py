@@ -34,6 +34,7 @@ class Inputs(Protocol):
     Raises:
       UserError: it cannot be read, or its names are not as many as its channels.
     """
+    ...
 
 
 def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:

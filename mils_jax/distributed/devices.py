@@ -21,7 +21,8 @@ from mils_jax.distributed import processes
 from mils_jax.errors import UserError
 
 AXIS = 'batch'  # the name of the mapped axis, for sums and synchronised batch statistics
-LITTLE_MEMORY = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}  # an option of XLA's compiler
+# Options of XLA's compiler.
+LITTLE_MEMORY: dict[str, Any] = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}
 
 
 def sum_over_devices(values: Any, axis: str) -> Any:

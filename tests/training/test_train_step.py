@@ -151,7 +151,7 @@ def test_what_was_not_finite_is_named_and_skipped(kind):
 
 @pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('sizes', [(3,), (70_000,), (3, 2, 70_000, 65_536)])
-def test_a_single_number_that_is_not_finite_is_found_in_any_array(sizes, wrong):
+def test_a_single_non_finite_number_is_found_in_any_array(sizes, wrong):
   tree = {str(number): jnp.full(size, 3e38) for number, size in enumerate(sizes)}
   assert steps._all_finite(tree)
   for name, leaf in tree.items():
