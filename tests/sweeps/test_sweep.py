@@ -192,7 +192,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_pat
   assert whole.stderr.startswith('failed: diverging-seed0, of 3 runs')
   assert 'Not finished: diverging-seed0.' in (tmp_path / 'whole' / 'sweep.md').read_text()
   report = (tmp_path / 'whole' / 'report' / 'report.md').read_text()
-  assert re.search(r'WideCNN2 .* on 64 images: ', report)
+  assert re.search(r'three .* on 64 images: ', report)
   assert re.search(r'/diverging-seed0 \| not finished: 0 of 12 epochs', report)
 
   process = subprocess.Popen(command('stopped'), **options)

@@ -57,7 +57,7 @@ def test_a_run_under_a_limit_of_file_sizes_keeps_its_last_checkpoint(size, whole
   assert last >= 3
   again = run(tmp_path / 'run', cache)
   assert again.returncode == 0, again.stderr
-  assert f'resuming from step {last}:' in again.stdout
+  assert f'resuming from step {last} (' in again.stdout
   assert_same(tmp_path / 'run', whole)
 
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_half_deleted_by_a_killed_run_is_not_in_the_way_of_a_user_w
     done = run(folder, cache)
   assert done.returncode == 0, (done.stdout, done.stderr)
   assert 'the checkpoint of step 24 is damaged' in done.stdout
-  assert 'resuming from step 16: 2 epochs and 0 steps' in done.stdout
+  assert 'resuming from step 16 (2 epochs and 0 steps done)' in done.stdout
   assert_same(folder, whole)
 
 

@@ -41,7 +41,7 @@ def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
   done = run(folder, cache)
   assert done.returncode == 0, done.stderr
   assert ('the checkpoint of step 16 is damaged' in done.stdout) == damaged
-  assert 'resuming from step 8: 1 epochs and 0 steps' in done.stdout
+  assert 'resuming from step 8 (1 epoch and 0 steps done)' in done.stdout
   assert_same(folder, whole)
 
 
@@ -79,7 +79,7 @@ def test_a_signal_stops_after_the_current_step_and_says_how_to_go_on(number, cod
   assert time.monotonic() - sent < 10
   assert process.returncode == code, error
   last = error.splitlines()[-1]
-  found = re.match(rf'stopped by {number.name} after step (\d+), which is saved\. The same command goes on', last)
+  found = re.match(rf'stopped by {number.name} after step (\d+), which is saved\. Run the same command to resume', last)
   assert found, error
   assert int(found[1]) == latest_steps(tmp_path / 'run')[-1]
   assert "Traceback" not in error
