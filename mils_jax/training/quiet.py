@@ -1,12 +1,15 @@
 """Keeps Orbax's threads from printing what is raised as an error anyway, so that a failure is one line."""
 
 import contextlib
+import gc
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 LOGGERS = ('absl', 'asyncio')
+SETTLING = 0.5  # seconds
 
 
 @contextlib.contextmanager
@@ -28,6 +31,10 @@ def quiet_failures() -> Iterator[None]:
     logging.getLogger(name).setLevel(logging.CRITICAL)
   try:
     yield
+  except Exception:  # what the threads of a failed save or read were still doing ends meanwhile
+    time.sleep(SETTLING)
+    gc.collect()
+    raise
   finally:
     sys.unraisablehook = hook
     for name, level in levels.items():
