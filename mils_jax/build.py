@@ -24,6 +24,7 @@ from mils_jax.run_config import ModelOptions, RunConfig
 from mils_jax.training.plan import StepPlan, TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.selection import BEST_BY, SUBSETS
 
 # Mean and standard deviation of ImageNet's training images, as in the report's recipe, for values from 0 to 255.
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
@@ -157,8 +158,9 @@ def build_devices(config: RunConfig) -> Devices:
 def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int
               ) -> tuple[StepPlan, optax.Schedule]:
   """What a training step is made of, and its learning rate: the one place that makes either."""
-  learning_rate = config.optimizer.schedule(config.train.epochs, steps_per_epoch)
-  plan = StepPlan(model, mapping, config.train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
+  train = config.train.in_epochs(steps_per_epoch)
+  learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
+  plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
                   config.channel_dropout, model_schedules(config, steps_per_epoch))
   return plan, learning_rate
 
@@ -180,6 +182,9 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if config.channel_dropout.method != 'none' and len(used) < 2:
     raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, '
                     f'{", ".join(used)}; channel dropout needs two. Valid here: none')
+  if config.channel_dropout.method == 'none' and config.train.best_by == SUBSETS:
+    raise UserError(f'train.best_by={SUBSETS} needs channel dropout (channel_dropout.method). Valid without: '
+                    + ', '.join(BEST_BY))
   channels = channel_spec(config, data)
   model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
+from mils_jax.files import as_name
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
@@ -81,7 +82,7 @@ def parse(argv: list[str]) -> Request:
   folder = RunFolder(Path(workdir) if workdir else Path('runs') / name)
   if takes == 'sweep':
     return Request(mode, folder, None, config, own, argv)
-  if 'runs' in config:
+  if 'table' in config:
     raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
   return Request(mode, folder, RunConfig.read(config), None, own, argv)
 
@@ -98,7 +99,7 @@ def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
   fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all runs of a sweep
   named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
-  readable = re.sub(r'[^\w.=,+-]', '_', text)
+  readable = as_name(text)
   if readable == text and len(text) <= 100:
     return text
   return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jax import lax
 
 from mils_jax.distributed.devices import sum_over_devices
@@ -28,6 +29,7 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     state's own memory is given to the next step.
   """
   model, seed = plan.model, plan.train.seed
+  dropout_start = round(plan.channel_dropout.start * plan.train.epochs * plan.steps_per_epoch)
 
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
     local = batch['label'].shape[0]
@@ -36,7 +38,12 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
                                         batch['mask'], positions)
     images, present = plan.mapping.apply(images)
-    present = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    if dropout_start:
+      kept = jnp.where(state.step < dropout_start, present, kept)
+    views = 2 if plan.channel_dropout.full_view else 1
+    images, mask = (jnp.concatenate([values] * views) for values in (images, batch['mask']))
+    present = jnp.concatenate([present, kept]) if views == 2 else kept
     scheduled = scheduled_values(plan.schedules, state.step)
     targets = optax.smooth_labels(targets, plan.train.label_smoothing)
     count = sum_over_devices(batch['mask'].sum(), axis)
@@ -44,10 +51,11 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
 
     def mean_loss(params: dict) -> tuple[jax.Array, tuple]:
       variables = {'params': params, 'batch_stats': state.batch_stats, 'schedules': scheduled}
-      logits, updates = model.apply(variables, images, train=True, present=present, mask=batch['mask'],
+      logits, updates = model.apply(variables, images, train=True, present=present, mask=mask,
                                     mutable=['batch_stats'], rngs={'dropout': dropout})
-      losses = optax.softmax_cross_entropy(logits, targets) * batch['mask']
-      return losses.sum() / count, (logits, updates['batch_stats'])
+      losses = view_losses(logits.reshape(views, local, -1), targets, plan.channel_dropout.distillation)
+      losses = losses.mean(axis=0) * batch['mask']
+      return losses.sum() / count, (logits[:local], updates['batch_stats'])
 
     (loss, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
     loss, gradients = sum_over_devices((loss, gradients), axis)
@@ -71,6 +79,27 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     return after, (after.sums, nonfinite)
 
   return train_step
+
+
+def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> jax.Array:
+  """Cross-entropy of each view of each sample; the second view may learn from the first, which sees all channels.
+
+  In-place distillation ("Universally Slimmable Networks and Improved Training Techniques", Yu & Huang, ICCV 2019,
+  https://arxiv.org/abs/1903.05134).
+
+  Args:
+    logits: (views, N, classes).
+    targets: (N, classes), each row summing to 1.
+    distillation: share of the second view's target that is what the first view predicts.
+
+  Returns:
+    (views, N).
+  """
+  targets = jnp.broadcast_to(targets[None], logits.shape)
+  if distillation:
+    predicted = lax.stop_gradient(nn.softmax(logits[0]))
+    targets = targets.at[1].set((1 - distillation) * targets[1] + distillation * predicted)
+  return optax.softmax_cross_entropy(logits, targets)
 
 
 def _all_finite(tree: Any) -> jax.Array:

@@ -5,18 +5,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
 from mils_jax.progress import bar, counted, log
+from mils_jax.random_streams import stream_key
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.logging import Writers
 from mils_jax.training.plan import TrainingPlan
+from mils_jax.training.selection import SUBSETS, score_of
 from mils_jax.training.shared_checkpoints import SharedCheckpoints
 from mils_jax.training.signals import StopSignals
 from mils_jax.training.state import NonFinite, TrainState, state_creator
@@ -31,7 +36,7 @@ class Outcome:
   """What a finished run came to.
 
   Attributes:
-    best_epoch: the one with the best validation accuracy, counted from 1.
+    best_epoch: the one that was best in validation, counted from 1.
     validation: predictions of the best epoch on the validation split.
     test: likewise on the test split.
   """
@@ -76,6 +81,17 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
 
 def evaluator_of(plan: TrainingPlan) -> Evaluator:
   return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
+
+
+def dropped_evaluator_of(plan: TrainingPlan) -> Evaluator:
+  """Validates with the channels that channel dropout keeps; an image has the same ones in every epoch."""
+  def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
+    local = len(images)
+    positions = lax.axis_index(AXIS) * local + jnp.arange(local)
+    kept = plan.step.channel_dropout(stream_key(plan.train.seed, 'validation channels'), present, positions)
+    return cast(jax.Array, plan.step.model.apply(variables, images, train=False, present=kept))
+
+  return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size, logits)
 
 
 def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
@@ -126,6 +142,7 @@ class Trainer:
     self._batches = batches_of(plan, 'train')
     self._validation_batches = batches_of(plan, 'val')
     self._evaluator = evaluator_of(plan)
+    self._dropped_evaluator = dropped_evaluator_of(plan) if plan.train.best_by == SUBSETS else None
     self._saved = time.perf_counter()
 
   def compile_ahead(self, like: TrainState) -> None:
@@ -145,20 +162,24 @@ class Trainer:
       started = time.perf_counter()
       state, images = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
       trained = time.perf_counter()
-      result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
-                               f'validating epoch {epoch + 1}')
+      validation = (state.variables, self._plan.data.splits['val'], self._validation_batches,
+                    f'validating epoch {epoch + 1}')
+      result = self._evaluator(*validation)
+      dropped = self._dropped_evaluator(*validation) if self._dropped_evaluator else None
       rate = float(np.asarray(self._plan.learning_rate(last_step - 1)))
-      metrics = _epoch_metrics(epoch, last_step, rate, state, result)
+      metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
                  'images_per_second': images / (trained - started),
                  'finished': datetime.now(UTC).isoformat(timespec='seconds')}
       writers.write(metrics, timings)
       with self._stop.deferred():
-        self._checkpoints.save_best(last_step, state.variables, self._plan.spec, metrics['val_accuracy'])
+        self._checkpoints.save_best(last_step, state.variables, self._plan.spec,
+                                    score_of(self._plan.train.best_by, result, dropped))
       log(f'epoch {epoch + 1}/{self._plan.train.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
           f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
           f'({result.accuracy.correct} of {result.accuracy.count}); '
+          + (f'{dropped.accuracy.rate:.1%} with dropped channels; ' if dropped else '') +
           f'{trained - started:.0f} s, {timings["images_per_second"]:.0f} images/s')
     return state
 
@@ -211,8 +232,11 @@ class Trainer:
     self._saved = time.perf_counter()
 
 
-def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions) -> dict:
+def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions,
+                   dropped: Predictions | None) -> dict:
   """What state and data determine of an epoch, with counts so that it can be pooled and compared."""
+  of_dropped = {'val_dropped_accuracy': dropped.accuracy.rate, 'val_dropped_correct': dropped.accuracy.correct,
+                'val_dropped_loss': dropped.loss} if dropped else {}
   sums = jax.tree.map(np.asarray, state.sums)
   count = max(sums.count, 1)
   accuracy = validation.accuracy
@@ -221,5 +245,6 @@ def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainStat
       'train_loss': float(sums.loss / count), 'train_accuracy': float(sums.correct / count),
       'train_correct': int(sums.correct), 'train_count': int(sums.count),
       'val_loss': validation.loss, 'val_accuracy': accuracy.rate, 'val_correct': accuracy.correct,
-      'val_count': accuracy.count, 'skipped_steps': int(state.nonfinite.count),
+      'val_count': accuracy.count, 'val_balanced_accuracy': validation.balanced_accuracy,
+      **of_dropped, 'skipped_steps': int(state.nonfinite.count),
   }

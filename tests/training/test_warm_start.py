@@ -31,7 +31,7 @@ def other(tmp_path_factory):
   _, state = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1)
   write_json(folder / 'config.json', {})
   with Checkpoints(folder / 'checkpoints') as checkpoints:
-    checkpoints.save_best(4, state.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), 0.5)
+    checkpoints.save_best(4, state.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), (0.5, -1.0))
   return folder, state
 
 
