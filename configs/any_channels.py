@@ -19,5 +19,5 @@ def get_config() -> ConfigDict:
   config.channel_dropout.method = 'hierarchical'
   config.augment.update(crop_padding=0, horizontal_flip=True, vertical_flip=True, rot90=True)
   config.optimizer.update(name='adamw', learning_rate=2e-3, weight_decay=0.05)
-  config.train.update(steps=8000, batch_size=64, ema_decay=0.999)
+  config.train.update(steps=8000, batch_size=64, ema_decay=0.999, best_by='subsets')
   return config

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -21,6 +22,7 @@ from mils_jax.models import networks
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
 from mils_jax.run_config import ModelOptions, RunConfig
+from mils_jax.training.class_weights import class_weights
 from mils_jax.training.plan import StepPlan, TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
@@ -152,16 +154,28 @@ def model_schedules(config: RunConfig, steps_per_epoch: int) -> Mapping[str, opt
 def build_devices(config: RunConfig) -> Devices:
   devices = Devices(config.runtime.devices)
   devices.check_batch_size(config.train.batch_size)
+  share = config.train.batch_size // devices.count
+  if share % config.train.accumulation:
+    raise UserError(f'train.accumulation={config.train.accumulation}: does not divide the {share} images that a device '
+                    f'has of each batch (train.batch_size={config.train.batch_size})')
   return devices
 
 
-def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int
-              ) -> tuple[StepPlan, optax.Schedule]:
-  """What a training step is made of, and its learning rate: the one place that makes either."""
+def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int,
+              weights: tuple[float, ...] = ()) -> tuple[StepPlan, optax.Schedule]:
+  """What a training step is made of, and its learning rate: the one place that makes either.
+
+  Args:
+    config: of the run.
+    model: the network.
+    mapping: of the data's channels to its input channels.
+    steps_per_epoch: of the training split.
+    weights: of the classes in the loss; empty: all alike.
+  """
   train = config.train.in_epochs(steps_per_epoch)
   learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
   plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
-                  config.channel_dropout, model_schedules(config, steps_per_epoch))
+                  config.channel_dropout, model_schedules(config, steps_per_epoch), weights)
   return plan, learning_rate
 
 
@@ -188,8 +202,11 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   channels = channel_spec(config, data)
   model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))
+  config.optimizer.check_frozen(abstract_variables(model, (height, width))['params'])
+  labels = np.asarray(data.splits['train'].labels)
   step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),
-                                  steps_per_epoch(len(data.splits['train']), config.train.batch_size))
+                                  steps_per_epoch(len(labels), config.train.batch_size),
+                                  class_weights(config.train.class_weights, data.classes, labels, model.num_classes))
   return TrainingPlan(folder, data, devices, step, learning_rate,
                       ModelSpec(channels, data.classes, (height, width), data.fingerprint, used),
                       config.checkpoint, config.runtime)

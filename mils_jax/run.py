@@ -89,7 +89,7 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
   started = time.perf_counter()
   outcome = train(plan, stop)
   results = summarise(config, plan.data, plan.step.model, plan.spec, outcome.best_epoch, outcome.validation,
-                      outcome.test)
+                      outcome.test) | {'epochs': outcome.epochs}
   if not processes.is_first():
     return results
   folder.forget_findings()  # of an earlier best epoch, where it had to be taken again

@@ -116,6 +116,12 @@ class Group:
     """Names of the classes."""
     return self.runs[0].classes
 
+  @property
+  def passes(self) -> int:
+    """How often a run's training put the training split through the network."""
+    views = 2 if self.runs[0].config['channel_dropout']['full_view'] else 1
+    return views * self.runs[0].results['epochs']
+
   def size(self, name: str) -> int:
     """'macs', 'flops' or 'parameters'."""
     return self.runs[0].results[name]

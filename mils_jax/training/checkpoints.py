@@ -71,15 +71,16 @@ class Checkpoints:
     self.wait()
     self._save(self._latest, step, {'variables': variables, 'progress': progress}, spec, None)
 
-  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> None:
-    """Saves the variables after `step` steps where their score is higher than all before."""
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
+    """Saves the variables after `step` steps where their score is higher than all before; returns the best's step."""
     self._wait(self._best)
     if self.best_step is not None:
       best = self._best_record().score
       assert best is not None  # the best were validated
       if step <= self.best_step or score <= best:
-        return
+        return self.best_step
     self._save(self._best, step, {'variables': _on_host(variables)}, spec, score)
+    return step
 
   def restore_latest(self, like: TrainState) -> tuple[TrainState | None, list[str]]:
     """The newest state that is whole, on the host, and what was skipped and why, a line each.

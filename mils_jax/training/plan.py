@@ -31,6 +31,12 @@ class TrainOptions(Section):
   steps: int = option(0, 'train for at least so many steps, in whole epochs, whatever the size of the training split; '
                       '0: for train.epochs', low=0)
   batch_size: int = option(64, 'images of all devices together')
+  accumulation: int = option(1, 'parts of a batch that are computed one after the other, in less memory', low=1)
+  sampling: str = option('shuffled', 'shuffled: every image once in an epoch; balanced: as many of each class',
+                         choices=('shuffled', 'balanced'))
+  class_weights: str = option('none', "of the loss: none; balanced: the rarer a class, the more; or 'bare=3,water=0.5',"
+                              ' the others 1')
+  patience: int = option(0, 'stop after so many epochs without a better validation score; 0: never', low=0)
   seed: int = option(0, 'of weights, order, augmentation and every other draw', low=0)
   best_by: str = option('accuracy', 'validation score that picks the best epoch, ties by the loss; subsets: the mean '
                         'of the accuracies with all channels and with those that channel dropout keeps',
@@ -68,6 +74,7 @@ class StepPlan:
     augmentation: of the stored images.
     channel_dropout: which channels a training sample keeps.
     schedules: of values that the model reads, by name.
+    class_weights: of each class in the loss; empty: all alike.
   """
 
   model: nn.Module
@@ -78,6 +85,7 @@ class StepPlan:
   augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
   channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
   schedules: Mapping[str, optax.Schedule] = dataclasses.field(default_factory=dict)
+  class_weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

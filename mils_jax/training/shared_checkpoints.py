@@ -38,9 +38,9 @@ class SharedCheckpoints:
     if self._own:
       self._own.save(step, state, spec)
 
-  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> None:
-    if self._own:
-      self._own.save_best(step, variables, spec, score)
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
+    """As `Checkpoints.save_best`; every process learns which step is the best."""
+    return processes.value_of_first('best step', lambda: self._of_first.save_best(step, variables, spec, score))
 
   def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
     """The state that `choose` gives on the first process."""

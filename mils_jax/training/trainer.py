@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, place_split
+from mils_jax.data.loader import BalancedOrder, OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -36,11 +36,13 @@ class Outcome:
   """What a finished run came to.
 
   Attributes:
+    epochs: that were trained.
     best_epoch: the one that was best in validation, counted from 1.
     validation: predictions of the best epoch on the validation split.
     test: likewise on the test split.
   """
 
+  epochs: int
   best_epoch: int
   validation: Predictions
   test: Predictions
@@ -71,12 +73,13 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
       return create()
 
     state = trainer.train(plan.devices.replicate(checkpoints.first_state(choose, like)))
+    epochs = int(state.step) // order.steps_per_epoch
     best_step, best = checkpoints.restore_best(like=state.variables)
     variables = plan.devices.replicate(best)
   del state
   evaluator = evaluator_of(plan)
   predictions = [evaluator(variables, plan.data.splits[name], batches_of(plan, name), name) for name in ('val', 'test')]
-  return Outcome(best_step // order.steps_per_epoch, *predictions)
+  return Outcome(epochs, best_step // order.steps_per_epoch, *predictions)
 
 
 def evaluator_of(plan: TrainingPlan) -> Evaluator:
@@ -108,12 +111,15 @@ def parallel_step(plan: TrainingPlan) -> Callable[[TrainState, dict], tuple]:
   return plan.devices.parallel(make_train_step(plan.step, AXIS), replicated=1, shared=1, donate=(0,))
 
 
-def training_order(plan: TrainingPlan) -> TrainingOrder:
+def training_order(plan: TrainingPlan) -> TrainingOrder | BalancedOrder:
   """Which examples make which step."""
+  if plan.train.sampling == 'balanced':
+    return BalancedOrder(plan.train.seed, np.asarray(plan.data.splits['train'].labels), plan.train.batch_size)
   return TrainingOrder(plan.train.seed, len(plan.data.splits['train']), plan.train.batch_size)
 
 
-def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState) -> TrainState | None:
+def _restore(plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: Checkpoints, like: TrainState
+             ) -> TrainState | None:
   """The state of the last checkpoint, None where there is no checkpoint."""
   restored, skipped = checkpoints.restore_latest(like)
   for line in skipped:
@@ -135,7 +141,7 @@ class Trainer:
   comes of an epoch never depends on which of its files had been written.
   """
 
-  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
+  def __init__(self, plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: SharedCheckpoints,
                stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = parallel_step(plan)
@@ -174,13 +180,17 @@ class Trainer:
                  'finished': datetime.now(UTC).isoformat(timespec='seconds')}
       writers.write(metrics, timings)
       with self._stop.deferred():
-        self._checkpoints.save_best(last_step, state.variables, self._plan.spec,
-                                    score_of(self._plan.train.best_by, result, dropped))
+        best_step = self._checkpoints.save_best(last_step, state.variables, self._plan.spec,
+                                                score_of(self._plan.train.best_by, result, dropped))
       log(f'epoch {epoch + 1}/{self._plan.train.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
           f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
           f'({result.accuracy.correct} of {result.accuracy.count}); '
           + (f'{dropped.accuracy.rate:.1%} with dropped channels; ' if dropped else '') +
           f'{trained - started:.0f} s, {timings["images_per_second"]:.0f} images/s')
+      patience = self._plan.train.patience
+      if patience and last_step - best_step >= patience * length and epoch + 1 < self._plan.train.epochs:
+        log(f'stopping: no epoch since {best_step // length} was better (train.patience={patience})')
+        break
     return state
 
   def _train_epoch(self, state: TrainState, epoch: int, first: int, last: int) -> tuple[TrainState, int]:

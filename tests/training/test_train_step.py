@@ -288,3 +288,52 @@ def test_nothing_is_dropped_before_the_start():
   for late, never in pairs[:6]:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), late, never)
   assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, pairs[6]), strict=True)) > 1e-4
+
+
+class Linear(nn.Module):
+  """A network without batch normalisation, whose gradient of a batch is the sum of those of its parts."""
+
+  num_classes: int = 5
+  in_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, mask=None):
+    self.variable('batch_stats', 'seen', jnp.zeros, ())
+    return nn.Dense(self.num_classes)(images.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize('count', [8, 5])
+def test_a_batch_in_parts_trains_as_the_whole_batch(count):
+  after = []
+  for parts in (1, 2, 4):
+    plan = step_plan(Linear(), MAPPING)
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=parts))
+    after.append(run(make_train_step(plan, AXIS), first_state(plan), Devices(1), [batch(8, count), batch(8, count, 1)]))
+  for state, _ in after[1:]:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state, after[0][0])
+
+
+def test_the_parts_of_a_batch_are_normalised_one_after_the_other():
+  """The running mean after a step of two parts is that after two steps of them, with a rate of 0."""
+  states = []
+  for parts, batches in ((2, [batch(8)]), (1, [{name: value[half] for name, value in batch(8).items()}
+                                               for half in (slice(0, 4), slice(4, 8))])):
+    plan = step_plan(NETWORKS['wide'], MAPPING, optax.sgd(0.0))
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=parts))
+    states.append(run(make_train_step(plan, AXIS), first_state(plan), Devices(1), batches)[0])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(s.batch_stats for s in states))
+
+
+def test_the_loss_weighs_classes():
+  weights = (2.0, 0.5, 0.0, 1.0, 4.0)
+  plan = dataclasses.replace(step_plan(NETWORKS['wide'], MAPPING), class_weights=weights)
+  values = batch(8, count=7)
+  state = first_state(plan)
+  _, (sums, _) = run(make_train_step(plan, AXIS), state, Devices(1), [values])
+  images, present = MAPPING.apply(jnp.asarray(values['image'][:7]))
+  logits, _ = NETWORKS['wide'].clone(axis_name=None).apply(state.variables, images, train=True, present=present,
+                                                           mutable=['batch_stats'])
+  labels = values['label'][:7]
+  targets = 0.9 * np.eye(5)[labels] + 0.1 / 5
+  losses = -(targets * np.asarray(jax.nn.log_softmax(logits), np.float64)).sum(axis=1)
+  np.testing.assert_allclose(sums.loss, (np.array(weights)[labels] * losses).sum(), rtol=1e-4)

@@ -69,11 +69,11 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
     blocks.append(Figures([accuracy_by_subset(part, groups[0].input_channels, f'{title.lower()}-{number}')
                            for number, part in enumerate(parts)]))
   for group in groups:
-    others = {'specialist': subset_gaps(group, groups),
-              **{name: baseline_gaps(group, name) for name in group.baselines}}
-    for other, gaps in others.items():
-      if gaps:
-        blocks += [_gap_table(group, gaps, other), Text(f'{gap_sentence(group, gaps, other)}.')]
+    if gaps := subset_gaps(group, groups):
+      blocks += [_gap_table(group, gaps, 'specialist'), Text(f'{gap_sentence(group, gaps)}. {_cost(group, groups)}')]
+    for name in group.baselines:
+      if gaps := baseline_gaps(group, name):
+        blocks += [_gap_table(group, gaps, name), Text(f'{gap_sentence(group, gaps, name)}.')]
   return blocks
 
 
@@ -100,11 +100,23 @@ def baseline_series(groups: list[Group]) -> Series:
   return series
 
 
+def _cost(group: Group, groups: list[Group]) -> str:
+  """What training the one model and its specialists took."""
+  specialists = specialists_of(group, groups)
+  together = sum(other.passes for other in specialists.values())
+  return (f'It was trained for {counted(group.passes, "epoch")}, the {len(specialists)} '
+          f'specialists for {together} together.')
+
+
+def specialists_of(group: Group, groups: list[Group]) -> dict[Subset, Group]:
+  """By subset, the models of one recipe that were trained for it; the recipe with the most."""
+  return max(_recipes([other for other in groups if other is not group]).values(), key=len, default={})
+
+
 def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
   """A model for all subsets against specialists of one recipe, on the subsets that it was evaluated on."""
   correct = group.subset_correct
-  recipes = _recipes([other for other in groups if other is not group])
-  specialists = max(recipes.values(), key=len, default={})
+  specialists = specialists_of(group, groups)
   if len(specialists) < 2:
     return {}
   return {subset: Gap(correct[subset], other.correct) for subset, other in specialists.items() if subset in correct}
