@@ -62,6 +62,8 @@ COMMANDS = {
         'output': Flag('', 'folder of the new run', 'FOLDER'),
         'keep': Flag('', 'prune to the K strongest kernels instead', 'K')}),
     'cost': Command("count parameters, MACs and XLA's FLOPs, block by block"),
+    'lr_range': Command('find the range of learning rates that train, by one short run; keeps no weights', {
+        'steps': Flag('150', 'of the test', 'N')}),
     'inspect': Command('show what a dataset holds, before anyone trains on it'),
     'sweep': Command('train several runs, one after the other, and compare them in a table', {
         'dry_run': Flag(False, 'only print what would be trained, and for how long')}, takes='sweep'),
