@@ -9,7 +9,7 @@ trained on random subsets of them for 8,000 steps, whatever the size of the trai
 
 from ml_collections import ConfigDict
 
-from configs.base import base_config
+from mils_jax.configs.base import base_config
 
 
 def get_config() -> ConfigDict:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.classifier import Classifier
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.workers import available_cores
@@ -87,7 +88,7 @@ def run_prediction(config: RunConfig, folder: RunFolder, path: str, channels: st
     UserError: there is no model or no image, names do not fit, or not one image can be classified.
   """
   if not path:
-    raise UserError('--mode predict needs --input: an image, a folder of images, an .npz or an .npy')
+    raise UserError(f'{invocation.mode("predict")} needs --input: an image, a folder of images, an .npz or an .npy')
   classifier = Classifier(restore(folder, config), folder.path)
   target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(path)).stem}')
   if target.suffix != '.csv' or not target.parent.is_dir():

@@ -3,12 +3,13 @@
 import dataclasses
 import glob
 import json
-import shlex
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
@@ -106,13 +107,14 @@ class _UnusableError(Exception):
   """A run that cannot be read; the message says why."""
 
 
-def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
-  """The runs that a pattern of folders matches, or that lie in folders that it matches, in the order of their names.
+def collect(*patterns: str) -> tuple[list[Run], list[NotReported]]:
+  """The runs that patterns of folders match, or that lie in folders that they match, in the order of their names.
 
   Raises:
     UserError: no run matches or none is finished, a finished one has no predictions, or they are not of one task.
   """
-  folders, others = _find(pattern)
+  folders, others = _find(patterns)
+  given = ' '.join(patterns)
   runs = []
   for folder in folders:
     try:
@@ -120,9 +122,9 @@ def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
     except _UnusableError as error:
       others.append(NotReported(str(folder.path), str(error)))
   if not folders:
-    raise UserError(f"no run matches --runs '{pattern}'. Expected a pattern of run folders, such as 'runs/*'")
+    raise UserError(f"no run matches --runs '{given}'. Expected a pattern of run folders, such as 'runs/*'")
   if not runs:
-    raise UserError(f"--runs '{pattern}': no run is finished. {others[0].name}: {others[0].reason}")
+    raise UserError(f"--runs '{given}': no run is finished. {others[0].name}: {others[0].reason}")
   runs, damaged = _with_subsets(_of_one_task(runs))
   return runs, others + damaged
 
@@ -137,8 +139,8 @@ def read_run(folder: RunFolder) -> Run:
     for line in metrics:
       _check('metrics', line)
     if not folder.predictions.exists():
-      raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
-                      f'--workdir {shlex.quote(str(folder.path))}')
+      raise UserError(f'{folder.path} has no predictions.npz. Make it: '
+                      + invocation.command('evaluate', workdir=folder.path))
     test = _load_predictions(folder)
     written, count = results['test']['correct'], results['test']['count']
     if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
@@ -174,10 +176,11 @@ def _load_predictions(folder: RunFolder) -> Predictions:
     raise _UnusableError('damaged: predictions.npz cannot be read') from error
 
 
-def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:
+def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
   """The run folders, those inside of matched folders too, and what is none and holds none."""
   folders, others = [], []
-  for match in filter(Path.is_dir, map(Path, sorted(glob.glob(pattern)))):
+  matches = {Path(match) for pattern in patterns for match in glob.glob(pattern)}
+  for match in sorted(filter(Path.is_dir, matches)):
     found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
     for folder in map(RunFolder, found):
       if folder.config.exists():

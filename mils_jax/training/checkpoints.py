@@ -25,6 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from mils_jax import invocation
 from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
 from mils_jax.training.record import ModelSpec, Record, by_path
@@ -160,8 +161,8 @@ class Checkpoints:
       return RunError(f'{damaged}. There is no other: make the run again in another folder, by the command in '
                       f'{run / "run.json"}')
     again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
-    return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && python main.py '
-                    f'--workdir {shlex.quote(str(run))}')
+    return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && '
+                    + invocation.command('train', workdir=run))
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, spec: ModelSpec,
             score: Score | None) -> None:

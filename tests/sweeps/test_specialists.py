@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.sweeps import any_channels
+from configs.sweeps import generalist
 from mils_jax.errors import UserError
 from mils_jax.sweeps.sweep import read_sweep
 
@@ -10,7 +10,7 @@ from mils_jax.sweeps.sweep import read_sweep
 @pytest.fixture
 def config(tmp_path):
   """On 96 images of R, G and B: three steps an epoch."""
-  config = any_channels.get_config()
+  config = generalist.get_config()
   config.common.data.update(image_size=16)
   config.common.data.shapes.update(num_train=96, num_val=32, num_test=32)
   config.common.train.update(steps=10, batch_size=32)
@@ -25,10 +25,10 @@ def test_specialists_and_generalists_of_the_named_subsets_share_all_but_channels
       'RG-seed0', 'RG-seed3', 'B-seed0', 'B-seed3', 'generalist-seed0', 'generalist-seed3', 'generalist-total-seed0',
       'generalist-total-seed3']
   first, *_, long = sweep.runs
-  generalist = sweep.runs[4]
+  short = sweep.runs[4]
   assert first.config.channels.use == 'R,G'
-  assert (first.config.channel_dropout.method, generalist.config.channel_dropout.method) == ('none', 'hierarchical')
-  assert generalist.config.train.in_epochs(3).epochs == first.config.train.in_epochs(3).epochs == 4
+  assert (first.config.channel_dropout.method, short.config.channel_dropout.method) == ('none', 'hierarchical')
+  assert short.config.train.in_epochs(3).epochs == first.config.train.in_epochs(3).epochs == 4
   assert long.config.train.in_epochs(3).epochs == 2 * 4
   for run in sweep.runs:
     assert run.config.model == first.config.model

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from mils_jax import invocation
 from mils_jax.data.sources.source import DTYPES
 from mils_jax.errors import UserError
 
@@ -65,7 +66,7 @@ def read_image(path: str, size: int, channel_axis: str) -> np.ndarray:
   except FileNotFoundError as error:
     raise UserError(f'{path}: no such image') from error
   except ImportError as error:
-    raise UserError(f"{path}: reading TIFF needs tifffile; pip install -e '.[tiff]'") from error
+    raise UserError(f'{path}: reading TIFF needs tifffile; {invocation.install("tiff")}') from error
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
     raise too_large(path, 'more pixels than Pillow opens') from error
   except UnidentifiedImageError as error:
