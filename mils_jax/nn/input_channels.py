@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.nn.conditioning import channel_condition
+from mils_jax.nn.conditioning import ChannelCondition
 
 IMPUTATIONS = ('zero', 'learned', 'mlp')
 MLP_WIDTH = 32  # hidden units of the imputing MLP: a few per channel for the usual 3 to 13
@@ -43,7 +43,7 @@ class InputChannels(nn.Module):
       channels that are there and the mask (the report's "MLP-based channel expansion").
     rescale: multiply the present channels by the number of input channels / their number, as ChannelViT does in
       training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
-    conditioning: what later layers are told of the channels, as in `channel_condition`; of their true values.
+    conditioning: what later layers are told of the channels, as in ChannelCondition; of their true values.
     dtype: of the computation.
   """
 
@@ -74,7 +74,7 @@ class InputChannels(nn.Module):
     x = pad_channels(images, self.in_channels, present)
     present = jnp.ones((batch, channels), bool) if present is None else present
     present = jnp.pad(present, ((0, 0), (0, self.in_channels - channels)))
-    condition = channel_condition(self.conditioning, x, present)
+    condition = ChannelCondition(self.conditioning, name='condition')(x, present)
     x = x.astype(self.dtype)
     if self.rescale:
       factor = self.in_channels / jnp.maximum(present.sum(axis=1), 1)  # (B,)

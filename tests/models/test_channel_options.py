@@ -174,10 +174,12 @@ def test_only_what_is_asked_for_adds_parameters():
   assert parameters(imputation='learned') == 17_446_699 + 3
   assert parameters(imputation='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
   films = 4 * (3 * 32 + 32) + (32 + 1) * 2 * (64 + 64 + 128 + 256)  # after the stem and three stages
-  features = (3 * 128 + 128) + (128 * 128 + 128) + 128 * 100  # and 128 more inputs of the classifier
+  features = (3 * 256 + 256) + (256 * 256 + 256) + 256 * 100  # and 256 more inputs of the classifier
   assert parameters(conditioning='presence') == 17_446_699 + films + features
-  more = 3 * STATISTICS  # inputs of each of these
-  assert parameters(conditioning='statistics') == 17_446_699 + films + features + more * (4 * 32 + 128)
+  statistics = 3 * STATISTICS
+  embedding = statistics * (16 + 32 * 8 + 8)
+  assert parameters(conditioning='statistics') == (
+      17_446_699 + films + features + embedding + statistics * 8 * (4 * 32 + 256))  # more inputs of each of these
   assert parameters(attend_presence=True) == 17_446_699 + 3  # three more inputs of one hidden unit
 
 

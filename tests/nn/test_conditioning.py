@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mils_jax.models import DynamicResNet12, ResNet34, WideCNN
-from mils_jax.nn import ConditionFeatures, Film, InputChannels, channel_condition, channel_statistics
-from mils_jax.nn.conditioning import BOUNDS, STATISTICS
+from mils_jax.nn import ChannelCondition, ConditionFeatures, Film, InputChannels, channel_statistics
+from mils_jax.nn.conditioning import CENTRES, SPREADS, STATISTICS
 
 PRESENT = np.array([[1, 1, 0], [0, 1, 1]], bool)
 
@@ -18,12 +18,17 @@ def images(seed=0, shape=(2, 6, 5, 3)):
 
 def test_statistics_are_those_of_float64_numpy_and_zero_where_a_channel_is_missing():
   x = images().astype(np.float64)
-  shares = [np.clip(2 * (x - bound), -1, 1).mean((1, 2)) for bound in BOUNDS]
-  down, across = (np.abs(np.diff(x, axis=axis)).sum((1, 2)) / 30 for axis in (1, 2))
-  sizes = [0.5 * np.log(size + 0.01) for size in (np.sqrt(x.var((1, 2)) + 1e-6), down, across)]
-  expected = np.stack([*shares, np.tanh(x.mean((1, 2)) / 2), *sizes], -1) * PRESENT[..., None]
+  flat = x.reshape(2, 30, 3)
+  deviations = flat - flat.mean(axis=1, keepdims=True)
+  std = np.sqrt(flat.var(axis=1) + 1e-6)
+  steps = [np.log(np.abs(np.diff(x, axis=axis)).sum(axis=(1, 2)) / 30 + 1e-3) for axis in (1, 2)]
+  expected = np.stack([
+      flat.mean(axis=1), np.log(std), np.arcsinh((deviations ** 3).mean(axis=1) / std ** 3),
+      np.log1p((deviations ** 4).mean(axis=1) / std ** 4), np.maximum(deviations, 0).mean(axis=1) / std,
+      flat.min(axis=1), flat.max(axis=1), *steps], axis=-1)
+  expected = (expected - np.array(CENTRES)) / np.array(SPREADS) * PRESENT[..., None]
   found = channel_statistics(jnp.asarray(images()), jnp.asarray(PRESENT))
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
   assert found.shape == (2, 3, STATISTICS)
 
 
@@ -31,7 +36,7 @@ def test_statistics_do_not_see_where_values_stand_but_for_their_neighbours():
   x = images()
   mirrored = x[:, ::-1, ::-1]
   everywhere = np.ones((2, 3), bool)
-  np.testing.assert_allclose(channel_statistics(x, everywhere), channel_statistics(mirrored, everywhere), atol=1e-6)
+  np.testing.assert_allclose(channel_statistics(x, everywhere), channel_statistics(mirrored, everywhere), atol=1e-5)
 
 
 @pytest.mark.parametrize('flat', [(2, 6, 5, 3), (2, 1, 1, 3)])
@@ -41,13 +46,22 @@ def test_constant_images_have_finite_statistics_and_gradients(flat):
   assert np.isfinite(channel_statistics(jnp.zeros(flat), jnp.asarray(PRESENT))).all()
 
 
-def test_the_condition_is_the_mask_then_the_statistics():
+def test_the_condition_is_the_mask_then_the_embedded_statistics_of_what_is_there():
   x, present = jnp.asarray(images()), jnp.asarray(PRESENT)
-  assert channel_condition('none', x, present) is None
-  np.testing.assert_array_equal(channel_condition('presence', x, present), PRESENT)
-  both = channel_condition('statistics', x, present)
+
+  def of(kind):
+    return ChannelCondition(kind).init_with_output(jax.random.key(0), x, present)
+
+  assert of('none') == (None, {})
+  np.testing.assert_array_equal(of('presence')[0], PRESENT)
+  both, variables = of('statistics')
   np.testing.assert_array_equal(both[:, :3], PRESENT)
-  np.testing.assert_array_equal(both[:, 3:], channel_statistics(x, present).reshape(2, -1))
+  params = jax.tree.map(lambda value: np.asarray(value, np.float64), variables['params']['embedding'])
+  angles = 2 * np.pi * np.asarray(channel_statistics(x, present), np.float64)[..., None] * params['frequencies']
+  waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+  embedded = np.maximum(np.einsum('bcsf,csfo->bcso', waves, params['kernel']) + params['bias'], 0)
+  expected = (embedded * PRESENT[:, :, None, None]).reshape(2, -1)
+  np.testing.assert_allclose(both[:, 3:], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_unknown_condition_lists_the_valid_ones():
@@ -60,8 +74,8 @@ def test_the_condition_is_of_the_values_before_imputation_and_rescaling():
                     for options in ({}, {'imputation': 'learned', 'rescale': True}))
   conditions = []
   for module in (plain, changed):
-    params = module.init(jax.random.key(0), images(), PRESENT).get('params', {})
-    params = jax.tree.map(lambda value: value + 3.0, params)
+    params = module.init(jax.random.key(0), images(), PRESENT)['params']
+    params = {name: value if name == 'condition' else value + 3.0 for name, value in params.items()}
     conditions.append(module.apply({'params': params}, images(), PRESENT)[2])
   np.testing.assert_array_equal(*conditions)
 
