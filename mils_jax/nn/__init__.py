@@ -10,6 +10,5 @@ from mils_jax.nn.pooling import max_pool
 from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 __all__ = ['BatchNorm', 'ChannelCondition', 'ConditionFeatures', 'Conv', 'DropBlock', 'DynamicConv', 'Film',
-           'InputChannels',
-           'KernelAttention', 'SqueezeExcite', 'channel_statistics', 'convolve',
-           'dynamic_convolve', 'max_pool']
+           'InputChannels', 'KernelAttention', 'SqueezeExcite', 'channel_statistics', 'convolve', 'dynamic_convolve',
+           'max_pool']
