@@ -14,6 +14,7 @@ from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.progress import log, log_lines
+from mils_jax.training.quiet import quiet_from_now_on
 from mils_jax.usage import help_lines, wants_help
 
 
@@ -30,16 +31,21 @@ def main(argv: list[str]) -> int:
   except UserError as error:
     return leave(2, f'error: {error}')
   except RunError as error:
-    return leave(1, f'failed: {error}')
+    return _failed(str(error))
   except Stopped as stopped:
     return leave(stopped.exit_code, f'{stopped}. {_resume(argv)}', together=True)
   except KeyboardInterrupt:
     return leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    return leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+    return _failed(f'{error.filename}: {error.strerror}' if error.filename else error.strerror or str(error))
   except Exception as error:  # with others, also that one of them is gone
     return _unforeseen(error, argv)
   return leave(0, '', together=True)
+
+
+def _failed(line: str) -> int:
+  quiet_from_now_on()  # the line is the last one
+  return leave(1, f'failed: {line}')
 
 
 def _run(request: Request) -> None:
@@ -56,13 +62,13 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
   from jax.errors import JaxRuntimeError
 
   if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
-    return leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
-                    f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
+    return _failed('the device has too little memory; a smaller train.batch_size needs less, and '
+                   f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
   if processes.count() == 1:
     raise error
   if not isinstance(error, JaxRuntimeError):
     traceback.print_exc()
-  return leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_resume(argv)}')
+  return _failed(f'{" ".join(str(error).split())[:200]}. {_resume(argv)}')
 
 
 def _resume(argv: list[str]) -> str:

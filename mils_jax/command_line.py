@@ -18,6 +18,7 @@ from mils_jax.builtin_configs import OWN, builtin_configs, find_config
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
+from mils_jax.files import as_name
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
@@ -64,7 +65,7 @@ def parse(argv: list[str]) -> Request:
   folder = RunFolder(Path(words.workdir) if words.workdir else Path('runs') / name)
   if takes == 'sweep':
     return Request(mode, folder, None, config, words.flags, argv)
-  if 'runs' in config:
+  if 'table' in config:
     raise UserError(f'{words.config} describes a sweep, not a run: give {invocation.mode("sweep")}')
   return Request(mode, folder, RunConfig.read(config), None, words.flags, argv)
 
@@ -94,7 +95,7 @@ def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
   fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all runs of a sweep
   named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
-  readable = re.sub(r'[^\w.=,+-]', '_', text)
+  readable = as_name(text)
   if readable == text and len(text) <= 100:
     return text
   return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'

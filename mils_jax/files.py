@@ -3,12 +3,18 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 UNFINISHED = '.tmp'  # suffix of what is being written, and of what a process that died was writing
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # of OSErrors: choose another place
+
+
+def as_name(text: str) -> str:
+  """The text with what a file name had better not contain replaced."""
+  return re.sub(r'[^\w.=,+-]', '_', text)
 
 
 @contextlib.contextmanager

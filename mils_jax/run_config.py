@@ -147,11 +147,14 @@ def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()
     folder.check_empty()
     return
   before, now = (dict(schema.flattened(one.values())) for one in (saved_config(folder), config))
-  differences = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in sorted(before | now)
-                 if before.get(name) != now.get(name) and name != 'name' and not _within(name, (*FREE, *free))]
-  if differences:
-    raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(differences)}. '
-                    'Give another --workdir, or the same settings')
+  different = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name != 'name'
+               and not _within(name, (*FREE, *free))]
+  if different:
+    lines = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in different]
+    longer = set(different) <= {'train.epochs', 'train.steps'}
+    raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(lines)}. Give another --workdir, or '
+                    'the same settings' + (f'. To train on from its weights: another --workdir and '
+                                           f'--config.train.init_from={folder.path}' if longer else ''))
 
 
 def claim(folder: RunFolder, config: RunConfig) -> None:

@@ -33,8 +33,8 @@ def test_a_name_and_a_path_are_found_and_a_wrong_one_is_told_with_the_nearest(tm
   own.touch()
   assert find_config(str(own)) == own
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(UserError, match=r"unknown configuration 'task_aa'. Did you mean 'task_a'\? Valid: resnet34, "):
+  with pytest.raises(UserError, match=r"unknown configuration 'task_aa'. Did you mean 'task_a'\? Valid: any_chann"):
     find_config('task_aa', sweeps=False)
   monkeypatch.chdir(ROOT)
-  with pytest.raises(UserError, match=r"Did you mean 'configs/resnet34\.py'\? Valid: configs/resnet34\.py, "):
+  with pytest.raises(UserError, match=r"Did you mean 'configs/resnet34\.py'\? Valid: configs/any_channels\.py, "):
     find_config('configs/resnet43.py')

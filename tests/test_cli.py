@@ -257,6 +257,12 @@ WRONG = {
     'pairs': (['--config.augment.mixup_alpha=0.2', '--config.runtime.devices=4'], 'needs an even share'),
     'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'],
               'model.drop_block_size=0: must be at least 1'),
+    'parts': (['--config.train.accumulation=3'], 'train.accumulation=3: does not divide the 20 images'),
+    'class weight': (['--config.train.class_weights=red dics=2'], "Did you mean 'red disc'?"),
+    'freeze': (['--config.optimizer.freeze=stage9'], "Did you mean 'stage1'? Valid: stage1, stage2, classifier"),
+    'best by subsets': (['--config.train.best_by=subsets'], 'train.best_by=subsets needs channel dropout'),
+    'distillation': (['--config.channel_dropout.distillation=0.5'], 'need channel dropout'),
+    'conditioning': (['--config.model.conditioning=mask'], "unknown model.conditioning 'mask'. Valid: none, presence"),
     'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
@@ -282,7 +288,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(case, tmp_pat
 
 @pytest.mark.parametrize(('words', 'message'), [
     (['--config', 'configs/task_c.py'], "unknown configuration 'configs/task_c.py'. Did you mean 'configs/task_"),
-    (['--config', 'taska'], "unknown configuration 'taska'. Did you mean 'task_a'? Valid: resnet34, task_a, "),
+    (['--config', 'taska'], "unknown configuration 'taska'. Did you mean 'task_a'? Valid: any_channels, resnet34, "),
     (['--config', 'configs/task_a.py:imagenet'], "unknown variant 'imagenet'. Did you mean 'mini_imagenet'?"),
     (['--config.train.epochs=3'], '--config.FIELD needs --config FILE beside it'),
     ([], 'no --config given'),

@@ -34,9 +34,9 @@ def test_a_pattern_that_the_shell_has_expanded_is_many_words():
 
 @pytest.mark.parametrize(('words', 'message'), [
     ('trian task_a', "unknown command 'trian'. Did you mean 'train'? Valid: train, evaluate, "),
-    ('train task_c', "unknown configuration or run folder 'task_c'. Did you mean 'task_b'? Valid: resnet34, task_a, "),
+    ('train task_c', "unknown configuration or run folder 'task_c'. Did you mean 'task_b'? Valid: any_channels, "),
     ('evaluate runs/task_4', "Did you mean 'runs/task_a-4'?"),
-    ('sweep tabel2', "unknown configuration 'tabel2'. Did you mean 'table2'? Valid: landcover, specialists, "),
+    ('sweep tabel2', "unknown configuration 'tabel2'. Did you mean 'table2'? Valid: generalist, landcover, "),
     ('predict task_a --keep=2', '--keep is no flag of mils-jax predict. What takes it: compress'),
     ('train task_a photos', "'photos' is a word too many. mils-jax train --help shows"),
     ('train task_a --config=task_b', "'task_a' stands beside --config=task_b: give one of them"),

@@ -80,6 +80,9 @@ COMMANDS = {
     'cost': Command('count parameters and MACs, block by block', (
         {'config': 'task_a'}, {'workdir': 'runs/task_a', 'xla': True}), {
         'xla': Flag(False, "also compile, and print XLA's counts of FLOPs and bytes (a minute or two on a CPU)")}),
+    'lr_range': Command('find the range of learning rates that train, by one short run; keeps no weights', (
+        {'config': 'task_a'}, {'config': 'any_channels', 'config.optimizer.name': 'muon', 'steps': 300}), {
+        'steps': Flag('150', 'of the test', 'N')}),
     'inspect': Command('show what a dataset holds, before anyone trains on it', (
         {'config': 'task_a'},
         {'config': 'task_a', 'config.data.source': 'folder', 'config.data.path': 'images'})),

@@ -109,7 +109,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
       'difference': compare(test, original).to_json(),  # of the compressed one to the original
   }
   with Checkpoints(new.checkpoints) as checkpoints:
-    checkpoints.save_best(step, variables, spec, validation.accuracy.rate)
+    checkpoints.save_best(step, variables, spec, (validation.accuracy.rate, -validation.loss))
   test.save(new.predictions)
   write_json(new.compression, values)
   new.write_config(config.to_file())

@@ -106,6 +106,7 @@ def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, i
   """The step as it is trained, for one image on one device."""
   channels = shape[-1]
   mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
+  config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulation=1))  # XLA counts loops once
   plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1)
   state = jax.eval_shape(state_creator(plan, shape))
   batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),

@@ -15,7 +15,7 @@ from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.run_config import saved_config
-from mils_jax.subsets import read_subset_correct, read_subset_summary
+from mils_jax.subsets import read_baselines, read_subset_correct, read_subset_summary
 from mils_jax.sweeps.sweep import SweepRecord, read_record
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
@@ -46,6 +46,7 @@ class Run:
     subsets: what subsets.json holds; None where no subsets were evaluated.
     diagnostics: what diagnostics.json holds; None where the attention was not read.
     subset_correct: by subset, (N,) bool in the order of `test`, where the run was right with these channels alone.
+    baselines: by the name of another method, likewise where that was right.
     split: that of the predictions.
     origin: how a compressed run was made, such as 'merged from 4 kernels'; '' for one that was trained.
     sweep: the sweep that it is a member of; None for others.
@@ -61,6 +62,7 @@ class Run:
   subsets: dict | None = None
   diagnostics: dict | None = None
   subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
+  baselines: dict[str, dict[tuple[str, ...], np.ndarray]] = dataclasses.field(default_factory=dict)
   split: str = 'test'
   origin: str = ''
   sweep: SweepRecord | None = None
@@ -231,9 +233,10 @@ def _with_subsets(runs: list[Run]) -> tuple[list[Run], list[NotReported]]:
   """The runs with what their subset predictions got right, and which of these files cannot be used."""
   found, damaged = [], []
   for run in runs:
-    try:
-      run = dataclasses.replace(run, subset_correct=read_subset_correct(run.folder, run.test))
-    except RunError as error:
-      damaged.append(NotReported(str(run.folder.subset_predictions), str(error)))
+    for field, read in (('subset_correct', read_subset_correct), ('baselines', read_baselines)):
+      try:
+        run = dataclasses.replace(run, **{field: read(run.folder, run.test)})
+      except RunError as error:
+        damaged.append(NotReported(run.name, str(error)))
     found.append(run)
   return found, damaged

@@ -6,12 +6,12 @@ import numpy as np
 from scipy import special
 
 from mils_jax import invocation
-from mils_jax.channel_subsets import Subset
+from mils_jax.channel_subsets import Subset, subset_name
 from mils_jax.metrics import Accuracy, MeanDifference, SeedSpread, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Section, Table, Text
-from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text, subset_name
+from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text
 from mils_jax.report.groups import Group
 
 COLUMNS = ['run', 'all channels', 'mean over subsets', 'over seeds', 'worst subset', 'difference of the mean',
