@@ -29,8 +29,8 @@ def wheel(tmp_path_factory):
                     ignore=shutil.ignore_patterns('__pycache__'))
   for name in ('pyproject.toml', 'README.md', 'LICENSE'):
     shutil.copy(ROOT / name, folder / 'source')
-  subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w',
-                  folder / 'dist', folder / 'source'], check=True)
+  build = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
+  subprocess.run([*build, '-w', folder / 'dist', folder / 'source'], check=True)
   (path,) = (folder / 'dist').glob('*.whl')
   return path
 
