@@ -1,6 +1,7 @@
 """What the words of the command line ask for: the command, its flags, the changed configuration, the folder."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict, config_flags
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
+from mils_jax.files import local_path
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
@@ -71,7 +73,7 @@ def parse(argv: list[str]) -> Request:
     raise UserError(f'--mode {mode} needs a --config such as configs/sweeps/specialists.py')
   if not path and not workdir:
     raise UserError('no --config given. Try --config configs/task_a.py, or --help')
-  from mils_jax.run_config import RunConfig, saved_config  # brings JAX, which the mistakes above do without
+  from mils_jax.run_config import RunConfig, as_it_was, saved_config  # brings JAX, which the mistakes above do without
 
   if not path:
     folder = RunFolder(Path(workdir))
@@ -83,7 +85,7 @@ def parse(argv: list[str]) -> Request:
     return Request(mode, folder, None, config, own, argv)
   if 'runs' in config:
     raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
-  return Request(mode, folder, RunConfig.read(config), None, own, argv)
+  return Request(mode, folder, as_it_was(RunConfig.read(config), folder), None, own, argv)
 
 
 def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
@@ -112,6 +114,7 @@ def _normalised(words: list[str]) -> list[str]:
 def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, Any]]:
   """Mode, workdir, config path and the mode's own flags; refuses words that are no flag of it."""
   values = _define_flags(mode='train', workdir='', config='')
+  words, more = _without_further_values(words)
   plain, skip = [words[0]], False
   for word in words[1:]:
     if re.match('--(no)?config[.]', word):
@@ -136,8 +139,34 @@ def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, Any]]:
     if values[name].present and name not in taken:
       raise UserError(f'--{name} is no flag of --mode {values.mode}. Modes that take it: '
                       + ', '.join(mode for mode, command in COMMANDS.items() if name in command.flags))
-  own = {name: values[name].value if values[name].present else flag.default for name, flag in taken.items()}
-  return values.mode, values.workdir, values.config, own
+  own = {name: _value(name, flag, values[name].value if values[name].present else flag.default, more.get(name, []))
+         for name, flag in taken.items()}
+  return values.mode, local_path(values.workdir, '--workdir'), os.path.expanduser(values.config), own
+
+
+def _without_further_values(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+  """The words without what follows the first value of flags that take several, and that by flag."""
+  many = {name for name, flag in _command_flags().items() if flag.many}
+  kept: list[str] = []
+  more: dict[str, list[str]] = {}
+  current, awaited = '', False
+  for word in words:
+    if word.startswith('--'):
+      name, equals, _ = word[2:].partition('=')
+      current, awaited = (name, not equals) if name in many else ('', False)
+    elif current and not awaited:
+      more.setdefault(current, []).append(word)
+      continue
+    else:
+      awaited = False
+    kept.append(word)
+  return kept, more
+
+
+def _value(name: str, flag: Flag, value: Any, more: list[str]) -> Any:
+  """A flag's value as its command takes it."""
+  values = [local_path(one, f'--{name}') if flag.path and one else one for one in (value, *more)]
+  return [one for one in values if one] if flag.many else values[0]
 
 
 def _command_flags() -> dict[str, Flag]:

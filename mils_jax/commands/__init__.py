@@ -18,11 +18,15 @@ class Flag:
     default: text, or False for a switch.
     help: what it does.
     value: names its value in --help.
+    path: whether it is a path.
+    many: whether several values may follow it, as a shell's pattern gives; its value is then a list.
   """
 
   default: str | bool
   help: str
   value: str = ''
+  path: bool = False
+  many: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Command:
   takes: str = 'run'
 
 
-_OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER')
+_OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER', path=True)
 
 COMMANDS = {
     'train': Command('train, or resume a stopped run; a finished one prints its result', {
@@ -52,21 +56,23 @@ COMMANDS = {
     'evaluate': Command("test a run's best checkpoint again, on its own data or, by other data fields, on another set",
                         {'split': Flag('test', 'train, val or test', 'SPLIT'), 'output': _OUTPUT}),
     'predict': Command('write the classes of other images to a CSV', {
-        'input': Flag('', 'an image, a folder, an .npz or .npy', 'PATH'),
+        'input': Flag('', 'images, a folder, an .npz or .npy', 'PATH ...', path=True, many=True),
         'channels': Flag('', "names of the images' channels, in order; - leaves one out", 'red,green,-,nir'),
-        'output': Flag('', 'the CSV (default: one in the run folder)', 'FILE.csv'),
-        'all_classes': Flag(False, "also write every class's probability")}),
+        'output': Flag('', 'the CSV (default: one in the run folder)', 'FILE.csv', path=True),
+        'all_classes': Flag(False, "also write every class's probability"),
+        'tile': Flag('', 'of a georeferenced scene, classify tiles of so many pixels, into maps', 'PIXELS'),
+        'stride': Flag('', 'from one tile to the next (default: a tile)', 'PIXELS')}),
     'subsets': Command('test what every channel subset costs the trained model'),
     'diagnose': Command('show how the trained model uses its kernels'),
     'compress': Command('make a smaller run of a trained one: merge the kernels of each layer', {
-        'output': Flag('', 'folder of the new run', 'FOLDER'),
+        'output': Flag('', 'folder of the new run', 'FOLDER', path=True),
         'keep': Flag('', 'prune to the K strongest kernels instead', 'K')}),
     'cost': Command("count parameters, MACs and XLA's FLOPs, block by block"),
     'inspect': Command('show what a dataset holds, before anyone trains on it'),
     'sweep': Command('train several runs, one after the other, and compare them in a table', {
         'dry_run': Flag(False, 'only print what would be trained, and for how long')}, takes='sweep'),
     'report': Command('write a page about finished runs to --workdir (default: report)', {
-        'runs': Flag('runs/*', 'pattern of run folders', "'runs/*'")}, takes='runs'),
+        'runs': Flag('runs/*', 'pattern of run folders', "'runs/*'", path=True)}, takes='runs'),
 }
 
 

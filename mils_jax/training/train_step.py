@@ -24,7 +24,8 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
 
   Returns:
     step(state, batch) -> (state, (sums, nonfinite)), identical on every device. The batch holds image (B, H, W, C)
-    as stored, label (B,) and mask (B,). The second part repeats what of the state is worth watching, because the
+    as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats what of
+    the state is worth watching, because the
     state's own memory is given to the next step.
   """
   model, seed = plan.model, plan.train.seed
@@ -35,7 +36,7 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     targets = jax.nn.one_hot(batch['label'], model.num_classes)
     images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
                                         batch['mask'], positions)
-    images, present = plan.mapping.apply(images)
+    images, present = plan.mapping.apply(images, batch.get('present'))
     present = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
     scheduled = scheduled_values(plan.schedules, state.step)
     targets = optax.smooth_labels(targets, plan.train.label_smoothing)

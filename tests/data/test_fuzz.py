@@ -16,10 +16,10 @@ from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.cache.dataset import open_folder
 from mils_jax.data.inputs import fit, open_inputs
 from mils_jax.data.sources.arrays import ArraysSource
-from mils_jax.data.sources.folder import FolderSource
-from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.data.sources.shapes import ShapesSource
 from mils_jax.errors import DamagedError, UserError
+from tests.data.fakes import folder_source, read_pixels
 
 MANY = settings(max_examples=10_000, deadline=5_000,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -82,7 +82,7 @@ def test_lists(tmp_path, text, channels, classes):
     if value is not None:
       (tmp_path / name).write_bytes(value)
   try:
-    source = FolderSource(str(tmp_path))
+    source = folder_source(tmp_path)
     source.inputs()
     opened = [source.example_id('train', index) for index in range(source.length('train'))]
   except UserError:
@@ -96,7 +96,7 @@ def test_images(tmp_path, data, kind):
   path = tmp_path / f'image.{kind}'
   path.write_bytes(data.draw(changes(IMAGES[kind])))
   try:
-    image = read_image(str(path), 8, '')
+    image = read_pixels(path, 8, '')
   except UserError:
     return
   assert image.shape[:2] == (8, 8)
@@ -108,7 +108,7 @@ def test_npy_images(tmp_path, data):
   path = tmp_path / 'image.npy'
   path.write_bytes(data)
   with contextlib.suppress(UserError):
-    read_image(str(path), 8, 'last')
+    read_pixels(path, 8, 'last')
 
 
 def archive():
@@ -157,7 +157,7 @@ def test_inputs(tmp_path, data, name):
   path = tmp_path / name
   path.write_bytes(data.draw(st.sampled_from(PREDICTED).flatmap(changes)))
   try:
-    inputs = open_inputs(str(path), 4, '')
+    inputs = open_inputs([str(path)], Reading(4))
     fit(*inputs.read(0), ('R', 'G', 'B'))
   except UserError:
     return
