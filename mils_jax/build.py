@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -44,14 +45,20 @@ def open_data(config: RunConfig) -> CachedDataset:
   return data
 
 
-def check_finite(data: CachedDataset, used: Sequence[str]) -> None:
-  """Raises UserError where a channel that is used has non-finite values."""
+def check_images(data: CachedDataset, used: Sequence[str]) -> None:
+  """Raises UserError where a channel that is used has non-finite values, or an image has none of those used."""
   bad = [f'{split}: {counts[channel]} in {name}, first in {first[channel]}'
          for split, (counts, first) in data.nonfinite.items() for channel, name in enumerate(data.channels)
          if name in used and counts[channel]]
   if bad:
     raise UserError(f'non-finite values ({"; ".join(bad)}); expected finite numbers only. data.nodata=nan takes NaN '
                     'for pixels without data, channels.use leaves channels out')
+  columns = [channel for channel, name in enumerate(data.channels) if name in used]
+  for name, split in data.splits.items():
+    lacking = np.flatnonzero(~split.present[:, columns].any(1)) if split.present is not None else ()
+    if len(lacking):
+      raise UserError(f'{name}: {len(lacking)} images have none of the channels {", ".join(used)}, first '
+                      f'{split.example_ids[lacking[0]]}; expected at least one in each')
 
 
 def input_channels(config: RunConfig, data_channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,7 +197,7 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
     raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')
   check_labels(config, data)
   used = used_channels(config, data)
-  check_finite(data, used)
+  check_images(data, used)
   if config.augment.mixes and any(split.present is not None for split in data.splits.values()):
     raise UserError('augment.mixup_alpha and augment.cutmix_alpha: some images lack channels that others have, and '
                     'such pairs cannot be mixed. Valid here: 0')

@@ -104,7 +104,7 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
                     f'{", ".join(spec.trained)}: none fits')
-  build.check_finite(data, names)
+  build.check_images(data, names)
   if not own and len(names) < len(data.channels):
     log('channels that the model was not trained with are left out: '
         + ', '.join(name for name in data.channels if name not in names))

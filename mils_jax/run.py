@@ -68,7 +68,8 @@ def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
   if results is None:
     check_owner(folder, config, same_data=lambda: True)  # which is compared as soon as it is open
     return None
-  check_owner(folder, config, same_data=lambda: build.open_data(config).content == results.get('data_content'))
+  check_owner(folder, config, same_data=lambda: processes.count() == 1  # opening it takes all of them
+              and build.open_data(config).content == results.get('data_content'))
   return results
 
 

@@ -164,9 +164,9 @@ def test_nonfinite_values_are_counted_for_each_channel(tmp_path):
   assert dataset.nonfinite == {'train': ([2, 0, 0], ['train[4]', '', '']), 'val': ([0, 0, 0], ['', '', '']),
                                'test': ([0, 1, 0], ['', 'test[3]', ''])}
   assert np.isfinite(dataset.mean).all()
-  build.check_finite(dataset, ('c2',))
+  build.check_images(dataset, ('c2',))
   with pytest.raises(UserError, match=r'train: 2 in c0, first in train\[4\]; test: 1 in c1, .*nodata=nan'):
-    build.check_finite(dataset, ('c0', 'c1'))
+    build.check_images(dataset, ('c0', 'c1'))
 
 
 def damaged_source(rows, train=20):
@@ -230,6 +230,9 @@ def test_pixels_without_data_stay_out_of_the_statistics_and_get_the_mean(tmp_pat
   assert np.array_equal(dataset.splits['train'].present, present)
   assert dataset.splits['test'].present[0].tolist() == [True, False, True]
   assert dataset.splits['val'].present.all()
+  build.check_images(dataset, ('c0', 'c1'))
+  with pytest.raises(UserError, match=r'test: 1 images have none of the channels c1, first test/0'):
+    build.check_images(dataset, ('c1',))
 
 
 def test_an_image_without_any_data_is_damaged(tmp_path):

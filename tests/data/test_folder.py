@@ -337,11 +337,14 @@ def test_a_file_for_each_band_is_one_image(tmp_path):
   assert source.channels == ('B02', 'B8A', 'B10')
   assert [source.example_id('train', row) for row in range(4)] == ['cat/tile0', 'cat/tile1', 'dog/tile0', 'dog/tile1']
   assert source.labels('train').tolist() == [0, 0, 1, 1]
-  assert source.read('train', 0)[0][0, 0].tolist() == [1, 2, 0]
-  assert source.read('train', 3)[0][0, 0].tolist() == [1, None, 0]
+  for given in ((), ('blue', 'nir', 'cirrus')):
+    source = folder_source(tmp_path, given, size=4)
+    assert source.channels == (given or ('B02', 'B8A', 'B10'))
+    assert source.read('train', 0)[0][0, 0].tolist() == [1, 2, 0]
+    assert source.read('train', 3)[0][0, 0].tolist() == [1, None, 0]
   assert len(source.inputs()) == 11
   assert any('11 files of one band each are 4 images: B02, B8A, B10' in note for note in source.notes)
-  with pytest.raises(UserError, match=r'B10.tif: 4 x 4 pixels, but another band has 8 x 8; data.image_size'):
+  with pytest.raises(UserError, match=r'B8A.tif: 4 x 4 pixels, but another band has 8 x 8; data.image_size'):
     folder_source(tmp_path).read('train', 0)
   apart = folder_source(tmp_path, size=4, band_files='none')
   assert apart.length('train') == 11

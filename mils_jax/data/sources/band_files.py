@@ -76,21 +76,28 @@ def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str 
       raise UserError(f'{path}: the band {band} of {image} twice, as {bands[band]} too; expected one file for each')
     bands[band] = path
     first.setdefault(image, row)
-  return ([bands[''] if '' in bands else BandFiles(image, bands) for image, bands in images.items()],
+  return ([bands[''] if '' in bands else BandFiles(image, {band: bands[band] for band in sorted(bands, key=_natural)})
+           for image, bands in images.items()],
           list(first.values()))
 
 
 def band_names(images: Iterable[str | BandFiles]) -> tuple[str, ...]:
   """All bands of the images, B2 before B10."""
   found = {band for image in images if isinstance(image, BandFiles) for band in image.files}
-  return tuple(sorted(found, key=lambda band: [(part.isdigit(), int(part) if part.isdigit() else 0, part)
-                                               for part in re.split('([0-9]+)', band)]))
+  return tuple(sorted(found, key=_natural))
+
+
+def _natural(band: str) -> list:
+  """Sorts B2 before B10."""
+  return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split('([0-9]+)', band)]
 
 
 def looks_like_bands(files: Iterable[str]) -> bool:
   """Whether files that were not put together are called like bands of the same images."""
   seen: set[str] = set()
   for path in files:
+    if not path.lower().endswith(('.tif', '.tiff', '.jp2')):
+      continue
     match = _SATELLITES.fullmatch(path.rpartition('/')[2])
     if match:
       image = f'{path.rpartition("/")[0]}/{match["image"]}'

@@ -142,6 +142,8 @@ class FolderSource:
     number = sum(map(len, files.values()))
     for split, names_ in files.items():
       together[split], rows = band_files.grouped(names_, pattern)
+      if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
+        continue
       labels = dict(zip(names_, self._labels[split].tolist(), strict=True))
       for image in together[split]:
         mine = {labels[name] for name in _files_of(image)}
@@ -176,15 +178,14 @@ class FolderSource:
 
   def _name_channels(self, skip_damaged: bool) -> None:
     """Settles the names and units of the set's channels, which each image has all or some of."""
-    folders = {os.path.join(self.root, os.path.dirname(_files_of(image)[0])) for images in self._files.values()
-               for image in images}
-    inside = {folder if folder.startswith(self.root) else self.root for folder in folders}
-    self._listings = names.listings(inside, self.root, beyond=False)
+    folders = {os.path.dirname(_files_of(image)[0]) for images in self._files.values() for image in images}
+    self._listings = names.listings(map(self._inside, folders), self.root, beyond=False)
     found = {one.path: one for one in self._listings.values() if one is not None}
     listings = dict(sorted(found.items(), key=lambda item: (item[0].count(os.sep), item)))  # the root's first
     listed = dict.fromkeys(name for one in listings.values() for name in one.names)
     units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
     bands = band_files.band_names(image for images in self._files.values() for image in images)
+    self._renamed = dict(zip(bands, self._given, strict=True)) if len(bands) == len(self._given) else {}
     decoded = self._first(skip_damaged)
     count = decoded.pixels.shape[-1]
     self._named = bool(self._given or listed or bands or decoded.names)
@@ -222,12 +223,17 @@ class FolderSource:
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):
-      return band_files.read_bands(image, self.root, self.reading)
+      decoded = band_files.read_bands(image, self.root, self.reading)
+      return dataclasses.replace(decoded, names=tuple(self._renamed.get(name, name) for name in decoded.names))
     return read_image(os.path.join(self.root, image), self.reading)
 
   def _listing(self, image: str | BandFiles) -> names.Listing | None:
-    folder = os.path.join(self.root, os.path.dirname(_files_of(image)[0]))
-    return self._listings.get(folder if folder.startswith(self.root) else self.root)
+    return self._listings[self._inside(os.path.dirname(_files_of(image)[0]))]
+
+  def _inside(self, folder: str) -> str:
+    """The absolute path of an image's folder; the root for one outside of it."""
+    path = os.path.normpath(os.path.join(self.root, folder))
+    return path if path == self.root or path.startswith(f'{self.root}{os.sep}') else self.root
 
 
 def _files_of(image: str | BandFiles) -> list[str]:

@@ -118,7 +118,7 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
     if not folders:
       _note_unlabelled(root, split, name, layout)
       continue
-    _note_others([file for file in images_beneath(tree, name)[0] if file.count('/') == 1],
+    _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
                  f'{name}/: left out, because they lie in no class folder', layout)
     for folder in folders:
       if folder not in layout.classes:
