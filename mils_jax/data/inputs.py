@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mils_jax.data.sources import band_files, formats, names
+from mils_jax.data.sources import band_files, formats, names, npy
 from mils_jax.data.sources.band_files import BandFiles
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.layouts import images_beneath
@@ -207,15 +207,11 @@ def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
   try:
     return np.load(path, mmap_mode='r', allow_pickle=False)
   except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-    raise UserError(f'{path}: does not load: {_reason(error)}') from error
+    raise UserError(f'{path}: does not load: {npy.reason(error)}') from error
 
 
 def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
   try:
     return np.asarray(arrays[name])  # NumPy gives what is no array as bytes
   except Exception as error:
-    raise UserError(f'{path}: {name} does not load: {_reason(error)}') from error
-
-
-def _reason(error: Exception) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
+    raise UserError(f'{path}: {name} does not load: {npy.reason(error)}') from error

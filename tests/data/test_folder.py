@@ -188,8 +188,17 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
   assert source.notes == (
       'train/: left out, because they lie in no class folder: .png (1), such as train/lonely.png',
       'train: left out, because they are no images that can be read: .md (1), .heic (1), such as train/cat/notes.md',
-      'not used, because they are called like no split (train, val or test): extra/')
+      'not used, because no split (train, val or test) is called so: extra/')
   assert sum(map(source.length, source.splits)) == len(written)
+
+
+def test_a_list_of_lines_comes_before_the_table_beside_it(tmp_path):
+  write_lists(tmp_path)
+  for name in ('train.csv', 'train_old.txt', 'README.txt', 'classes.txt'):
+    (tmp_path / name).write_text('a\nb\n')
+  source = folder_source(tmp_path)
+  assert source.length('train') == 6
+  assert source.notes == ('not used, because no split (train, val or test) is called so: train.csv, train_old.txt',)
 
 
 def test_class_folders_alone_are_a_training_split(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from mils_jax.data.sources import formats
 from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.pictures import SMALL_FILE
-from mils_jax.data.sources.pixels import MAX_VALUES, Reading, channels_last, resize_square
+from mils_jax.data.sources.pixels import MAX_VALUES, Reading, channels_last, check_size, resize_square
 from mils_jax.errors import UserError
 from tests.data.fakes import read_pixels, write_image
 
@@ -408,3 +408,16 @@ def test_resizing_mixes_nothing_without_data_into_its_neighbours(dtype):
 def test_an_image_of_a_hundred_million_pixels_is_read(tmp_path):
   Image.new('1', (10_000, 10_000)).save(tmp_path / 'a.png')
   assert read_pixels(tmp_path / 'a.png', 8).shape == (8, 8, 1)
+
+
+def test_a_large_image_needs_a_file_that_can_hold_it(tmp_path):
+  path = tmp_path / 'a.gif'
+  Image.fromarray(PLAIN).save(path)
+  content = bytearray(path.read_bytes())
+  content[6:10] = (22_808).to_bytes(2, 'little') + (9_917).to_bytes(2, 'little')
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=rf'a\.gif: claims 22808 x 9917 x 3 values in {len(content)} bytes'):
+    read_pixels(tmp_path / 'a.gif', 8)
+  with open(tmp_path / 'a.png', 'wb') as file:
+    file.truncate(100_000)
+  check_size(str(tmp_path / 'a.png'), (10_000, 10_000, 3))

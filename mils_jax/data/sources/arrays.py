@@ -2,12 +2,11 @@
 
 import functools
 import os
-import zipfile
 
 import numpy as np
 
 from mils_jax.config import Section
-from mils_jax.data.sources import names, pixels
+from mils_jax.data.sources import names, npy, pixels
 from mils_jax.data.sources.array_labels import by_name, plain_labels
 from mils_jax.data.sources.layouts import CALLED
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
@@ -42,7 +41,7 @@ class ArraysSource:
     if not path or not os.path.exists(self.path):
       raise UserError(f"data.path='{path}': no such file; expected an .npz, or a folder of .npy, with train_images")
     self.reading = reading
-    self._headers = self._read_headers()
+    self._headers = npy.read_headers(self.path)
     self._called = self._find_splits()
     self.splits = tuple(self._called)
     if 'train' not in self.splits:
@@ -116,37 +115,14 @@ class ArraysSource:
     try:
       if os.path.isdir(self.path):
         return np.load(os.path.join(self.path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
-      offset = _stored_offset(self.path, f'{name}.npy')
+      offset = npy.stored_offset(self.path, f'{name}.npy')
       if offset is None:
         with np.load(self.path, allow_pickle=False) as arrays:
           return arrays[name]
       shape, fortran_order, dtype = self._headers[name]
       return np.memmap(self.path, dtype, 'r', offset, shape, 'F' if fortran_order else 'C')
     except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-      raise UserError(f'{self.path}: {name} does not load: {_reason(error)}') from error
-
-  def _read_headers(self) -> dict[str, tuple[tuple[int, ...], bool, np.dtype]]:
-    """Shape, Fortran order and dtype of every array, without reading the arrays."""
-    headers = {}
-    try:
-      if os.path.isdir(self.path):
-        for name in sorted(os.listdir(self.path)):
-          if name.endswith('.npy'):
-            with open(os.path.join(self.path, name), 'rb') as file:
-              headers[name[:-4]] = _read_header(file)
-      else:
-        with zipfile.ZipFile(self.path) as archive:
-          for name in archive.namelist():
-            if name.endswith('.npy'):
-              with archive.open(name) as file:
-                headers[name[:-4]] = _read_header(file)
-    except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-      raise UserError(f'{self.path}: not an .npz or a folder of .npy: {_reason(error)}') from error
-    for name, (_, _, dtype) in headers.items():
-      if dtype.hasobject:
-        raise UserError(f'{self.path}: {name} is an object array, which only unpickling could read; that is refused. '
-                        'Expected arrays of numbers, or of text for names')
-    return headers
+      raise UserError(f'{self.path}: {name} does not load: {npy.reason(error)}') from error
 
   def _find_splits(self) -> dict[str, str]:
     """By split, what its arrays are called: val, valid or the like."""
@@ -230,30 +206,6 @@ class ArraysSource:
     if array.ndim != 1:
       raise UserError(f'{self.path}: {name} has shape {array.shape}; expected a list of names')
     return tuple(str(value) for value in array)
-
-
-def _reason(error: Exception) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
-
-
-def _read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-  version = np.lib.format.read_magic(file)
-  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-  return read(file)
-
-
-def _stored_offset(path: str, member: str) -> int | None:
-  """Where the data of an uncompressed member of an .npz begins in the file; None where it is compressed."""
-  with zipfile.ZipFile(path) as archive:
-    info = archive.getinfo(member)
-    if info.compress_type != zipfile.ZIP_STORED:
-      return None
-  with open(path, 'rb') as file:
-    file.seek(info.header_offset + 26)
-    name_length, extra_length = np.frombuffer(file.read(4), '<u2')
-    file.seek(info.header_offset + 30 + int(name_length) + int(extra_length))
-    _read_header(file)
-    return file.tell()
 
 
 @register('arrays', Section)

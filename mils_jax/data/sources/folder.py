@@ -11,7 +11,7 @@ import numpy as np
 from mils_jax.config import Section, option
 from mils_jax.data.sources import band_files, formats, names, pictures
 from mils_jax.data.sources.band_files import AUTO, OFF, BandFiles
-from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.layouts import find_layout
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Decoded, Reading
 from mils_jax.data.sources.placing import placed
@@ -174,7 +174,8 @@ class FolderSource:
     pictured = [image for image in self._files.get('train', []) if isinstance(image, str)
                 and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
     some = pictured[::max(1, len(pictured) // HEADS)]
-    return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, image)) for image in some) else 'grey'
+    with decoders_settled():
+      return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, name)) for name in some) else 'grey'
 
   def _name_channels(self, skip_damaged: bool) -> None:
     """Settles the names and units of the set's channels, which each image has all or some of."""

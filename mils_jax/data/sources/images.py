@@ -10,13 +10,12 @@ from PIL import Image, UnidentifiedImageError
 
 from mils_jax.data.sources import formats, pictures, tiff
 from mils_jax.data.sources.pixels import (
-  MAX_VALUES,
   Decoded,
   Reading,
   channels_last,
   check_dtype,
+  check_size,
   resize_square,
-  too_large,
   without_nodata,
 )
 from mils_jax.errors import UserError
@@ -74,6 +73,5 @@ def _decode_npy(path: str, reading: Reading) -> Decoded:
       raise UserError(f'{path}: holds pickled objects, which are refused; expected an array of numbers') from error
     raise
   check_dtype(image.dtype, path)
-  if image.size > MAX_VALUES:
-    raise too_large(path, image.shape)
+  check_size(path, image.shape)
   return Decoded(np.array(channels_last(image, reading.channel_axis, path)))

@@ -42,14 +42,14 @@ def find_layout(root: str, label_column: str = '') -> Layout:
   split_lists, split_folders = _called(texts, root), _called(folders, root)
   if 'train' in split_lists:
     layout = _from_lists(root, split_lists, split_folders, label_column)
-    beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name)]
+    beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name, layout)]
   else:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
     layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
     own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
     beside = [f'{name}/' for name in folders if name not in own and images_beneath(os.path.join(root, name), name)[0]]
   if beside:
-    layout.notes.append(f'not used, because they are called like no split (train, val or test): {", ".join(beside)}')
+    layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
 
 
@@ -74,6 +74,8 @@ def _called(names: list[str], root: str) -> dict[str, str]:
   found = {}
   for split in SPLITS:
     mine = [name for name in names if name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED[split]]
+    plain = [name for name in mine if formats.suffix(name) == '.txt']
+    mine = plain if len(mine) > len(plain) == 1 else mine  # train.txt was made from the train.csv beside it
     if len(mine) > 1:
       raise UserError(f'{root}: {" and ".join(mine)} are all called like the {split} split; expected one of them')
     if mine:
@@ -81,9 +83,11 @@ def _called(names: list[str], root: str) -> dict[str, str]:
   return found
 
 
-def _may_be_a_list(name: str) -> bool:
+def _may_be_a_list(name: str, layout: Layout) -> bool:
+  """Whether a text is worth naming among what is not used: it lists no channels, and is not named already."""
   stem = os.path.splitext(name)[0].lower()
-  return stem not in _NO_DATA and stem not in ('classes', 'channels')
+  said = any(note.startswith(f'{name}:') for note in layout.notes)
+  return stem not in (*_NO_DATA, 'classes', 'channels') and not said
 
 
 def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str, str], label_column: str) -> Layout:

@@ -10,13 +10,12 @@ from PIL import Image, ImageFile, ImageOps
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pixels import (
   FROM_FILE,
-  MAX_VALUES,
   NO_NODATA,
   Decoded,
   Reading,
   central_square,
+  check_size,
   resize_square,
-  too_large,
 )
 from mils_jax.errors import UserError
 
@@ -40,9 +39,8 @@ def decode(path: str, reading: Reading) -> Decoded:
   size = reading.size if reading.nodata in (FROM_FILE, NO_NODATA) else 0  # pixels without data go before resizing
   with _open(path) as image:
     width, height = image.size
-    shape = (width, height, len(image.getbands()))
-    if math.prod(shape) > MAX_VALUES:
-      raise too_large(path, shape)
+    bands = len(image.getbands())
+    check_size(path, (width, height, max(bands, 3) if image.mode == 'P' or reading.color == 'rgb' else bands))
     shrink = 2 * size / min(width, height)
     if 0 < shrink < 1 and image.format == 'JPEG':
       # The JPEG decoder may halve the image while it stays at least twice the size asked for: the resizing below

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,8 @@ CHANNEL_AXES = ('', 'first', 'last')
 COLORS = ('auto', 'rgb', 'grey', 'as_is')
 FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata beside a number
 MAX_VALUES = 2**30  # of one image, over all channels: what claims more is refused before it is decoded
+LARGE = 2**28  # values from which on a file must have a byte for so many
+MOST_COMPRESSED = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +63,14 @@ class Decoded:
   notes: tuple[str, ...] = ()
 
 
-def too_large(path: str, shape: tuple[int, ...]) -> UserError:
-  values = math.prod(shape)
-  return UserError(f'{path}: {" x ".join(map(str, shape))} are {values} values; expected at most {MAX_VALUES} in one '
-                   'image: cut it into parts')
+def check_size(path: str, shape: tuple[int, ...]) -> None:
+  """Raises UserError where an image is too large, or larger than its file can well be: what it claims is damage."""
+  values, size = math.prod(shape), ' x '.join(map(str, shape))
+  if values > MAX_VALUES:
+    raise UserError(f'{path}: {size} are {values} values; expected at most {MAX_VALUES} in one image: cut it '
+                    'into parts')
+  if values > LARGE and values > os.path.getsize(path) * MOST_COMPRESSED:
+    raise UserError(f'{path}: claims {size} values in {os.path.getsize(path)} bytes; expected a whole image')
 
 
 def check_dtype(dtype: np.dtype, where: str) -> None:

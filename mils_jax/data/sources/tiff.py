@@ -6,7 +6,7 @@ import numpy as np
 
 from mils_jax.data.sources.names import RGB
 from mils_jax.data.sources.pictures import TURNED
-from mils_jax.data.sources.pixels import MAX_VALUES, Decoded, Reading, channels_last, check_dtype, too_large
+from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
 from mils_jax.data.sources.tiff_tags import channel_names, nodata
 from mils_jax.errors import UserError
 
@@ -30,8 +30,7 @@ def decode(path: str, reading: Reading) -> Decoded:
     if others:
       raise UserError(f'{path}: a TIFF of {1 + len(others)} separate images; expected one')
     shape, page = tuple(series.shape), series.keyframe
-    if np.prod(shape, dtype=object) > MAX_VALUES:
-      raise too_large(path, shape)
+    check_size(path, shape)
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
