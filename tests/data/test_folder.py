@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from mils_jax.data.cache.building import fingerprint
+from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources import open_source
 from mils_jax.errors import UserError
 from tests.data.fakes import folder_source, write_image, write_lists
@@ -294,6 +294,15 @@ def test_a_set_of_grey_pictures_is_grey(tmp_path):
   assert (source.channels, source.read('train', 0)[0].shape) == (('grey',), (10, 10, 1))
   assert folder_source(tmp_path).channels == ('c0',)  # as it was before data.color existed
   assert folder_source(tmp_path, color='rgb').channels == ('R', 'G', 'B')
+
+
+def test_damaged_images_are_all_named_the_first_one_too(tmp_path):
+  write_classes(tmp_path, count=6)
+  for name in ('cat/0.png', 'cat/3.png', 'dog/5.png'):
+    (tmp_path / name).write_bytes(b'x')
+  source = open_source('folder', path=str(tmp_path))
+  with pytest.raises(UserError, match=r'3 of 12 images cannot be used.*cat/0\.png.*cat/3\.png.*dog/5\.png'):
+    open_dataset(source, tmp_path / 'cache')
 
 
 def write_mixed(root):

@@ -43,7 +43,6 @@ class FolderSource:
     channel_names: names of the channels; empty: those of `channels.txt`, else the first file's own, else R, G, B for
       three, else c0, c1, ...
     options: of folders alone.
-    skip_damaged: pass over images that cannot be read when the first one is looked for.
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -52,7 +51,7 @@ class FolderSource:
   decodes = True
 
   def __init__(self, root: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = (),
-               options: FolderOptions = FolderOptions(), skip_damaged: bool = False):
+               options: FolderOptions = FolderOptions()):
     self.root = os.path.abspath(root)
     if not root or not os.path.isdir(self.root):
       raise UserError(f"data.path='{root}': no such folder; expected one with train.txt or train/<class>/ in it")
@@ -69,7 +68,7 @@ class FolderSource:
     self._files = self._put_together(layout.files)
     self.reading = dataclasses.replace(reading, color=self._settled_color(reading.color))
     self._remarks: tuple[str, ...] = ()
-    self._name_channels(skip_damaged)
+    self._name_channels()
     self.notes = tuple(self._notes)
 
   @property
@@ -177,7 +176,7 @@ class FolderSource:
     with decoders_settled():
       return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, name)) for name in some) else 'grey'
 
-  def _name_channels(self, skip_damaged: bool) -> None:
+  def _name_channels(self) -> None:
     """Settles the names and units of the set's channels, which each image has all or some of."""
     folders = {os.path.dirname(_files_of(image)[0]) for images in self._files.values() for image in images}
     self._listings = names.listings(map(self._inside, folders), self.root, beyond=False)
@@ -187,7 +186,7 @@ class FolderSource:
     units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
     bands = band_files.band_names(image for images in self._files.values() for image in images)
     self._renamed = dict(zip(bands, self._given, strict=True)) if len(bands) == len(self._given) else {}
-    decoded = self._first(skip_damaged)
+    decoded = self._first()
     count = decoded.pixels.shape[-1]
     self._named = bool(self._given or listed or bands or decoded.names)
     if self._given:
@@ -209,16 +208,14 @@ class FolderSource:
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
-  def _first(self, skip_damaged: bool) -> Decoded:
-    """The first training image, or, where damaged ones are skipped, the first that can be read."""
+  def _first(self) -> Decoded:
+    """The first training image that can be read; whoever reads all of them names those that cannot."""
     failure: UserError | None = None
     for image in self._files.get('train', self._files[next(iter(self._files))]):
       try:
         return self._decode(image)
       except UserError as error:
         failure = failure or error
-        if not skip_damaged:
-          break
     assert failure is not None
     raise failure
 
@@ -243,4 +240,4 @@ def _files_of(image: str | BandFiles) -> list[str]:
 
 @register('folder', FolderOptions)
 def open_folder_source(data: DataOptions, own: FolderOptions) -> FolderSource:
-  return FolderSource(data.path, data.reading, data.names, own, data.skip_damaged)
+  return FolderSource(data.path, data.reading, data.names, own)
