@@ -1,17 +1,8 @@
 """Trains, evaluates and counts: `python main.py --config configs/task_a.py`. `--help` lists the flags."""
 
-import gc
 import sys
 
-from mils_jax.distributed.huge_pages import start_with_huge_pages
+from mils_jax.__main__ import start
 
 if __name__ == '__main__':
-  if sys.platform == 'win32':
-    print('error: Windows is not supported: locks and signals are those of Linux. Expected Linux, or WSL 2',
-          file=sys.stderr)
-    sys.exit(2)
-  start_with_huge_pages()
-  gc.set_threshold(100_000, 50, 100)  # tracing makes very many objects that stay; going through them took half a second
-  from mils_jax.cli import main  # here, so that the start anew comes before anything is loaded
-
-  sys.exit(main(sys.argv))
+  sys.exit(start())

@@ -6,7 +6,7 @@
 
 from ml_collections import ConfigDict
 
-from configs.base import base_config, select_data
+from mils_jax.configs.base import base_config, select_data
 
 
 def get_config(variant: str = 'shapes') -> ConfigDict:

@@ -23,9 +23,11 @@ from mils_jax.models import networks
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
 from mils_jax.run_config import ModelOptions, RunConfig
+from mils_jax.training.class_weights import class_weights
 from mils_jax.training.plan import StepPlan, TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.selection import BEST_BY, SUBSETS
 
 # Mean and standard deviation of ImageNet's training images, as in the report's recipe, for values from 0 to 255.
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
@@ -171,15 +173,28 @@ def model_schedules(config: RunConfig, steps_per_epoch: int) -> Mapping[str, opt
 def build_devices(config: RunConfig) -> Devices:
   devices = Devices(config.runtime.devices)
   devices.check_batch_size(config.train.batch_size)
+  share = config.train.batch_size // devices.count
+  if share % config.train.accumulation:
+    raise UserError(f'train.accumulation={config.train.accumulation}: does not divide the {share} images that a device '
+                    f'has of each batch (train.batch_size={config.train.batch_size})')
   return devices
 
 
-def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int
-              ) -> tuple[StepPlan, optax.Schedule]:
-  """What a training step is made of, and its learning rate: the one place that makes either."""
-  learning_rate = config.optimizer.schedule(config.train.epochs, steps_per_epoch)
-  plan = StepPlan(model, mapping, config.train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
-                  config.channel_dropout, model_schedules(config, steps_per_epoch))
+def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int,
+              weights: tuple[float, ...] = ()) -> tuple[StepPlan, optax.Schedule]:
+  """What a training step is made of, and its learning rate: the one place that makes either.
+
+  Args:
+    config: of the run.
+    model: the network.
+    mapping: of the data's channels to its input channels.
+    steps_per_epoch: of the training split.
+    weights: of the classes in the loss; empty: all alike.
+  """
+  train = config.train.in_epochs(steps_per_epoch)
+  learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
+  plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
+                  config.channel_dropout, model_schedules(config, steps_per_epoch), weights)
   return plan, learning_rate
 
 
@@ -204,11 +219,17 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if config.channel_dropout.method != 'none' and len(used) < 2:
     raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, '
                     f'{", ".join(used)}; channel dropout needs two. Valid here: none')
+  if config.channel_dropout.method == 'none' and config.train.best_by == SUBSETS:
+    raise UserError(f'train.best_by={SUBSETS} needs channel dropout (channel_dropout.method). Valid without: '
+                    + ', '.join(BEST_BY))
   channels = channel_spec(config, data)
   model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))
+  config.optimizer.check_frozen(abstract_variables(model, (height, width))['params'])
+  labels = np.asarray(data.splits['train'].labels)
   step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),
-                                  steps_per_epoch(len(data.splits['train']), config.train.batch_size))
+                                  steps_per_epoch(len(labels), config.train.batch_size),
+                                  class_weights(config.train.class_weights, data.classes, labels, model.num_classes))
   return TrainingPlan(folder, data, devices, step, learning_rate,
                       ModelSpec(channels, data.classes, (height, width), data.fingerprint, used, data.channels,
                                 data.content),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mils_jax.config import Section, option
+from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
 
 
@@ -26,6 +27,19 @@ class ChannelDropout(Section):
   rate: float = option(0.5, 'independent: probability of dropping each channel', low=0, below=1)
   per: str = option('sample', 'whether each sample draws for itself, or all of a batch the same',
                     choices=('sample', 'batch'))
+  full_view: bool = option(False, 'train on every sample twice in a step: with all of its channels and with those kept')
+  distillation: float = option(0.0, 'with full_view: share of the target of the kept channels that is what the network '
+                               'predicts from all channels', low=0, high=1)
+  start: float = option(0.0, 'share of the run before channels are first dropped', low=0, high=1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.method == 'none' and (self.full_view or self.distillation or self.start):
+      raise UserError('channel_dropout.full_view, distillation and start need channel dropout: '
+                      'channel_dropout.method=independent or hierarchical')
+    if self.distillation and not self.full_view:
+      raise UserError(f'channel_dropout.distillation={self.distillation}: learns from the view with all channels; '
+                      'needs channel_dropout.full_view=true')
 
   def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
     """The channels that are kept.

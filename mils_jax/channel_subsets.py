@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mils_jax.channels import split_names
 from mils_jax.config import Section, option
 from mils_jax.errors import UserError
 
@@ -44,9 +45,42 @@ def select_subsets(channels: Sequence[str], options: EvaluationOptions) -> list[
   return [tuple(channels[place] for place in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
 
 
+def usual_subsets(channels: Sequence[str], groups: Sequence[Subset] = ()) -> list[Subset]:
+  """The subsets that specialists are usually trained for, the largest first, in the channels' own order.
+
+  Of up to three channels all; of more: all, all but one, each named group and each pair of them, each channel alone.
+  """
+  if len(channels) <= 3:
+    found = {subset for size in range(1, len(channels) + 1) for subset in itertools.combinations(channels, size)}
+  else:
+    pairs = [first + second for first, second in itertools.combinations(groups, 2)]
+    without = [tuple(name for name in channels if name != left_out) for left_out in channels]
+    chosen = [tuple(channels), *without, *groups, *pairs, *((name,) for name in channels)]
+    found = {tuple(name for name in channels if name in subset) for subset in chosen}
+  return sorted(found, key=lambda subset: (-len(subset), [list(channels).index(name) for name in subset]))
+
+
+def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:
+  """'red,blue; nir' as subsets, in the channels' own order; raises UserError as `check_subset`, or for one twice."""
+  subsets = []
+  for part in filter(None, map(str.strip, text.split(';'))):
+    names = split_names(part, single_letters=set(part) <= set(channels))
+    check_subset(names, channels)
+    subsets.append(tuple(name for name in channels if name in names))
+  twice = [subset for subset in subsets if subsets.count(subset) > 1]
+  if twice:
+    raise UserError(f"the subset '{','.join(twice[0])}' is given twice")
+  return subsets
+
+
+def subset_name(channels: Sequence[str]) -> str:
+  """'RGB' for single letters, else 'red+nir'."""
+  return ('' if all(len(channel) == 1 for channel in channels) else '+').join(channels)
+
+
 def check_subset(subset: Subset, channels: Sequence[str]) -> None:
   """Raises UserError for a subset that is empty or has a channel that is none of `channels`."""
   unknown = [name for name in subset if name not in channels]
   if unknown or not subset:
-    what = f"names '{unknown[0]}', which the run was not given" if unknown else 'names no channel'
+    what = f"names '{unknown[0]}', which is no channel here" if unknown else 'names no channel'
     raise UserError(f"the subset '{','.join(subset)}' {what}. Valid: {', '.join(channels)}")

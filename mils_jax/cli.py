@@ -1,57 +1,75 @@
-"""The door: words to one command, and every foreseen failure to one line and an exit code."""
+"""The door: words to one command, and every foreseen failure to one line and an exit code.
 
-import shlex
+JAX is loaded by the commands that compute: --help and mistakes in the words are answered without it.
+"""
+
 import traceback
 
-import jax
-
-from mils_jax.command_line import help_lines, parse, wants_help
+from mils_jax import __version__, invocation
+from mils_jax.command_line import parse
 from mils_jax.commands import runner
 from mils_jax.commands.request import Request
 from mils_jax.distributed import processes
 from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, Stopped, UserError
-from mils_jax.progress import log_lines
+from mils_jax.progress import log, log_lines
+from mils_jax.training.quiet import quiet_from_now_on
+from mils_jax.usage import help_lines, wants_help
 
 
 def main(argv: list[str]) -> int:
   """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command."""
+  invocation.started_with(argv)
   try:
-    if wants_help(argv):
+    if argv[1:] == ['--version']:
+      log(f'{invocation.PROGRAM} {__version__}')
+    elif wants_help(argv):
       log_lines(help_lines(argv))
     else:
       _run(parse(argv))
   except UserError as error:
     return leave(2, f'error: {error}')
   except RunError as error:
-    return leave(1, f'failed: {error}')
+    return _failed(str(error))
   except Stopped as stopped:
     return leave(stopped.exit_code, f'{stopped}. {_resume(argv)}', together=True)
   except KeyboardInterrupt:
     return leave(130, 'interrupted')
   except OSError as error:  # a full or read-only disk, wherever it was met
-    return leave(1, f'failed: {error.filename or ""}: {error.strerror or error}'.replace(': :', ':'))
+    return _failed(f'{error.filename}: {error.strerror}' if error.filename else error.strerror or str(error))
   except Exception as error:  # with others, also that one of them is gone
-    if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
-      return leave(1, 'failed: the device has too little memory; a smaller train.batch_size needs less, and '
-                      f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
-    if processes.count() == 1:
-      raise
-    if not isinstance(error, jax.errors.JaxRuntimeError):
-      traceback.print_exc()
-    return leave(1, f'failed: {" ".join(str(error).split())[:200]}. {_resume(argv)}')
+    return _unforeseen(error, argv)
   return leave(0, '', together=True)
 
 
+def _failed(line: str) -> int:
+  quiet_from_now_on()  # the line is the last one
+  return leave(1, f'failed: {line}')
+
+
 def _run(request: Request) -> None:
+  place = place_from_flags(request.flags) if 'distributed' in request.flags else None
   if request.run is not None:  # the runs of a sweep do it themselves
     prepare(request.run.runtime, request.run.train.deterministic)
-  place = place_from_flags(request.flags) if 'distributed' in request.flags else None
   if place:
     join(place, request.config.runtime.join_timeout, request.config.runtime.heartbeat_timeout)
   runner(request.command)(request)
 
 
+def _unforeseen(error: Exception, argv: list[str]) -> int:
+  """Leaves on account of an error that only some processes or machines meet; raises any other again."""
+  from jax.errors import JaxRuntimeError
+
+  if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
+    return _failed('the device has too little memory; a smaller train.batch_size needs less, and '
+                   f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
+  if processes.count() == 1:
+    raise error
+  if not isinstance(error, JaxRuntimeError):
+    traceback.print_exc()
+  return _failed(f'{" ".join(str(error).split())[:200]}. {_resume(argv)}')
+
+
 def _resume(argv: list[str]) -> str:
-  return f'Run the same command to resume from the last checkpoint: python {shlex.join(argv)}'
+  return f'Run the same command to resume from the last checkpoint: {invocation.as_typed(argv)}'

@@ -1,5 +1,10 @@
-"""What the words of the command line ask for: the command, its flags, the changed configuration, the folder."""
+"""What the words of the command line ask for: the command, its flags, the changed configuration, the folder.
 
+    mils-jax predict runs/task_a photos                                 a verb, and plain words for what it works on
+    python main.py --mode predict --workdir runs/task_a --input photos  or flags alone
+"""
+
+import dataclasses
 import hashlib
 import os
 import re
@@ -9,83 +14,74 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mils_jax import invocation
+from mils_jax.builtin_configs import OWN, builtin_configs, find_config
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
-from mils_jax.files import local_path
+from mils_jax.files import as_name, local_path
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
-_USAGE = """Image classifiers for any input channels, and shallow wide ones.
 
-usage: python main.py --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--workdir FOLDER] [--mode MODE]
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """A command line, taken apart.
 
-  --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
-  --config.*  any of its fields, such as --config.train.epochs=10; with --help beside --config all are listed
-  --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
-  --mode      what to do (default: train), each with flags of its own:
-"""
+  Attributes:
+    command: its name.
+    config: name or path of a configuration, with ':VARIANT' behind it if there is one; '' for none.
+    workdir: the folder; '' for none.
+    flags: the command's own.
+    fields: the words that change the configuration.
+  """
 
-
-def usage() -> str:
-  """The text of --help."""
-  lines = [_USAGE.rstrip()]
-  for name, command in COMMANDS.items():
-    lines += ['', f'  {name:<10}  {command.help}']
-    for flag, declared in command.flags.items():
-      word = f'--{flag} {declared.value}'.rstrip()
-      lines.append(f'      {word:<30}  {declared.help}')
-  return '\n'.join(lines)
-
-
-def wants_help(words: list[str]) -> bool:
-  return any(word in ('--help', '-h', '-help') for word in words[1:])
-
-
-def help_lines(words: list[str]) -> list[str]:
-  """What --help prints: the usage, or, beside a --config, every field of it with its value and meaning."""
-  rest = _normalised([word for word in words if word not in ('--help', '-h', '-help')])
-  mode, _, path, _ = _plain_flags(rest)
-  if not path:
-    return [usage()]
-  config, _ = _load_config(rest, path)
-  if COMMANDS[mode].takes == 'sweep' or 'runs' in config:
-    return [usage(), '', f'{path} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
-  from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
-
-  lines = [f'fields of {path}:', '']
-  for name, value, option in RunConfig.read(config).options():
-    choices = f' ({", ".join(map(repr, option.choices))})' if option.choices else ''
-    lines += [f'  --config.{name}={value!r}', f'      {option.help}{choices}']
-  return lines
+  command: str
+  config: str
+  workdir: str
+  flags: dict[str, Any]
+  fields: list[str]
 
 
 def parse(argv: list[str]) -> Request:
   """Reads the words of a command line; raises UserError for each way in which they can be wrong."""
-  words = _normalised(argv)
-  mode, workdir, path, own = _plain_flags(words)
-  takes = COMMANDS[mode].takes
+  words = read_words(argv)
+  mode, takes = words.command, COMMANDS[words.command].takes
   if takes == 'runs':
-    if path:
-      raise UserError(f'--mode {mode} takes no --config: every run has its own')
-    return Request(mode, RunFolder(Path(workdir or mode)), None, None, own, argv)
-  if not path and takes == 'sweep':
-    raise UserError(f'--mode {mode} needs a --config such as configs/sweeps/specialists.py')
-  if not path and not workdir:
-    raise UserError('no --config given. Try --config configs/task_a.py, or --help')
-  from mils_jax.run_config import RunConfig, as_it_was, saved_config  # brings JAX, which the mistakes above do without
+    if words.config:
+      raise UserError(f'{invocation.mode(mode)} takes no --config: every run has its own')
+    return Request(mode, RunFolder(Path(words.workdir or mode)), None, None, words.flags, argv)
+  if not words.config and (takes == 'sweep' or not words.workdir):
+    raise _nothing_to_work_on(mode, argv)
+  if not words.config:
+    folder = RunFolder(Path(words.workdir))
+    folder.read_config()  # a mistake is told before JAX is loaded
+    from mils_jax.run_config import RunConfig, saved_config
 
-  if not path:
-    folder = RunFolder(Path(workdir))
-    return Request(mode, folder, saved_config(folder), None, own, argv)
-  config, overrides = _load_config(words, path)
-  name = run_name(str(config.get('name', '')), path, overrides)
-  folder = RunFolder(Path(workdir) if workdir else Path('runs') / name)
+    return Request(mode, folder, saved_config(folder), None, words.flags, argv)
+  config, overrides = load_config(words)
+  from mils_jax.run_config import RunConfig, as_it_was  # which the configuration has loaded, and JAX with it
+
+  name = run_name(str(config.get('name', '')), words.config, overrides)
+  folder = RunFolder(Path(words.workdir) if words.workdir else Path('runs') / name)
   if takes == 'sweep':
-    return Request(mode, folder, None, config, own, argv)
-  if 'runs' in config:
-    raise UserError(f'{path} describes a sweep, not a run: give --mode sweep')
-  return Request(mode, folder, as_it_was(RunConfig.read(config), folder), None, own, argv)
+    return Request(mode, folder, None, config, words.flags, argv)
+  if 'table' in config:
+    raise UserError(f'{words.config} describes a sweep, not a run: give {invocation.mode("sweep")}')
+  return Request(mode, folder, as_it_was(RunConfig.read(config), folder), None, words.flags, argv)
+
+
+def _nothing_to_work_on(mode: str, argv: list[str]) -> UserError:
+  takes = COMMANDS[mode].takes
+  if not argv[1:] and invocation.with_verbs():
+    return UserError(f'no command given. Try {invocation.command("train", config="task_a")}, or --help')
+  if invocation.with_verbs():
+    names = ', '.join(builtin_configs(sweeps=takes == 'sweep'))
+    return UserError(f'{invocation.mode(mode)} needs a configuration{" or a run folder" if takes == "run" else ""}, '
+                     f'such as {invocation.command(mode, **COMMANDS[mode].examples[0])}. Built in: {names}')
+  if takes == 'sweep':
+    return UserError(f'{invocation.mode(mode)} needs a --config such as configs/sweeps/specialists.py')
+  return UserError('no --config given. Try --config configs/task_a.py, or --help')
 
 
 def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
@@ -100,106 +96,145 @@ def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
   fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all runs of a sweep
   named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
-  readable = re.sub(r'[^\w.=,+-]', '_', text)
+  readable = as_name(text)
   if readable == text and len(text) <= 100:
     return text
   return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
 
 
-def _normalised(words: list[str]) -> list[str]:
-  """'-mode' is '--mode'."""
-  return [re.sub('^-(?=[a-z])', '--', word) for word in words]
+def read_words(argv: list[str]) -> Words:
+  """Takes a command line apart; raises UserError for an unknown command, flag or configuration, and too many words."""
+  verb = argv[1] if invocation.has_verb(argv) else ''
+  if verb and verb not in COMMANDS:
+    raise unknown('command', verb, COMMANDS)
+  own, fields = _without_fields([re.sub('^-(?=[a-z])', '--', word) for word in argv[2 if verb else 1:]])
+  values, plain = _parsed_flags(own, verb)
+  if verb and values['mode'].present:
+    raise UserError(f'--mode={values.mode} stands beside the command {verb}: give one of them')
+  mode = verb or values.mode
+  if mode not in COMMANDS:
+    raise unknown('mode', mode, COMMANDS)
+  given = {'config': values.config, 'workdir': values.workdir, **_own_flags(values, mode)}
+  _place(plain, mode, given, bool(verb))
+  if fields and not given['config']:
+    raise UserError('--config.FIELD needs --config FILE beside it' if not verb else
+                    f'--config.FIELD needs a configuration: {invocation.command(verb, config="CONFIG", workdir="RUN")}')
+  config, workdir = os.path.expanduser(given.pop('config')), local_path(given.pop('workdir'), '--workdir')
+  return Words(mode, config, workdir, {name: _as_path(name, value, mode) for name, value in given.items()}, fields)
 
 
-def _plain_flags(words: list[str]) -> tuple[str, str, str, dict[str, Any]]:
-  """Mode, workdir, config path and the mode's own flags; refuses words that are no flag of it."""
-  values = _define_flags(mode='train', workdir='', config='')
-  words, more = _without_further_values(words)
-  plain, skip = [words[0]], False
-  for word in words[1:]:
+def _as_path(name: str, value: Any, mode: str) -> Any:
+  """A flag's value, the paths among them as files are opened by."""
+  if not COMMANDS[mode].flags[name].path:
+    return value
+  if isinstance(value, str):
+    return local_path(value, f'--{name}')
+  return type(value)(local_path(one, f'--{name}') for one in value)
+
+
+def _without_fields(words: list[str]) -> tuple[list[str], list[str]]:
+  """The words that change no configuration, and those that do."""
+  plain, fields, skip = [], [], False
+  for word in words:
     if re.match('--(no)?config[.]', word):
       skip = '=' not in word  # '--config.key value' takes the next word too
+      fields.append(word)
     elif skip and not word.startswith('--'):
       skip = False
+      fields.append(word)
     else:
-      plain.append(word)
       skip = False
+      plain.append(word)
+  return plain, fields
+
+
+def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[str]]:
+  """The flags and, behind a verb, the plain words among them."""
+  values = flags.FlagValues()
+  values.set_gnu_getopt()  # flags may follow plain words
+  for name, default in {'mode': 'train', 'config': '', 'workdir': ''}.items():
+    flags.DEFINE_string(name, default, '', flag_values=values)
+  for name, flag in _command_flags().items():
+    define = flags.DEFINE_bool if isinstance(flag.default, bool) else flags.DEFINE_string
+    define(name, flag.default, '', flag_values=values)
+  own = COMMANDS[verb].flags if verb else ('mode', *_command_flags())
+  valid = [f'--{name}' for name in ('config', 'config.FIELD', 'workdir', *own, 'help')]
   try:
-    rest = values(plain)
+    plain = values([invocation.PROGRAM, *words])[1:]
+  except flags.UnrecognizedFlagError as error:
+    raise unknown('flag', f'--{error.flagname}', valid) from error
   except flags.Error as error:
-    raise UserError(f'{str(error).splitlines()[0].rstrip(".")}. Valid flags: {_valid_flags()}') from error
-  if len(rest) > 1:
-    raise UserError(f"'{rest[1]}' is no flag. Valid flags: {_valid_flags()}")
-  if any(word.startswith('--config.') for word in words) and not values.config:
-    raise UserError('--config.FIELD needs --config FILE beside it')
-  if values.mode not in COMMANDS:
-    raise unknown('mode', values.mode, COMMANDS)
-  taken = COMMANDS[values.mode].flags
-  for name in _command_flags():
-    if values[name].present and name not in taken:
-      raise UserError(f'--{name} is no flag of --mode {values.mode}. Modes that take it: '
-                      + ', '.join(mode for mode, command in COMMANDS.items() if name in command.flags))
-  own = {name: _value(name, flag, values[name].value if values[name].present else flag.default, more.get(name, []))
-         for name, flag in taken.items()}
-  return values.mode, local_path(values.workdir, '--workdir'), os.path.expanduser(values.config), own
+    raise UserError(str(error).splitlines()[0]) from error
+  many = _takes_many(values.mode)
+  if plain and not verb and not (many and values[many].present):
+    raise UserError(f"'{plain[0]}' is no flag. Valid flags: {', '.join(valid)}")
+  return values, plain
 
 
-def _without_further_values(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-  """The words without what follows the first value of flags that take several, and that by flag."""
-  many = {name for name, flag in _command_flags().items() if flag.many}
-  kept: list[str] = []
-  more: dict[str, list[str]] = {}
-  current, awaited = '', False
-  for word in words:
-    if word.startswith('--'):
-      name, equals, _ = word[2:].partition('=')
-      current, awaited = (name, not equals) if name in many else ('', False)
-    elif current and not awaited:
-      more.setdefault(current, []).append(word)
-      continue
-    else:
-      awaited = False
-    kept.append(word)
-  return kept, more
-
-
-def _value(name: str, flag: Flag, value: Any, more: list[str]) -> Any:
-  """A flag's value as its command takes it."""
-  values = [local_path(one, f'--{name}') if flag.path and one else one for one in (value, *more)]
-  return [one for one in values if one] if flag.many else values[0]
+def _takes_many(mode: str) -> str:
+  """The flag of a command that plain words may follow, as a shell's pattern gives them; '' for none."""
+  name = COMMANDS[mode].plain if mode in COMMANDS else ''
+  return name if name and COMMANDS[mode].flags[name].many else ''
 
 
 def _command_flags() -> dict[str, Flag]:
   return {name: flag for command in COMMANDS.values() for name, flag in command.flags.items()}
 
 
-def _define_flags(**plain: str) -> flags.FlagValues:
-  values = flags.FlagValues()
-  for name, default in (plain | {name: flag.default for name, flag in _command_flags().items()}).items():
-    if isinstance(default, bool):
-      flags.DEFINE_bool(name, default, '', flag_values=values)
-    else:
-      flags.DEFINE_string(name, default, '', flag_values=values)
-  return values
+def _own_flags(values: flags.FlagValues, mode: str) -> dict[str, Any]:
+  """The values of a command's flags; raises UserError where one of another is given."""
+  own = COMMANDS[mode].flags
+  for name in _command_flags():
+    if values[name].present and name not in own:
+      others = ', '.join(other for other in COMMANDS if name in COMMANDS[other].flags)
+      raise UserError(f'--{name} is no flag of {invocation.mode(mode)}. What takes it: {others}')
+  found = {name: values[name].value if values[name].present else flag.default for name, flag in own.items()}
+  return {name: [value for value in [found[name]] if value] if flag.many else found[name]
+          for name, flag in own.items()}
 
 
-def _valid_flags() -> str:
-  return ', '.join(['--config', '--config.FIELD', '--mode', '--workdir', *(f'--{name}' for name in _command_flags()),
-                    '--help'])
+def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> None:
+  """Gives plain words to the flags that they stand for: what the command works on, and its `plain` flag."""
+  command = COMMANDS[mode]
+  if command.takes == 'runs':  # a shell makes many words of a pattern
+    given['runs'] = tuple(plain) or (given['runs'],)
+    return
+  many = _takes_many(mode)
+  if many and not verb:
+    given[many] += plain
+    return
+  names = [_object(plain[0], command.takes), *filter(None, [command.plain])] if plain else []
+  if len(plain) > len(names) and not many:
+    raise UserError(f"'{plain[len(names)]}' is a word too many. {invocation.mode(mode)} --help shows what it takes")
+  for name, word in zip(names, plain, strict=False):
+    if given[name]:
+      raise UserError(f"'{word}' stands beside --{name}={given[name]}: give one of them")
+    given[name] = plain[names.index(name):] if name == many else word
 
 
-def _load_config(words: list[str], path: str) -> tuple[ConfigDict, dict]:
+def _object(word: str, takes: str) -> str:
+  """The flag that the first plain word stands for: config, or workdir where it is a folder."""
+  name = word.partition(':')[0]
+  if name in builtin_configs() or name.endswith('.py'):
+    return 'config'
+  if takes == 'run' and Path(word).is_dir():
+    return 'workdir'
+  if takes == 'sweep':
+    raise unknown('configuration', word, [*builtin_configs(sweeps=True), OWN])
+  runs = (str(path.parent) for path in Path(word).parent.glob('*/config.json'))
+  raise unknown('configuration or run folder', word, [*builtin_configs(sweeps=False), OWN, 'a run folder'], runs)
+
+
+def load_config(words: Words) -> tuple[ConfigDict, dict]:
   """The configuration with the command line's changes, and these changes by field."""
-  file = path.partition(':')[0]
-  if not Path(file).is_file():
-    near = sorted(str(found) for found in Path('configs').glob('**/*.py') if 'def get_config' in found.read_text())
-    raise UserError(f"config file '{file}' does not exist. Here are: {', '.join(near) or 'none in configs/'}")
-  _check_fields(words, _parse_config([words[0], f'--config={path}'])[0])
-  return _parse_config(words)
+  name, colon, variant = words.config.partition(':')
+  path = f'{find_config(name, COMMANDS[words.command].takes == "sweep")}{colon}{variant}'
+  _check_fields(words.fields, _parse_config(path, [])[0])
+  return _parse_config(path, words.fields)
 
 
-def _parse_config(words: list[str]) -> tuple[ConfigDict, dict]:
-  values = _define_flags(mode='', workdir='')
+def _parse_config(path: str, fields: list[str]) -> tuple[ConfigDict, dict]:
+  values, words = flags.FlagValues(), [invocation.PROGRAM, f'--config={path}', *fields]
   config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
   try:
     values(words)

@@ -38,9 +38,9 @@ class Stopped(BaseException):
     self.exit_code = 128 + number
 
 
-def unknown(kind: str, value: str, choices: Iterable[str]) -> UserError:
-  """The error for a `value` that is none of `choices`, with the nearest one suggested first."""
+def unknown(kind: str, value: str, choices: Iterable[str], unlisted: Iterable[str] = ()) -> UserError:
+  """The error for a `value` that is none of `choices`, with the nearest of them, or of those `unlisted`, suggested."""
   choices = list(choices)
-  near = get_close_matches(str(value), choices, n=1)
+  near = get_close_matches(str(value), [*choices, *unlisted], n=1)
   suggestion = f" Did you mean '{near[0]}'?" if near else ''
   return UserError(f"unknown {kind} '{value}'.{suggestion} Valid: {', '.join(choices) or 'none'}")

@@ -27,6 +27,11 @@ def local_path(text: str, name: str) -> str:
   return os.path.expanduser(text)
 
 
+def as_name(text: str) -> str:
+  """The text with what a file name had better not contain replaced."""
+  return re.sub(r'[^\w.=,+-]', '_', text)
+
+
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
   """Yields a path to write to; what is there in the end takes the place of `path` at once.

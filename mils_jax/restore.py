@@ -5,7 +5,7 @@ import dataclasses
 import jax
 from flax import linen as nn
 
-from mils_jax import build
+from mils_jax import build, invocation
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.loader import OnDevice, OnHost, place_split
@@ -99,7 +99,7 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '
-                    'Restore it, or test the run on other data by --mode evaluate')
+                    f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
   names = tuple(name for name in data.channels if name in spec.trained)
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '

@@ -153,10 +153,11 @@ def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()
   different = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name != 'name'
                and not _within(name, (*FREE, *free))]
   if different and not (all(map(_is_of_data, different)) and same_data()):
-    differences = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in different]
-    on = ', or start a new run from its weights by another --workdir and --config.train.init_from=' + str(folder.path)
-    raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(differences)}. '
-                    f'Give another --workdir, or the same settings{on if folder.results.exists() else ""}')
+    lines = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in different]
+    longer = set(different) <= {'train.epochs', 'train.steps'}
+    raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(lines)}. Give another --workdir, or '
+                    'the same settings' + (f'. To train on from its weights: another --workdir and '
+                                           f'--config.train.init_from={folder.path}' if longer else ''))
 
 
 def as_it_was(config: RunConfig, folder: RunFolder) -> RunConfig:

@@ -110,13 +110,17 @@ class SubsetReport:
                        for channel, difference in self.importance().items()],
     }
 
+  def save_predictions(self, path: Path, name: str = '') -> None:
+    """Writes an .npz as described above; of another model than the run's own with its `name`."""
+    first = next(iter(self.predictions.values()))
+    with replaced(path) as unfinished, unfinished.open('wb') as file:
+      np.savez(file, step=self.step, example_id=first.example_ids, label=first.labels, channels=np.array(self.channels),
+               present=np.array([[channel in subset for channel in self.channels] for subset in self.predictions]),
+               logits=np.stack([one.logits for one in self.predictions.values()]), name=np.array(name))
+
   def save(self, folder: RunFolder) -> None:
     """Writes subsets.npz, and subsets.json and subsets.csv from it."""
-    first = next(iter(self.predictions.values()))
-    with replaced(folder.subset_predictions) as unfinished, unfinished.open('wb') as file:
-      np.savez(file, step=self.step, example_id=first.example_ids, label=first.labels, channels=np.array(self.channels),
-               present=np.array([[name in subset for name in self.channels] for subset in self.predictions]),
-               logits=np.stack([one.logits for one in self.predictions.values()]))
+    self.save_predictions(folder.subset_predictions)
     with replaced(folder.subsets_table) as unfinished, unfinished.open('w', newline='', encoding='utf-8') as file:
       table = csv.writer(file)
       table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])
@@ -205,21 +209,31 @@ def read_subset_correct(folder: RunFolder, test: Predictions) -> dict[Subset, np
   """
   found = {}
   for path in (folder.subset_predictions, folder.path / 'subset_predictions.npz'):  # the second: before schema 2
-    try:
-      with np.load(path, allow_pickle=False) as saved:
-        labels, ids = saved['label'], saved['example_id' if 'example_id' in saved else 'identity']
-        order = np.lexsort((labels, ids))
-        same = np.array_equal(ids[order], test.example_ids)
-        predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
-        own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
-    except FileNotFoundError:
-      continue
-    except UNREADABLE as error:
-      raise RunError(f'damaged: {path.name} cannot be read') from error
-    if not same:
-      raise RunError(f'{path.name} is of other images than predictions.npz')
-    found = own | found
+    if path.exists():
+      found = _correct(path, test)[1] | found
   return found
+
+
+def read_baselines(folder: RunFolder, test: Predictions) -> dict[str, dict[Subset, np.ndarray]]:
+  """What others got right on the same images and subsets (`baseline-*.npz`), by their names; else as above."""
+  return dict(_correct(path, test) for path in sorted(folder.path.glob('baseline-*.npz')))
+
+
+def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarray]]:
+  """Whose predictions a file holds ('': the run's own), and where they are right, in the order of `test`."""
+  try:
+    with np.load(path, allow_pickle=False) as saved:
+      labels, ids = saved['label'], saved['example_id' if 'example_id' in saved else 'identity']
+      order = np.lexsort((labels, ids))
+      same = np.array_equal(ids[order], test.example_ids)
+      predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
+      own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
+      name = str(saved['name']) if 'name' in saved else ''
+  except UNREADABLE as error:
+    raise RunError(f'damaged: {path.name} cannot be read') from error
+  if not same:
+    raise RunError(f'{path.name} is of other images than predictions.npz')
+  return name, own
 
 
 def read_subset_summary(folder: RunFolder) -> dict | None:

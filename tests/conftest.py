@@ -7,11 +7,19 @@ from pathlib import Path
 import jax
 import pytest
 
+from mils_jax import invocation
+
 jax.config.update('jax_num_cpu_devices', 4)
 # The tests ask what is computed, not how fast, and compiling is most of their time.
 jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')  # shapes that only happen to fit are mistakes
 gc.set_threshold(100_000, 50, 100)  # as in main.py: what tracing makes stays, and looking through it takes ever longer
+
+
+@pytest.fixture(autouse=True)
+def called_by_a_program():
+  """What one test typed decides no other's messages."""
+  invocation.started_with([invocation.PROGRAM])
 
 
 @pytest.fixture(scope='session')

@@ -55,7 +55,7 @@ def test_a_run_ends_with_a_result_that_a_person_can_read(finished):
   assert count == 41
   assert f'test accuracy   {correct / count:.2%} ({correct} of 41; 95% interval' in out
   assert f'everything in   {folder}' in out
-  assert f"python main.py --mode cost --workdir '{folder}'" in out
+  assert f"\n  python main.py --mode predict --workdir '{folder}' --input IMAGES\n" in out
   assert 'epoch 2/2: training loss' in out
   assert 'Traceback' not in done.stderr
 
@@ -205,6 +205,8 @@ def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path
   words = ['--mode=cost', '--workdir', tmp_path / 'run', '--config.data.path=/nowhere', '--config.data.image_size=32',
            '--config.model.width=8']
   assert run(*words, config='task_b:mini_imagenet') == 0
+  assert 'XLA, ' not in capsys.readouterr().out  # which would take a minute
+  assert run(*words, '--xla', config='task_b:mini_imagenet') == 0
   cost = json.loads((tmp_path / 'run' / 'cost.json').read_text())
   assert cost['image_shape'] == [32, 32, 3]
   macs = sum(cost['mixes'][0]['macs'].values())
@@ -228,7 +230,7 @@ WRONG = {
     'section': (['--config.training.epochs=3'], "unknown config field 'training'"),
     'field of a value': (['--config.train.epochs.x=3'], "unknown config field 'train.epochs.x'"),
     'number': (['--config.train.epochs=many'], 'train.epochs=many'),
-    'flag': (['--workdri=x'], "Unknown command line flag 'workdri'"),
+    'flag': (['--workdri=x'], "unknown flag '--workdri'. Did you mean '--workdir'? Valid: --config, "),
     'word': (['task_b'], "'task_b' is no flag"),
     'mode': (['--mode=training'], "unknown mode 'training'. Did you mean 'train'? Valid: train, evaluate, "),
     'channel': (['--config.channels.use=RX'], "unknown channel 'X'. Valid: R, G, B"),
@@ -256,6 +258,12 @@ WRONG = {
     'pairs': (['--config.augment.mixup_alpha=0.2', '--config.runtime.devices=4'], 'needs an even share'),
     'block': (['--config.model.drop_block=0.1', '--config.model.drop_block_size=0'],
               'model.drop_block_size=0: must be at least 1'),
+    'parts': (['--config.train.accumulation=3'], 'train.accumulation=3: does not divide the 20 images'),
+    'class weight': (['--config.train.class_weights=red dics=2'], "Did you mean 'red disc'?"),
+    'freeze': (['--config.optimizer.freeze=stage9'], "Did you mean 'stage1'? Valid: stage1, stage2, classifier"),
+    'best by subsets': (['--config.train.best_by=subsets'], 'train.best_by=subsets needs channel dropout'),
+    'distillation': (['--config.channel_dropout.distillation=0.5'], 'need channel dropout'),
+    'conditioning': (['--config.model.conditioning=mask'], "unknown model.conditioning 'mask'. Valid: none, presence"),
     'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
@@ -280,7 +288,8 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(case, tmp_pat
 
 
 @pytest.mark.parametrize(('words', 'message'), [
-    (['--config', 'configs/task_c.py'], "config file 'configs/task_c.py' does not exist. Here are: configs/"),
+    (['--config', 'configs/task_c.py'], "unknown configuration 'configs/task_c.py'. Did you mean 'configs/task_"),
+    (['--config', 'taska'], "unknown configuration 'taska'. Did you mean 'task_a'? Valid: any_channels, resnet34, "),
     (['--config', 'configs/task_a.py:imagenet'], "unknown variant 'imagenet'. Did you mean 'mini_imagenet'?"),
     (['--config.train.epochs=3'], '--config.FIELD needs --config FILE beside it'),
     ([], 'no --config given'),

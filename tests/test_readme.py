@@ -11,15 +11,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
 
 
-def test_the_network_of_ones_own_runs_as_written():
-  (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-  names = {}
-  exec(code, names)
-  assert names['logits'].shape == (8, 10)
-  kernels = names['variables']['params']['DynamicConv_0']['kernels']
-  assert kernels.shape == (4, 3, 3, 13, 32)
-
-
 def test_every_mode_is_named():
   assert all(f'`{mode}`' in README for mode in COMMANDS)
 

@@ -45,7 +45,7 @@ def test_a_channel_that_the_model_was_not_trained_with_is_left_out_and_named(wit
 
 def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_infrared):
   before = sorted(path.name for path in with_infrared[1].path.iterdir())
-  with pytest.raises(UserError, match=r'not the data that the run was trained on.*--mode evaluate'):
+  with pytest.raises(UserError, match=r'not the data that the run was trained on.*mils-jax evaluate'):
     evaluate_subsets(with_infrared[1], config=with_infrared[0])
   assert sorted(path.name for path in with_infrared[1].path.iterdir()) == before
 

@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import task_a
+from mils_jax.configs import task_a
 
 CHANGES = {
     'default': {},  # hierarchical sampling per sample, missing bands zero, temperature 30 throughout

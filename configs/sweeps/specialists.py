@@ -7,7 +7,7 @@ DynamicResNet12 on mini-ImageNet at 32x32. The specialists and the generalist ha
 
 from ml_collections import ConfigDict
 
-from configs import task_a
+from mils_jax.configs import task_a
 
 SUBSETS = ('RGB', 'R', 'G', 'B', 'RG', 'RB', 'GB')
 

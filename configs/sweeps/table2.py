@@ -7,7 +7,7 @@ On mini-ImageNet at 32x32. The first run is the one that the others are compared
 
 from ml_collections import ConfigDict
 
-from configs import resnet34, task_b
+from mils_jax.configs import resnet34, task_b
 
 
 def get_config() -> ConfigDict:

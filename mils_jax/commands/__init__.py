@@ -1,11 +1,12 @@
 """What the program does: one module for each command, with the lines that it prints.
 
-This table is what --help and the parsing of flags need; a command's module is imported when it runs.
+This table is what --help and the parsing of words need; a command's module is imported when it runs.
 """
 
 import dataclasses
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 from mils_jax.commands.request import Request
 
@@ -31,47 +32,72 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  """A command.
+  """A command: `mils-jax NAME`, or --mode NAME.
 
   Attributes:
     help: what it does, in a line.
+    examples: flags that show what it is for, as `invocation.command` takes them.
     flags: its own, by name.
     takes: what it works on: 'run' (a configuration or the run folder that has one), 'sweep' (a sweep's configuration)
-      or 'runs' (a pattern of run folders).
+      or 'runs' (patterns of run folders).
+    plain: the flag that a second plain word behind the verb gives, '' for none.
   """
 
   help: str
+  examples: tuple[dict[str, Any], ...]
   flags: dict[str, Flag] = dataclasses.field(default_factory=dict)
   takes: str = 'run'
+  plain: str = ''
 
 
 _OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER', path=True)
 
 COMMANDS = {
-    'train': Command('train, or resume a stopped run; a finished one prints its result', {
+    'train': Command('train, or resume a stopped run; a finished one prints its result', (
+        {'config': 'task_a'},
+        {'config': 'task_b', 'config.data.source': 'folder', 'config.data.path': 'images', 'workdir': 'runs/images'}), {
         'distributed': Flag(False, 'train as one of several processes of the cluster that JAX recognises, or of'),
         'coordinator': Flag('', 'the first process, at this address,', 'HOST:PORT'),
         'process_id': Flag('', 'as this one (the first is 0)', 'I'),
         'num_processes': Flag('', 'of so many', 'N')}),
-    'evaluate': Command("test a run's best checkpoint again, on its own data or, by other data fields, on another set",
-                        {'split': Flag('test', 'train, val or test', 'SPLIT'), 'output': _OUTPUT}),
-    'predict': Command('write the classes of other images to a CSV', {
+    'evaluate': Command("test a run's best checkpoint again, on its own data or, by other data fields, on others", (
+        {'workdir': 'runs/task_a', 'split': 'val'},
+        {'config': 'task_a', 'workdir': 'runs/task_a', 'config.data.source': 'folder', 'config.data.path': 'others'}),
+        {'split': Flag('test', 'train, val or test', 'SPLIT'), 'output': _OUTPUT}),
+    'predict': Command('write the classes of other images to a CSV', (
+        {'workdir': 'runs/task_a', 'input': 'photos'},
+        {'workdir': 'runs/task_a', 'input': 'tile.npy', 'channels': 'nir,R,-', 'output': 'tile.csv'}), {
         'input': Flag('', 'images, a folder, an .npz or .npy', 'PATH ...', path=True, many=True),
         'channels': Flag('', "names of the images' channels, in order; - leaves one out", 'red,green,-,nir'),
         'output': Flag('', 'the CSV (default: one in the run folder)', 'FILE.csv', path=True),
         'all_classes': Flag(False, "also write every class's probability"),
         'tile': Flag('', 'of a georeferenced scene, classify tiles of so many pixels, into maps', 'PIXELS'),
-        'stride': Flag('', 'from one tile to the next (default: a tile)', 'PIXELS')}),
-    'subsets': Command('test what every channel subset costs the trained model'),
-    'diagnose': Command('show how the trained model uses its kernels'),
-    'compress': Command('make a smaller run of a trained one: merge the kernels of each layer', {
+        'stride': Flag('', 'from one tile to the next (default: a tile)', 'PIXELS')}, plain='input'),
+    'subsets': Command('test what every channel subset costs the trained model', (
+        {'workdir': 'runs/task_a'},
+        {'config': 'task_a', 'workdir': 'runs/task_a', 'config.evaluation.all_subsets_up_to': 4})),
+    'diagnose': Command('show how the trained model uses its kernels', (
+        {'workdir': 'runs/task_a'}, {'config': 'task_a'})),
+    'compress': Command('make a smaller run of a trained one: merge the kernels of each layer', (
+        {'workdir': 'runs/task_a', 'output': 'runs/task_a-merged'},
+        {'workdir': 'runs/task_a', 'output': 'runs/task_a-pruned', 'keep': 2}), {
         'output': Flag('', 'folder of the new run', 'FOLDER', path=True),
         'keep': Flag('', 'prune to the K strongest kernels instead', 'K')}),
-    'cost': Command("count parameters, MACs and XLA's FLOPs, block by block"),
-    'inspect': Command('show what a dataset holds, before anyone trains on it'),
-    'sweep': Command('train several runs, one after the other, and compare them in a table', {
+    'cost': Command('count parameters and MACs, block by block', (
+        {'config': 'task_a'}, {'workdir': 'runs/task_a', 'xla': True}), {
+        'xla': Flag(False, "also compile, and print XLA's counts of FLOPs and bytes (a minute or two on a CPU)")}),
+    'lr_range': Command('find the range of learning rates that train, by one short run; keeps no weights', (
+        {'config': 'task_a'}, {'config': 'any_channels', 'config.optimizer.name': 'muon', 'steps': 300}), {
+        'steps': Flag('150', 'of the test', 'N')}),
+    'inspect': Command('show what a dataset holds, before anyone trains on it', (
+        {'config': 'task_a'},
+        {'config': 'task_a', 'config.data.source': 'folder', 'config.data.path': 'images'})),
+    'sweep': Command('train several runs, one after the other, and compare them in a table', (
+        {'config': 'table2', 'config.common.data.path': 'images', 'dry_run': True},
+        {'config': 'table2', 'config.common.data.path': 'images'}), {
         'dry_run': Flag(False, 'only print what would be trained, and for how long')}, takes='sweep'),
-    'report': Command('write a page about finished runs to --workdir (default: report)', {
+    'report': Command('write a page about finished runs to --workdir (default: report)', (
+        {'runs': 'runs/*'}, {'runs': 'runs/task_*', 'workdir': 'reports/tasks'}), {
         'runs': Flag('runs/*', 'pattern of run folders', "'runs/*'", path=True)}, takes='runs'),
 }
 

@@ -6,7 +6,6 @@ K kernels are one.
 
 import hashlib
 import os
-import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mils_jax import build
+from mils_jax import build, invocation
 from mils_jax.commands.diagnose import check_attention, open_attention
 from mils_jax.commands.request import Request
 from mils_jax.data.loader import steps_per_epoch
@@ -55,7 +54,7 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
     UserError: the run has no kernels to spare, `keep` is none of 1 to K - 1, or `output` is taken.
   """
   if not output:
-    raise UserError('--mode compress needs --output: a folder for the new run')
+    raise UserError(f'{invocation.mode("compress")} needs --output: a folder for the new run')
   check_owner(folder, config, free=('data.path',))
   check_attention(config, folder)
   kept = _number(keep, config.model.num_kernels)
@@ -110,7 +109,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
       'difference': compare(test, original).to_json(),  # of the compressed one to the original
   }
   with Checkpoints(new.checkpoints) as checkpoints:
-    checkpoints.save_best(step, variables, spec, validation.accuracy.rate)
+    checkpoints.save_best(step, variables, spec, (validation.accuracy.rate, -validation.loss))
   test.save(new.predictions)
   write_json(new.compression, values)
   new.write_config(config.to_file())
@@ -176,7 +175,6 @@ def compression_lines(values: dict, output: Path) -> list[str]:
            *(grouped(figures[field]) for field in ('parameters', 'macs', 'flops'))]
           for title, figures in (('original', values['original']), (name, values['compressed']))]
   saved = values['original']['macs'] / values['compressed']['macs']
-  folder = shlex.quote(str(output))
   return [
       '', f'{origin["run"]}, step {origin["step"]}, its {origin["of"]} kernels in each layer {how}:', '',
       *table_lines(['network', 'test accuracy [95% interval]', 'parameters', 'MACs', 'FLOPs'], rows), '',
@@ -184,7 +182,7 @@ def compression_lines(values: dict, output: Path) -> list[str]:
       f'{saved:.2f} times fewer MACs per image, with all kernels in parallel',
       '', f'everything in {output}; it evaluates and predicts like any other run',
       '', 'next: what missing channels cost it now, or some more training, in a folder of its own:',
-      f'  python main.py --mode subsets --workdir {folder}',
-      f'  python main.py --config ... --config.model.num_kernels={origin["kernels"]} --config.train.init_from={folder} '
-      '--workdir ...',
+      f'  {invocation.command("subsets", workdir=output)}',
+      '  ' + invocation.command('train', **{'config': '...', 'config.model.num_kernels': origin['kernels'],
+                                            'config.train.init_from': output, 'workdir': '...'}),
   ]

@@ -1,4 +1,4 @@
-"""What a configuration costs, before any training: parameters, multiply-adds and XLA's own counts."""
+"""What a configuration costs, before any training: parameters, multiply-adds and, compiled, XLA's own counts."""
 
 import dataclasses
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import PartitionSpec
 
-from mils_jax import build
+from mils_jax import build, invocation
 from mils_jax.channels import ChannelMapping, split_names
 from mils_jax.commands.request import Request
 from mils_jax.distributed.devices import AXIS, Devices
@@ -37,14 +37,14 @@ class MixCost:
   Attributes:
     mix: 'outputs' or 'kernels'; '' for a network without dynamic convolutions.
     macs: multiply-adds per image, by block.
-    inference: XLA's count of classifying one image.
-    training: XLA's count of a training step on one image.
+    inference: XLA's count of classifying one image; None where nothing was compiled.
+    training: XLA's count of a training step on one image; likewise.
   """
 
   mix: str
   macs: dict[str, int]
-  inference: CompiledCost
-  training: CompiledCost
+  inference: CompiledCost | None = None
+  training: CompiledCost | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,13 @@ class Cost:
             'total_flops': {name: 2 * macs for name, macs in totals.items()}, 'conventions': CONVENTIONS}
 
 
-def measure_cost(config: RunConfig) -> Cost:
-  """Counts the configured network; opens no data where classes, input channels and image size are configured."""
+def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
+  """Counts the configured network; opens no data where classes, input channels and image size are configured.
+
+  Args:
+    config: of the run.
+    compiled: whether to compile it, for XLA's counts.
+  """
   names, classes = split_names(config.channels.names), config.model.num_classes
   size = (config.data.image_size, config.data.image_size)
   if not (names and classes and config.data.image_size):
@@ -86,22 +91,22 @@ def measure_cost(config: RunConfig) -> Cost:
   variables = abstract_variables(model, size)
   mixes = []
   for name, network in networks.items():
-    log(f'compiling {type(model).__name__}{name and " mixing " + name}: inference and training step, batch 1')
-    mixes.append(_mix_cost(config, name, network, shape, variables))
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    macs = count_multiply_adds(partial(as_defined(network).apply, train=False), variables, images)
+    if compiled:
+      log(f'compiling {type(model).__name__}{name and " mixing " + name}: inference and training step, batch 1')
+      inference = compiled_cost(partial(network.apply, train=False), variables, images)
+      mixes.append(MixCost(name, macs, inference, _training_cost(config, network, shape)))
+    else:
+      mixes.append(MixCost(name, macs))
   return Cost(config.model.name, shape, count_parameters(variables['params']), mixes)
-
-
-def _mix_cost(config: RunConfig, name: str, model: nn.Module, shape: tuple[int, int, int], variables: dict) -> MixCost:
-  images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  return MixCost(name, count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images),
-                 compiled_cost(partial(model.apply, train=False), variables, images),
-                 _training_cost(config, model, shape))
 
 
 def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
   """The step as it is trained, for one image on one device."""
   channels = shape[-1]
   mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
+  config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulation=1))  # XLA counts loops once
   plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1)
   state = jax.eval_shape(state_creator(plan, shape))
   batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),
@@ -114,11 +119,14 @@ def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, i
 def run(request: Request) -> None:
   """Counts the configured network, prints the counts and keeps them in cost.json."""
   check_owner(request.folder, request.config)
-  cost = measure_cost(request.config)
+  cost = measure_cost(request.config, request.flags['xla'])
   claim(request.folder, request.config)
   path = request.folder.path / 'cost.json'
   write_json(path, cost.to_json())
   log_lines([*cost_lines(cost), '', f'saved as {path}'])
+  if not request.flags['xla']:
+    log_lines(['', "next: XLA's own counts, which takes a minute or two on a CPU:",
+               f'  {invocation.command("cost", workdir=request.folder.path, xla=True)}'])
 
 
 def cost_lines(cost: Cost) -> list[str]:
@@ -135,5 +143,5 @@ def cost_lines(cost: Cost) -> list[str]:
     lines += ['', f'mix {part.mix}:' if part.mix else f'{cost.model}:',
               f'  MACs {grouped(total)}, FLOPs (2 x MACs) {grouped(2 * total)}']
     lines += [f'  XLA, {name}: {grouped(count.flops)} FLOPs, {grouped(count.bytes_accessed)} bytes'
-              for name, count in (('inference', part.inference), ('training step', part.training))]
+              for name, count in (('inference', part.inference), ('training step', part.training)) if count]
   return [*lines, '', CONVENTIONS]

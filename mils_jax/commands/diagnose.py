@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.channel_subsets import EvaluationOptions, Subset, select_subsets
 from mils_jax.commands.request import Request
 from mils_jax.data.loader import OnDevice, OnHost
@@ -245,7 +246,7 @@ def verdict(subset: SubsetDiagnosis) -> list[str]:
   used = ', '.join(f'{number} {way}' for way, number in ways.items()) or 'none'
   advice = ''
   if ways.total() == len(subset.layers):
-    advice = ': --mode compress makes them one, for a fraction of the cost'
+    advice = f': {invocation.mode("compress")} makes them one, for a fraction of the cost'
   return [f'{ways.total()} of {len(subset.layers)} layers use their kernels as one ({used}){advice}.',
           f'Near-uniform: entropy of the mean above {UNIFORM_ABOVE:.0%} of log K, spread below {SAME_BELOW:g}; fixed '
           f'mixture: such a spread,',

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.classifier import Classifier
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.workers import available_cores
@@ -89,7 +90,7 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
     UserError: there is no model or no image, names do not fit, or not one image can be classified.
   """
   if not paths:
-    raise UserError('--mode predict needs --input: images, a folder of images, an .npz or an .npy')
+    raise UserError(f'{invocation.mode("predict")} needs --input: images, a folder of images, an .npz or an .npy')
   classifier = Classifier(restore(folder, config), folder.path)
   target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(paths[0])).stem}')
   if target.suffix != '.csv' or not target.parent.is_dir():

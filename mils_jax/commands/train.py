@@ -1,8 +1,8 @@
 """Trains a run, or resumes it, and prints its result."""
 
-import shlex
 from pathlib import Path
 
+from mils_jax import invocation
 from mils_jax.commands.request import Request
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log_lines
@@ -32,6 +32,6 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
       f'  everything in   {folder}',
       '',
-      'next: what it costs, block by block, with XLA\'s own counts:',
-      f'  python main.py --mode cost --workdir {shlex.quote(str(folder))}',
+      'next: classify images of your own:',
+      f'  {invocation.command("predict", workdir=folder, input="IMAGES")}',
   ]

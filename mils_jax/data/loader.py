@@ -19,11 +19,12 @@ import jax
 import numpy as np
 
 from mils_jax.data.cache.dataset import Split
-from mils_jax.data.order import EvaluationOrder, TrainingOrder, local_share, steps_per_epoch
+from mils_jax.data.order import BalancedOrder, EvaluationOrder, TrainingOrder, local_share, steps_per_epoch
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import unknown
 
-__all__ = ['PLACEMENTS', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'place_split', 'steps_per_epoch']
+__all__ = ['PLACEMENTS', 'BalancedOrder', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'place_split',
+           'steps_per_epoch']
 
 PLACEMENTS = ('auto', 'device', 'host')
 BATCHES_AHEAD = 2  # that OnHost keeps ready, beside the one in use and the one that is being read

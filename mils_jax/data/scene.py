@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.data.sources.names import RGB, Listing, listings
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading, without_nodata
 from mils_jax.errors import UserError
@@ -120,5 +121,5 @@ def import_rasterio() -> Any:
     import rasterio
     import rasterio.errors
   except ImportError as error:
-    raise UserError("--tile needs rasterio; pip install -e '.[geo]'") from error
+    raise UserError(f'--tile needs rasterio; {invocation.install("geo")}') from error
   return rasterio

@@ -11,8 +11,6 @@ import socket
 import sys
 from collections.abc import Mapping
 
-import jax
-
 from mils_jax.distributed import processes
 from mils_jax.errors import UserError
 
@@ -74,6 +72,8 @@ def join(place: Place, join_timeout: int, heartbeat_timeout: int) -> None:
     UserError: no cluster says where the others are, the coordinator's port is taken, or the processes do not hold
       equally many devices.
   """
+  import jax  # here and below, so that mistakes are told before JAX is there
+
   if place.coordinator and place.index == 0:
     _check_port(place.coordinator)
   where = place.coordinator or 'the address that the cluster gives'
@@ -119,6 +119,8 @@ def leave(code: int, line: str, together: bool = False) -> int:
     if line:
       print(line, file=sys.stderr)
     return code
+  import jax
+
   if line and (processes.is_first() or not together):
     print(line if processes.is_first() else f'process {processes.index()}: {line}', file=sys.stderr, flush=True)
   try:

@@ -8,12 +8,9 @@ comes after a barrier of JAX's coordination service, at which processes wait for
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
-
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from mils_jax.errors import RunError
 
@@ -22,12 +19,14 @@ _FOREVER = 2**31 // 1000  # seconds; JAX itself ends those who wait for a proces
 
 def count() -> int:
   """How many processes there are."""
-  return jax.process_count() if jax.distributed.is_initialized() else 1
+  jax = _joined()
+  return jax.process_count() if jax else 1
 
 
 def index() -> int:
   """Which one of them this is."""
-  return jax.process_index() if jax.distributed.is_initialized() else 0
+  jax = _joined()
+  return jax.process_index() if jax else 0
 
 
 def is_first() -> bool:
@@ -63,6 +62,9 @@ def value_of_first(name: str, make: Callable[[], Any]) -> Any:
   """
   if count() == 1:
     return make()
+  import numpy as np  # here and below, so that a line can be printed before JAX is there
+  from jax.experimental import multihost_utils
+
   text, failure = b'', None
   if is_first():
     try:
@@ -89,6 +91,10 @@ def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
   """
   if count() == 1:
     return make()
+  import jax
+  import numpy as np
+  from jax.experimental import multihost_utils
+
   made: list = []
   value_of_first(name, lambda: made.append(make()))
   arrays = made[0] if is_first() else jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), like)
@@ -105,3 +111,9 @@ def first_goes_first(name: str) -> Iterator[None]:
   finally:
     if is_first():
       wait_for_all(name)
+
+
+def _joined() -> Any:
+  """JAX, where this process has joined others; one that has not even loaded it has joined nobody."""
+  jax = sys.modules.get('jax')
+  return jax if jax and jax.distributed.is_initialized() else None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mils_jax.config import option
+from mils_jax.nn.conditioning import CONDITIONINGS
 from mils_jax.nn.input_channels import IMPUTATIONS
 
 
@@ -24,6 +25,7 @@ class Network(Protocol):
     num_classes: number of logits.
     in_channels: input channels; images may have fewer.
     imputation, rescale: of missing channels, as in InputChannels.
+    conditioning: of every stage and the classifier on the channels, as in InputChannels.
     implementation: of its convolutions, as in Conv; 'lax' where its multiply-adds are counted.
     dtype: of the computation; parameters and statistics are float32.
     axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
@@ -33,6 +35,7 @@ class Network(Protocol):
   in_channels: int
   imputation: str
   rescale: bool
+  conditioning: str
   implementation: str
   dtype: Any
   axis_name: str | None
@@ -61,6 +64,8 @@ class ImageClassifier(nn.Module):
   imputation: str = option('zero', 'of missing channels: zero, a learned value each, or an MLP of the present ones',
                            choices=IMPUTATIONS)
   rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
+  conditioning: str = option('none', 'of every stage: on which channels are present, or also on statistics of their '
+                             'values, which the classifier then has as well', choices=CONDITIONINGS)
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None

@@ -73,11 +73,6 @@ def duration(seconds: float) -> str:
   return f'{seconds / 60:.1f} min' if minutes < 100 else f'{minutes // 60} h {minutes % 60:02} min'
 
 
-def subset_name(channels: Sequence[str]) -> str:
-  """'RGB' for single letters, else 'red+nir'."""
-  return ('' if all(len(channel) == 1 for channel in channels) else '+').join(channels)
-
-
 def subsets_in_order(subsets: Iterable[tuple[str, ...]], input_channels: tuple[str, ...]) -> list[tuple[str, ...]]:
   """The largest first, those of one size in the order of the input channels."""
   return sorted(set(subsets), key=lambda subset: (-len(subset), [input_channels.index(channel) for channel in subset]))

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mils_jax.channel_subsets import subset_name
 from mils_jax.metrics import (
   Accuracy,
   MeanDifference,
@@ -17,7 +18,6 @@ from mils_jax.metrics import (
   SeedSpread,
 )
 from mils_jax.models import title_of
-from mils_jax.report.formats import subset_name
 from mils_jax.report.load import NotReported, Run
 from mils_jax.schema import FREE as CHANGE_NO_RESULT
 from mils_jax.schema import flattened
@@ -68,8 +68,13 @@ class Group:
   @cached_property
   def subset_correct(self) -> dict[tuple[str, ...], np.ndarray]:
     """By subset, (seeds, N) bool, of the seeds that were evaluated on it."""
-    return {subset: np.stack([run.subset_correct[subset] for run in self.runs if subset in run.subset_correct])
-            for subset in dict.fromkeys(subset for run in self.runs for subset in run.subset_correct)}
+    return _stacked([run.subset_correct for run in self.runs])
+
+  @cached_property
+  def baselines(self) -> dict[str, dict[tuple[str, ...], np.ndarray]]:
+    """By another method's name, likewise where that was right."""
+    return {name: _stacked([run.baselines.get(name, {}) for run in self.runs])
+            for name in dict.fromkeys(name for run in self.runs for name in run.baselines)}
 
   @cached_property
   def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
@@ -111,6 +116,12 @@ class Group:
     """Names of the classes."""
     return self.runs[0].classes
 
+  @property
+  def passes(self) -> int:
+    """How often a run's training put the training split through the network."""
+    views = 2 if self.runs[0].config['channel_dropout']['full_view'] else 1
+    return views * self.runs[0].results['epochs']
+
   def size(self, name: str) -> int:
     """'macs', 'flops' or 'parameters'."""
     return self.runs[0].results[name]
@@ -122,6 +133,12 @@ class Group:
   def share_of(self, other: 'Group') -> RelativeAccuracy:
     """Its accuracy as a share of another group's."""
     return RelativeAccuracy.of(self.correct, other.correct)
+
+
+def _stacked(seeds: list[dict[tuple[str, ...], np.ndarray]]) -> dict[tuple[str, ...], np.ndarray]:
+  """By subset, (seeds, N), of the seeds that have it."""
+  return {subset: np.stack([one[subset] for one in seeds if subset in one])
+          for subset in dict.fromkeys(subset for one in seeds for subset in one)}
 
 
 def difference_of(first: np.ndarray, second: np.ndarray) -> Difference:

@@ -3,18 +3,19 @@
 import dataclasses
 import glob
 import json
-import shlex
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.run_config import saved_config
-from mils_jax.subsets import read_subset_correct, read_subset_summary
+from mils_jax.subsets import read_baselines, read_subset_correct, read_subset_summary
 from mils_jax.sweeps.sweep import SweepRecord, read_record
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
@@ -45,6 +46,7 @@ class Run:
     subsets: what subsets.json holds; None where no subsets were evaluated.
     diagnostics: what diagnostics.json holds; None where the attention was not read.
     subset_correct: by subset, (N,) bool in the order of `test`, where the run was right with these channels alone.
+    baselines: by the name of another method, likewise where that was right.
     split: that of the predictions.
     origin: how a compressed run was made, such as 'merged from 4 kernels'; '' for one that was trained.
     sweep: the sweep that it is a member of; None for others.
@@ -60,6 +62,7 @@ class Run:
   subsets: dict | None = None
   diagnostics: dict | None = None
   subset_correct: dict[tuple[str, ...], np.ndarray] = dataclasses.field(default_factory=dict)
+  baselines: dict[str, dict[tuple[str, ...], np.ndarray]] = dataclasses.field(default_factory=dict)
   split: str = 'test'
   origin: str = ''
   sweep: SweepRecord | None = None
@@ -104,13 +107,14 @@ class _UnusableError(Exception):
   """A run that cannot be read; the message says why."""
 
 
-def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
-  """The runs that a pattern of folders matches, or that lie in folders that it matches, in the order of their names.
+def collect(*patterns: str) -> tuple[list[Run], list[NotReported]]:
+  """The runs that patterns of folders match, or that lie in folders that they match, in the order of their names.
 
   Raises:
     UserError: no run matches or none is finished, a finished one has no predictions, or they are not of one task.
   """
-  folders, others = _find(pattern)
+  folders, others = _find(patterns)
+  given = ' '.join(patterns)
   runs = []
   for folder in folders:
     try:
@@ -118,9 +122,9 @@ def collect(pattern: str) -> tuple[list[Run], list[NotReported]]:
     except _UnusableError as error:
       others.append(NotReported(str(folder.path), str(error)))
   if not folders:
-    raise UserError(f"no run matches --runs '{pattern}'. Expected a pattern of run folders, such as 'runs/*'")
+    raise UserError(f"no run matches --runs '{given}'. Expected a pattern of run folders, such as 'runs/*'")
   if not runs:
-    raise UserError(f"--runs '{pattern}': no run is finished. {others[0].name}: {others[0].reason}")
+    raise UserError(f"--runs '{given}': no run is finished. {others[0].name}: {others[0].reason}")
   runs, damaged = _with_subsets(_of_one_task(runs))
   return runs, others + damaged
 
@@ -135,8 +139,8 @@ def read_run(folder: RunFolder) -> Run:
     for line in metrics:
       _check('metrics', line)
     if not folder.predictions.exists():
-      raise UserError(f'{folder.path} has no predictions.npz. Make it: python main.py --mode evaluate '
-                      f'--workdir {shlex.quote(str(folder.path))}')
+      raise UserError(f'{folder.path} has no predictions.npz. Make it: '
+                      + invocation.command('evaluate', workdir=folder.path))
     test = _load_predictions(folder)
     written, count = results['test']['correct'], results['test']['count']
     if len(test.labels) != count or abs(test.accuracy.correct - written) > ROUNDING * count:
@@ -172,10 +176,11 @@ def _load_predictions(folder: RunFolder) -> Predictions:
     raise _UnusableError('damaged: predictions.npz cannot be read') from error
 
 
-def _find(pattern: str) -> tuple[list[RunFolder], list[NotReported]]:
+def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
   """The run folders, those inside of matched folders too, and what is none and holds none."""
   folders, others = [], []
-  for match in filter(Path.is_dir, map(Path, sorted(glob.glob(pattern)))):
+  matches = {Path(match) for pattern in patterns for match in glob.glob(pattern)}
+  for match in sorted(filter(Path.is_dir, matches)):
     found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
     for folder in map(RunFolder, found):
       if folder.config.exists():
@@ -228,9 +233,10 @@ def _with_subsets(runs: list[Run]) -> tuple[list[Run], list[NotReported]]:
   """The runs with what their subset predictions got right, and which of these files cannot be used."""
   found, damaged = [], []
   for run in runs:
-    try:
-      run = dataclasses.replace(run, subset_correct=read_subset_correct(run.folder, run.test))
-    except RunError as error:
-      damaged.append(NotReported(str(run.folder.subset_predictions), str(error)))
+    for field, read in (('subset_correct', read_subset_correct), ('baselines', read_baselines)):
+      try:
+        run = dataclasses.replace(run, **{field: read(run.folder, run.test)})
+      except RunError as error:
+        damaged.append(NotReported(run.name, str(error)))
     found.append(run)
   return found, damaged

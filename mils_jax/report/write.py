@@ -1,6 +1,7 @@
 """The report: of the runs that a pattern matches, of a sweep, of one evaluation; as text and as a page."""
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from mils_jax.errors import UserError
@@ -44,14 +45,14 @@ STATISTICS = [
 ]
 
 
-def write_report(pattern: str, folder: Path) -> list[str]:
-  """Writes the report on the runs that a pattern matches into a folder, and returns the lines to print.
+def write_report(patterns: Sequence[str], folder: Path) -> list[str]:
+  """Writes the report on the runs that patterns match into a folder, and returns the lines to print.
 
   Raises:
     UserError: no run matches, they are not of one task, a finished one has no predictions, or the folder cannot be
       written.
   """
-  groups, others = _read(pattern)
+  groups, others = _read(*patterns)
   document = make_document(groups, others)
   sentences = [item for section in document.sections for block in section.blocks if isinstance(block, Points)
                and section.title != HOW_TO_READ for item in block.items]
@@ -119,8 +120,8 @@ def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
   return text, page
 
 
-def _read(pattern: str) -> tuple[list[Group], list[NotReported]]:
-  runs, others = collect(pattern)
+def _read(*patterns: str) -> tuple[list[Group], list[NotReported]]:
+  runs, others = collect(*patterns)
   groups, copies = make_groups(runs)
   return groups, [*others, *copies]
 

@@ -21,10 +21,11 @@ from mils_jax.metrics import Accuracy
 from mils_jax.progress import log
 from mils_jax.run import earlier_results, run_training
 from mils_jax.run_config import RunConfig
+from mils_jax.sweeps.specialists import specialist_runs
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
 
-FIELDS = ('name', 'table', 'common', 'runs')
+FIELDS = ('name', 'table', 'common')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +98,11 @@ class Sweep:
 def check_sweep(config: ConfigDict) -> None:
   """Raises UserError where a configuration is no sweep's."""
   missing = [field for field in FIELDS if field not in config]
-  if missing or not config.runs:
-    what = 'runs' if 'runs' in missing or not missing else missing[0]
-    raise UserError(f"the config is no sweep: it has no {what}. Expected {', '.join(FIELDS)}, as in configs/sweeps/")
+  if not (config.get('runs') or config.get('specialists')):
+    missing.append('runs')
+  if missing:
+    raise UserError(f"the config is no sweep: it has no {missing[0]}. Expected {', '.join(FIELDS)} and runs, or "
+                    'specialists, as in configs/sweeps/')
 
 
 def read_sweep(config: ConfigDict, path: Path) -> Sweep:
@@ -107,7 +110,7 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
 
   Args:
     config: `name`, `table`, `common` (fields that all runs are given, in sections) and `runs`, each of them
-      (name, base configuration, overrides by field, seeds).
+      (name, base configuration, overrides by field, seeds), or `specialists` (as in specialists.py).
     path: the sweep's folder.
 
   Raises:
@@ -115,13 +118,14 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   """
   check_sweep(config)
   values: Any = config  # ml_collections types every field as all that one may be
-  names = [name for name, *_ in values.runs]
+  common = dict(schema.flattened(values.common.to_dict()))
+  described = values.get('runs') or specialist_runs(values.specialists, common)
+  names = [name for name, *_ in described]
   name, times = Counter(names).most_common(1)[0]
   if times > 1:
     raise UserError(f"two runs of the sweep are called '{name}'; each needs a name of its own")
-  common = dict(schema.flattened(values.common.to_dict()))
   runs = []
-  for name, base, overrides, seeds in values.runs:
+  for name, base, overrides, seeds in described:
     if not re.fullmatch(r'[\w.=,+-]+', name):
       raise UserError(f"run '{name}': its name becomes a folder; expected letters, digits and . = , + - _")
     if not seeds or len(set(seeds)) < len(seeds):

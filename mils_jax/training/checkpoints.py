@@ -1,4 +1,4 @@
-"""Checkpoints of a run, kept by Orbax: the latest two states, and the best variables by validation accuracy.
+"""Checkpoints of a run, kept by Orbax: the latest two states, and the best variables by validation.
 
     checkpoints/latest/STEP   variables, progress, record: a run goes on from here, at any step
     checkpoints/best/STEP     variables, record: what evaluation takes
@@ -25,9 +25,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from mils_jax import invocation
 from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.training.quiet import quiet_failures
 from mils_jax.training.record import ModelSpec, Record, by_path
+from mils_jax.training.selection import Score
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
@@ -70,15 +72,16 @@ class Checkpoints:
     self.wait()
     self._save(self._latest, step, {'variables': variables, 'progress': progress}, spec, None)
 
-  def save_best(self, step: int, variables: dict, spec: ModelSpec, validation_accuracy: float) -> None:
-    """Saves the variables after `step` steps where they validate better than all before."""
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
+    """Saves the variables after `step` steps where their score is higher than all before; returns the best's step."""
     self._wait(self._best)
     if self.best_step is not None:
-      best = self._best_record().validation_accuracy
+      best = self._best_record().score
       assert best is not None  # the best were validated
-      if step <= self.best_step or validation_accuracy <= best:
-        return
-    self._save(self._best, step, {'variables': _on_host(variables)}, spec, float(validation_accuracy))
+      if step <= self.best_step or score <= best:
+        return self.best_step
+    self._save(self._best, step, {'variables': _on_host(variables)}, spec, score)
+    return step
 
   def restore_latest(self, like: TrainState) -> tuple[TrainState | None, list[str]]:
     """The newest state that is whole, on the host, and what was skipped and why, a line each.
@@ -158,12 +161,12 @@ class Checkpoints:
       return RunError(f'{damaged}. There is no other: make the run again in another folder, by the command in '
                       f'{run / "run.json"}')
     again = shlex.join(['rm', '-rf', f'{self._folder / "best"}', f'{run / "results.json"}'])
-    return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && python main.py '
-                    f'--workdir {shlex.quote(str(run))}')
+    return RunError(f'{damaged}. The latest is kept; to take the best epoch from there on: {again} && '
+                    + invocation.command('train', workdir=run))
 
   def _save(self, manager: ocp.CheckpointManager, step: int, parts: dict, spec: ModelSpec,
-            validation_accuracy: float | None) -> None:
-    record = Record.of(parts, spec, validation_accuracy)
+            score: Score | None) -> None:
+    record = Record.of(parts, spec, score)
     items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
     try:
       saved = manager.save(step, args=ocp.args.Composite(**items, record=ocp.args.JsonSave(record.to_json())))

@@ -1,14 +1,16 @@
 """Optimizers and learning rates, by optax."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from mils_jax.config import Section, option
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +19,18 @@ class OptimizerOptions(Section):
 
   section: ClassVar[str] = 'optimizer'
 
-  name: str = option('sgd', 'sgd adds the decay to the gradient, as PyTorch does; adamw decouples it',
-                     choices=('sgd', 'adamw'))
+  name: str = option('sgd', 'sgd adds the decay to the gradient, as PyTorch does; adamw decouples it; muon is adamw '
+                     'with orthogonal updates of the kernels', choices=('sgd', 'adamw', 'muon'))
   learning_rate: float = option(0.1, 'the highest; a cosine takes it to 0', low=0)
-  momentum: float = option(0.9, 'of sgd; of adamw the decay of the first moment', low=0, below=1)
+  momentum: float = option(0.9, 'of sgd and muon; of adamw the decay of the first moment', low=0, below=1)
+  nesterov: bool = option(False, 'of sgd: look ahead along the momentum')
   weight_decay: float = option(5e-4, 'strength of the weight decay', low=0)
   decay_all: bool = option(False, 'also decay scales and biases, as the report does')
   warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction', low=0)
   clip_norm: float = option(0.0, 'largest global norm of a gradient, longer ones are scaled down; 0: none are', low=0)
   stepped_per_epoch: bool = option(False, 'hold the learning rate during an epoch, as the report does')
+  freeze: str = option('', "modules that stay as they are, comma-separated, such as 'stem_conv,stage1'; for "
+                       'fine-tuning with train.init_from')
 
   def schedule(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate by step ("SGDR", Loshchilov & Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983).
@@ -49,15 +54,56 @@ class OptimizerOptions(Section):
 
     return by_epoch
 
+  @property
+  def frozen(self) -> tuple[str, ...]:
+    """Beginnings of the names of the modules that are frozen."""
+    return tuple(filter(None, map(str.strip, self.freeze.split(','))))
+
   def create(self, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimizer that follows a learning rate."""
     mask = None if self.decay_all else is_kernel
     if self.name == 'adamw':
       optimizer = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay, mask=mask)
+    elif self.name == 'muon':  # consistent_rms: steps as long as AdamW's, so that its learning rates serve here too
+      optimizer = optax.contrib.muon(schedule, beta=self.momentum, weight_decay=self.weight_decay,
+                                     weight_decay_mask=mask, adam_weight_decay=self.weight_decay, consistent_rms=0.2,
+                                     muon_weight_dimension_numbers=matrices_of_kernels)
     else:
       optimizer = optax.chain(optax.add_decayed_weights(self.weight_decay, mask),
-                              optax.sgd(schedule, self.momentum or None))
-    return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer) if self.clip_norm else optimizer
+                              optax.sgd(schedule, self.momentum or None, self.nesterov))
+    if self.clip_norm:
+      optimizer = optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
+    if self.frozen:
+      optimizer = optax.multi_transform({True: optax.set_to_zero(), False: optimizer}, self._is_frozen)
+    return optimizer
+
+  def _is_frozen(self, params: dict) -> dict:
+    return {name: jax.tree.map(lambda _: name.startswith(self.frozen), module)  # noqa: B023 (called at once)
+            for name, module in params.items()}
+
+  def check_frozen(self, modules: Iterable[str]) -> None:
+    """Raises UserError where a name to freeze is the beginning of no module's, or nothing would be trained."""
+    modules = list(modules)
+    for name in self.frozen:
+      if not any(module.startswith(name) for module in modules):
+        raise unknown('module in optimizer.freeze', name, modules)
+    if self.frozen and all(module.startswith(self.frozen) for module in modules):
+      raise UserError(f'optimizer.freeze={self.freeze}: freezes every module, so nothing would be trained')
+
+
+def matrices_of_kernels(params: Any) -> Any:
+  """How Muon takes each parameter as a matrix: kernels from all inputs to the outputs, K of them side by side.
+
+  None for what Adam trains: scales, biases, and the classifier, whose rows are classes ("Muon", Jordan et al., 2024,
+  https://kellerjordan.github.io/posts/muon/).
+  """
+  def of(path: tuple, value: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+    if value.ndim < 2 or path[0].key == 'classifier':
+      return None
+    first = 1 if value.ndim == 5 else 0
+    return optax.contrib.MuonDimensionNumbers(tuple(range(first, value.ndim - 1)), value.ndim - 1)
+
+  return jax.tree_util.tree_map_with_path(of, params)
 
 
 def is_kernel(params: Any) -> Any:

@@ -18,6 +18,7 @@ from mils_jax.distributed.runtime import RuntimeOptions
 from mils_jax.training.cadence import CheckpointOptions
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.selection import BEST_BY, SUBSETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +28,19 @@ class TrainOptions(Section):
   section: ClassVar[str] = 'train'
 
   epochs: int = option(6, 'passes over the training split', low=1)
+  steps: int = option(0, 'train for at least so many steps, in whole epochs, whatever the size of the training split; '
+                      '0: for train.epochs', low=0)
   batch_size: int = option(64, 'images of all devices together')
+  accumulation: int = option(1, 'parts of a batch that are computed one after the other, in less memory', low=1)
+  sampling: str = option('shuffled', 'shuffled: every image once in an epoch; balanced: as many of each class',
+                         choices=('shuffled', 'balanced'))
+  class_weights: str = option('none', "of the loss: none; balanced: the rarer a class, the more; or 'bare=3,water=0.5',"
+                              ' the others 1')
+  patience: int = option(0, 'stop after so many epochs without a better validation score; 0: never', low=0)
   seed: int = option(0, 'of weights, order, augmentation and every other draw', low=0)
+  best_by: str = option('accuracy', 'validation score that picks the best epoch, ties by the loss; subsets: the mean '
+                        'of the accuracies with all channels and with those that channel dropout keeps',
+                        choices=(*BEST_BY, SUBSETS))
   ema_decay: float = option(0.0, 'of averaged weights, which are then validated, tested and handed out; 0: none',
                             low=0, below=1)
   label_smoothing: float = option(0.1, 'share of the target that is spread over all classes', low=0, below=1)
@@ -44,6 +56,10 @@ class TrainOptions(Section):
   def skips_nonfinite(self) -> bool:
     return self.on_nonfinite == 'skip'
 
+  def in_epochs(self, steps_per_epoch: int) -> 'TrainOptions':
+    """The same with `epochs` as many as `steps` take, where these are given."""
+    return dataclasses.replace(self, epochs=-(-self.steps // steps_per_epoch)) if self.steps else self
+
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
@@ -52,12 +68,13 @@ class StepPlan:
   Attributes:
     model: the network; its axis_name is the devices'.
     mapping: of the data's channels to the model's input channels.
-    train: label smoothing, seed, and what to do with non-finite numbers.
+    train: epochs, label smoothing, seed, and what to do with non-finite numbers.
     optimizer: of the parameters.
     steps_per_epoch: the sums of an epoch's metrics start anew after so many steps.
     augmentation: of the stored images.
     channel_dropout: which channels a training sample keeps.
     schedules: of values that the model reads, by name.
+    class_weights: of each class in the loss; empty: all alike.
   """
 
   model: nn.Module
@@ -68,6 +85,7 @@ class StepPlan:
   augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
   channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
   schedules: Mapping[str, optax.Schedule] = dataclasses.field(default_factory=dict)
+  class_weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,11 @@ LOGGERS = ('absl', 'asyncio')
 SETTLING = 0.5  # seconds
 
 
-@contextlib.contextmanager
-def quiet_failures() -> Iterator[None]:
-  """Within, tracebacks of saves and reads that failed are not printed beside the error itself.
+def quiet_from_now_on() -> None:
+  """Likewise until the process ends: for a program that has its last line left to print.
 
-  Once one array of a damaged checkpoint cannot be read, the reads of the others end with nobody waiting for them; what
-  becomes of these says nothing.
+  What a thread met is printed when its future is collected, which may be as late as the end of the interpreter.
   """
-  levels = {name: logging.getLogger(name).level for name in LOGGERS}
   hook = sys.unraisablehook
 
   def without_abandoned_reads(unraisable: Any) -> None:
@@ -29,6 +26,18 @@ def quiet_failures() -> Iterator[None]:
   sys.unraisablehook = without_abandoned_reads
   for name in LOGGERS:
     logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def quiet_failures() -> Iterator[None]:
+  """Within, tracebacks of saves and reads that failed are not printed beside the error itself.
+
+  Once one array of a damaged checkpoint cannot be read, the reads of the others end with nobody waiting for them; what
+  becomes of these says nothing.
+  """
+  levels = {name: logging.getLogger(name).level for name in LOGGERS}
+  hook = sys.unraisablehook
+  quiet_from_now_on()
   try:
     yield
   except Exception:  # what the threads of a failed save or read were still doing ends meanwhile

@@ -5,6 +5,7 @@ Orbax restores a flipped byte silently; the record is what tells.
 
 import dataclasses
 import json
+import math
 import zlib
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from mils_jax.channels import ChannelSpec
 from mils_jax.errors import DamagedError, UserError
+from mils_jax.training.selection import Score
 
 SPEC = 'spec'
 
@@ -72,21 +74,21 @@ class Record:
   Attributes:
     spec: of the model.
     arrays: by path in the tree, the array's shape, dtype and CRC-32.
-    validation_accuracy: of the parameters; None where they were not validated.
+    score: of the parameters in validation, as in selection.py; None where they were not validated.
   """
 
   spec: ModelSpec
   arrays: dict[str, list]
-  validation_accuracy: float | None
+  score: Score | None
 
   @classmethod
-  def of(cls, tree: Any, spec: ModelSpec, validation_accuracy: float | None) -> 'Record':
+  def of(cls, tree: Any, spec: ModelSpec, score: Score | None) -> 'Record':
     arrays = {path: [*_kind(array), _checksum(array)] for path, array in by_path(tree).items()}
-    return cls(spec, arrays, validation_accuracy)
+    return cls(spec, arrays, score)
 
   def to_json(self) -> dict:
     values = {SPEC: self.spec.to_json(), 'arrays': self.arrays,
-              'validation_accuracy': self.validation_accuracy}
+              'score': self.score and list(self.score)}
     return {**values, 'checksum': _checksum_of_json(values)}
 
   @classmethod
@@ -97,7 +99,8 @@ class Record:
       if written != _checksum_of_json(values):
         raise DamagedError('its record has changed')
       spec = values[SPEC] if SPEC in values else values['contract']  # as it was called before schema 2
-      return cls(ModelSpec.from_json(spec), values['arrays'], values['validation_accuracy'])
+      score = values['score'] if 'score' in values else _score_of_accuracy(values['validation_accuracy'])
+      return cls(ModelSpec.from_json(spec), values['arrays'], score and tuple(score))
     except (AttributeError, KeyError, TypeError) as error:
       raise DamagedError(f'its record is not one ({error})') from error
 
@@ -115,6 +118,11 @@ class Record:
     for path, array in by_path(tree).items():
       if _checksum(array) != self.arrays[path][-1]:
         raise DamagedError(f'the array {path} has changed')
+
+
+def _score_of_accuracy(accuracy: float | None) -> Score | None:
+  """Of a record from when the accuracy alone was kept: any loss is lower than what is not known."""
+  return None if accuracy is None else (accuracy, -math.inf)
 
 
 def by_path(tree: Any) -> dict[str, Any]:

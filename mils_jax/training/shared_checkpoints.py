@@ -10,6 +10,7 @@ from typing import Any
 from mils_jax.distributed import processes
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec
+from mils_jax.training.selection import Score
 from mils_jax.training.state import TrainState
 
 
@@ -37,9 +38,9 @@ class SharedCheckpoints:
     if self._own:
       self._own.save(step, state, spec)
 
-  def save_best(self, step: int, variables: dict, spec: ModelSpec, validation_accuracy: float) -> None:
-    if self._own:
-      self._own.save_best(step, variables, spec, validation_accuracy)
+  def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
+    """As `Checkpoints.save_best`; every process learns which step is the best."""
+    return processes.value_of_first('best step', lambda: self._of_first.save_best(step, variables, spec, score))
 
   def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
     """The state that `choose` gives on the first process."""

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jax import lax
 
 from mils_jax.distributed.devices import sum_over_devices
@@ -25,10 +26,22 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
   Returns:
     step(state, batch) -> (state, (sums, nonfinite)), identical on every device. The batch holds image (B, H, W, C)
     as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats what of
-    the state is worth watching, because the
-    state's own memory is given to the next step.
+    the state is worth watching, because the state's own memory is given to the next step.
   """
-  model, seed = plan.model, plan.train.seed
+  model, seed, train = plan.model, plan.train.seed, plan.train
+  dropout_start = round(plan.channel_dropout.start * train.epochs * plan.steps_per_epoch)
+  views = 2 if plan.channel_dropout.full_view else 1
+  weights = jnp.asarray(plan.class_weights, jnp.float32) if plan.class_weights else None
+
+  def weighted_loss(params: dict, variables: dict, part: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
+    """What some samples add to the loss; their logits (with all channels) and the new batch statistics."""
+    images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
+    present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
+    logits, updates = model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
+                                  mutable=['batch_stats'], rngs={'dropout': key})
+    logits = logits.reshape(views, len(part['mask']), -1)
+    losses = view_losses(logits, part['target'], plan.channel_dropout.distillation).mean(axis=0)
+    return (losses * part['weight']).sum(), (logits[0], updates['batch_stats'])
 
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
     local = batch['label'].shape[0]
@@ -37,20 +50,22 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
                                         batch['mask'], positions)
     images, present = plan.mapping.apply(images, batch.get('present'))
-    present = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    if dropout_start:
+      kept = jnp.where(state.step < dropout_start, present, kept)
     scheduled = scheduled_values(plan.schedules, state.step)
-    targets = optax.smooth_labels(targets, plan.train.label_smoothing)
     count = sum_over_devices(batch['mask'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
+    samples = {'image': images, 'present': present, 'kept': kept, 'mask': batch['mask'],
+               'target': optax.smooth_labels(targets, train.label_smoothing),
+               'weight': batch['mask'] / count * (1.0 if weights is None else targets @ weights)}
 
-    def mean_loss(params: dict) -> tuple[jax.Array, tuple]:
-      variables = {'params': params, 'batch_stats': state.batch_stats, 'schedules': scheduled}
-      logits, updates = model.apply(variables, images, train=True, present=present, mask=batch['mask'],
-                                    mutable=['batch_stats'], rngs={'dropout': dropout})
-      losses = optax.softmax_cross_entropy(logits, targets) * batch['mask']
-      return losses.sum() / count, (logits, updates['batch_stats'])
+    def gradients_of(batch_stats: dict, part: dict, key: jax.Array) -> tuple:
+      variables = {'batch_stats': batch_stats, 'schedules': scheduled}
+      return jax.value_and_grad(weighted_loss, has_aux=True)(state.params, variables, part, key)
 
-    (loss, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    (loss, (logits, batch_stats)), gradients = in_parts(gradients_of, train.accumulation, state.batch_stats, samples,
+                                                        dropout)
     loss, gradients = sum_over_devices((loss, gradients), axis)
     updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
     correct = sum_over_devices(((logits.argmax(-1) == batch['label']) * batch['mask']).sum(), axis)
@@ -64,14 +79,65 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     average = state.average
     if average is not None:
       # The first steps count more, so that the average does not hold on to the weights as they were drawn.
-      decay = jnp.minimum(plan.train.ema_decay, (1 + state.step) / (10 + state.step))
+      decay = jnp.minimum(train.ema_decay, (1 + state.step) / (10 + state.step))
       average = optax.incremental_update({'params': params, 'batch_stats': batch_stats}, average, 1 - decay)
     after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, nonfinite, average)
-    if plan.train.skips_nonfinite:
+    if train.skips_nonfinite:
       after = _unless(wrong.any(), after, state, first_of_epoch)
     return after, (after.sums, nonfinite)
 
   return train_step
+
+
+def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, samples: dict, key: jax.Array) -> tuple:
+  """((loss, (logits, batch statistics)), gradients) of a batch in equal parts, one after the other in less memory.
+
+  Losses and gradients are added up. Each part is normalised by its own statistics, so only networks without batch
+  normalisation train exactly as with the whole batch.
+
+  Args:
+    gradients_of: (batch statistics, samples, key) -> what is returned here, of some samples.
+    parts: how many.
+    batch_stats: before the step.
+    samples: arrays (B, ...), B a multiple of `parts`.
+    key: of what is random in the network.
+  """
+  if parts == 1:
+    return gradients_of(batch_stats, samples, key)
+  split = jax.tree.map(lambda values: values.reshape(parts, -1, *values.shape[1:]), samples)
+
+  def add(before: tuple, part: tuple) -> tuple:
+    number, own = part
+    batch_stats, totals = before
+    (loss, (logits, batch_stats)), gradients = gradients_of(batch_stats, own, jax.random.fold_in(key, number))
+    return (batch_stats, jax.tree.map(jnp.add, totals, (loss, gradients))), logits
+
+  first = jax.tree.map(lambda values: values[0], split)
+  like = jax.eval_shape(gradients_of, batch_stats, first, key)
+  zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (like[0][0], like[1]))
+  (batch_stats, (loss, gradients)), logits = lax.scan(add, (batch_stats, zero), (jnp.arange(parts), split))
+  return (loss, (logits.reshape(-1, logits.shape[-1]), batch_stats)), gradients
+
+
+def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> jax.Array:
+  """Cross-entropy of each view of each sample; the second view may learn from the first, which sees all channels.
+
+  In-place distillation ("Universally Slimmable Networks and Improved Training Techniques", Yu & Huang, ICCV 2019,
+  https://arxiv.org/abs/1903.05134).
+
+  Args:
+    logits: (views, N, classes).
+    targets: (N, classes), each row summing to 1.
+    distillation: share of the second view's target that is what the first view predicts.
+
+  Returns:
+    (views, N).
+  """
+  targets = jnp.broadcast_to(targets[None], logits.shape)
+  if distillation:
+    predicted = lax.stop_gradient(nn.softmax(logits[0]))
+    targets = targets.at[1].set((1 - distillation) * targets[1] + distillation * predicted)
+  return optax.softmax_cross_entropy(logits, targets)
 
 
 def _all_finite(tree: Any) -> jax.Array:

@@ -5,18 +5,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder, place_split
+from mils_jax.data.loader import BalancedOrder, OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
 from mils_jax.progress import bar, counted, log
+from mils_jax.random_streams import stream_key
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.logging import Writers
 from mils_jax.training.plan import TrainingPlan
+from mils_jax.training.selection import SUBSETS, score_of
 from mils_jax.training.shared_checkpoints import SharedCheckpoints
 from mils_jax.training.signals import StopSignals
 from mils_jax.training.state import NonFinite, TrainState, state_creator
@@ -31,11 +36,13 @@ class Outcome:
   """What a finished run came to.
 
   Attributes:
-    best_epoch: the one with the best validation accuracy, counted from 1.
+    epochs: that were trained.
+    best_epoch: the one that was best in validation, counted from 1.
     validation: predictions of the best epoch on the validation split.
     test: likewise on the test split.
   """
 
+  epochs: int
   best_epoch: int
   validation: Predictions
   test: Predictions
@@ -66,16 +73,28 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
       return create()
 
     state = trainer.train(plan.devices.replicate(checkpoints.first_state(choose, like)))
+    epochs = int(state.step) // order.steps_per_epoch
     best_step, best = checkpoints.restore_best(like=state.variables)
     variables = plan.devices.replicate(best)
   del state
   evaluator = evaluator_of(plan)
   predictions = [evaluator(variables, plan.data.splits[name], batches_of(plan, name), name) for name in ('val', 'test')]
-  return Outcome(best_step // order.steps_per_epoch, *predictions)
+  return Outcome(epochs, best_step // order.steps_per_epoch, *predictions)
 
 
 def evaluator_of(plan: TrainingPlan) -> Evaluator:
   return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
+
+
+def dropped_evaluator_of(plan: TrainingPlan) -> Evaluator:
+  """Validates with the channels that channel dropout keeps; an image has the same ones in every epoch."""
+  def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
+    local = len(images)
+    positions = lax.axis_index(AXIS) * local + jnp.arange(local)
+    kept = plan.step.channel_dropout(stream_key(plan.train.seed, 'validation channels'), present, positions)
+    return cast(jax.Array, plan.step.model.apply(variables, images, train=False, present=kept))
+
+  return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size, logits)
 
 
 def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
@@ -92,12 +111,15 @@ def parallel_step(plan: TrainingPlan) -> Callable[[TrainState, dict], tuple]:
   return plan.devices.parallel(make_train_step(plan.step, AXIS), replicated=1, shared=1, donate=(0,))
 
 
-def training_order(plan: TrainingPlan) -> TrainingOrder:
+def training_order(plan: TrainingPlan) -> TrainingOrder | BalancedOrder:
   """Which examples make which step."""
+  if plan.train.sampling == 'balanced':
+    return BalancedOrder(plan.train.seed, np.asarray(plan.data.splits['train'].labels), plan.train.batch_size)
   return TrainingOrder(plan.train.seed, len(plan.data.splits['train']), plan.train.batch_size)
 
 
-def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState) -> TrainState | None:
+def _restore(plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: Checkpoints, like: TrainState
+             ) -> TrainState | None:
   """The state of the last checkpoint, None where there is no checkpoint."""
   restored, skipped = checkpoints.restore_latest(like)
   for line in skipped:
@@ -119,13 +141,14 @@ class Trainer:
   comes of an epoch never depends on which of its files had been written.
   """
 
-  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
+  def __init__(self, plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: SharedCheckpoints,
                stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = parallel_step(plan)
     self._batches = batches_of(plan, 'train')
     self._validation_batches = batches_of(plan, 'val')
     self._evaluator = evaluator_of(plan)
+    self._dropped_evaluator = dropped_evaluator_of(plan) if plan.train.best_by == SUBSETS else None
     self._saved = time.perf_counter()
 
   def compile_ahead(self, like: TrainState) -> None:
@@ -145,21 +168,29 @@ class Trainer:
       started = time.perf_counter()
       state, images = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
       trained = time.perf_counter()
-      result = self._evaluator(state.variables, self._plan.data.splits['val'], self._validation_batches,
-                               f'validating epoch {epoch + 1}')
+      validation = (state.variables, self._plan.data.splits['val'], self._validation_batches,
+                    f'validating epoch {epoch + 1}')
+      result = self._evaluator(*validation)
+      dropped = self._dropped_evaluator(*validation) if self._dropped_evaluator else None
       rate = float(np.asarray(self._plan.learning_rate(last_step - 1)))
-      metrics = _epoch_metrics(epoch, last_step, rate, state, result)
+      metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
                  'images_per_second': images / (trained - started),
                  'finished': datetime.now(UTC).isoformat(timespec='seconds')}
       writers.write(metrics, timings)
       with self._stop.deferred():
-        self._checkpoints.save_best(last_step, state.variables, self._plan.spec, metrics['val_accuracy'])
+        best_step = self._checkpoints.save_best(last_step, state.variables, self._plan.spec,
+                                                score_of(self._plan.train.best_by, result, dropped))
       log(f'epoch {epoch + 1}/{self._plan.train.epochs}: training loss {metrics["train_loss"]:.3f}, accuracy '
           f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
           f'({result.accuracy.correct} of {result.accuracy.count}); '
+          + (f'{dropped.accuracy.rate:.1%} with dropped channels; ' if dropped else '') +
           f'{trained - started:.0f} s, {timings["images_per_second"]:.0f} images/s')
+      patience = self._plan.train.patience
+      if patience and last_step - best_step >= patience * length and epoch + 1 < self._plan.train.epochs:
+        log(f'stopping: no epoch since {best_step // length} was better (train.patience={patience})')
+        break
     return state
 
   def _train_epoch(self, state: TrainState, epoch: int, first: int, last: int) -> tuple[TrainState, int]:
@@ -211,8 +242,11 @@ class Trainer:
     self._saved = time.perf_counter()
 
 
-def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions) -> dict:
+def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions,
+                   dropped: Predictions | None) -> dict:
   """What state and data determine of an epoch, with counts so that it can be pooled and compared."""
+  of_dropped = {'val_dropped_accuracy': dropped.accuracy.rate, 'val_dropped_correct': dropped.accuracy.correct,
+                'val_dropped_loss': dropped.loss} if dropped else {}
   sums = jax.tree.map(np.asarray, state.sums)
   count = max(sums.count, 1)
   accuracy = validation.accuracy
@@ -221,5 +255,6 @@ def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainStat
       'train_loss': float(sums.loss / count), 'train_accuracy': float(sums.correct / count),
       'train_correct': int(sums.correct), 'train_count': int(sums.count),
       'val_loss': validation.loss, 'val_accuracy': accuracy.rate, 'val_correct': accuracy.correct,
-      'val_count': accuracy.count, 'skipped_steps': int(state.nonfinite.count),
+      'val_count': accuracy.count, 'val_balanced_accuracy': validation.balanced_accuracy,
+      **of_dropped, 'skipped_steps': int(state.nonfinite.count),
   }

@@ -40,13 +40,17 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
     old = checkpoints.restore_best_arrays()
   axes = {'in_channels': (other.channels.names, spec.channels.names),
           'num_classes': (other.classes, spec.classes)}
-  named_axes = {field: _axes_that_follow(model, field) for field in axes}
+  named_axes, bound = {}, set()
+  for field, (before, after) in axes.items():
+    named_axes[field], several = _axes_that_follow(model, field)
+    if before != after:  # several values for each name: which is whose is not known here
+      bound |= several
   groups: dict[str, list[str]] = {'taken': [], 'adapted': [], 'left fresh': []}
 
   def fill(path: tuple, fresh: jax.Array) -> np.ndarray:
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     pairs = [(named_axes[field][name], *names) for field, names in axes.items() if name in named_axes[field]]
-    value, how = _fit(old.get(name), np.asarray(fresh), pairs)
+    value, how = _fit(None if name in bound else old.get(name), np.asarray(fresh), pairs)
     groups[how].append(name)
     return value
 
@@ -55,7 +59,8 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
   _tell(path, groups, axes)
-  return dataclasses.replace(state, **variables)
+  average = state.average and {name: variables.get(name, values) for name, values in state.average.items()}
+  return dataclasses.replace(state, **variables, average=average)
 
 
 def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> tuple[np.ndarray, str]:
@@ -84,8 +89,8 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> 
   return value, 'adapted'
 
 
-def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
-  """Which axis of which variable has the size of a model's field: the one that grows with it."""
+def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set[str]]:
+  """Which axis of which variable has the size of a model's field, and which variables have one of a multiple of it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     variables = abstract_variables(network, (32, 32))
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
@@ -94,8 +99,13 @@ def _axes_that_follow(model: nn.Module, field: str) -> dict[str, int]:
   before = shapes(model)
   # By two amounts: an axis that only depends on the field, such as a quarter of the channels, grows by others.
   grown = {amount: shapes(model.clone(**{field: getattr(model, field) + amount})) for amount in (4, 8)}
-  return {name: axis for name, shape in before.items() for axis, size in enumerate(shape)
-          if all(after[name][axis] == size + amount for amount, after in grown.items())}
+  def growth(name: str, axis: int) -> set[float]:
+    """By how many the axis grows for each that the field does."""
+    return {(after[name][axis] - before[name][axis]) / amount for amount, after in grown.items()}
+
+  axes = [(name, axis, growth(name, axis)) for name, shape in before.items() for axis in range(len(shape))]
+  return ({name: axis for name, axis, by in axes if by == {1}},
+          {name for name, _, by in axes if len(by) == 1 and by.pop() > 1})
 
 
 def _tell(path: str, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:

@@ -7,7 +7,7 @@ def test_a_dynamic_network_is_counted_in_both_formulations():
   config = get_config('mini_imagenet')
   config.data.image_size = 16
   config.model.update(num_kernels=2, widths=(8,), blocks=1, stem_width=8)
-  cost = measure_cost(RunConfig.read(config))
+  cost = measure_cost(RunConfig.read(config), compiled=True)
   parallel, mixed = cost.mixes
   assert (parallel.mix, mixed.mix) == ('outputs', 'kernels')
   # 3x3 of 3 to 8 channels on 16x16 places, for both kernels; or for the mixture, and the mixing itself; the attention.
@@ -28,10 +28,10 @@ def test_the_step_that_is_counted_is_the_one_that_is_trained():
   config = get_config('mini_imagenet')
   config.data.image_size = 16
   config.model.update(num_kernels=1, widths=(8,), blocks=1, stem_width=8)
-  plain = measure_cost(RunConfig.read(config)).mixes[0].training.flops
+  plain = measure_cost(RunConfig.read(config), compiled=True).mixes[0].training.flops
   for section, name, value in (('channel_dropout', 'method', 'hierarchical'), ('train', 'ema_decay', 0.9),
                                ('train', 'on_nonfinite', 'skip')):
     changed = get_config('mini_imagenet')
     changed.update(config)
     changed[section][name] = value
-    assert measure_cost(RunConfig.read(changed)).mixes[0].training.flops > plain, name
+    assert measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops > plain, name

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.loader import EvaluationOrder, TrainingOrder, steps_per_epoch
+from mils_jax.data.loader import BalancedOrder, EvaluationOrder, TrainingOrder, steps_per_epoch
 from mils_jax.errors import UserError
 
 SIZES = (st.integers(1, 70), st.integers(1, 40))
@@ -61,3 +61,29 @@ def test_evaluation_ends():
 def test_batch_size_must_be_positive():
   with pytest.raises(UserError, match='batch size 0'):
     steps_per_epoch(10, 0)
+
+
+LABELS = np.repeat([0, 1, 3], [70, 25, 5])  # of class 2 there is none
+
+
+def test_a_balanced_epoch_has_as_many_of_each_class_and_repeats_small_ones_evenly():
+  order = BalancedOrder(0, LABELS, 16)
+  assert order.steps_per_epoch == 7
+  rows = np.concatenate([rows[mask > 0] for rows, mask in map(order, range(7))])
+  assert len(rows) == 100
+  counts = np.bincount(LABELS[rows], minlength=4)
+  assert counts[2] == 0
+  assert counts[[0, 1, 3]].min() >= 32
+  repeats = np.bincount(rows, minlength=100)
+  assert repeats[:70].max() == 1
+  assert set(repeats[95:]) <= {6, 7}
+
+
+def test_balanced_steps_depend_on_seed_and_step_alone():
+  def rows(seed, steps):
+    order = BalancedOrder(seed, LABELS, 16)
+    return [order(step)[0].tolist() for step in steps]
+
+  assert rows(3, [9, 0, 9]) == [*rows(3, [9]), *rows(3, [0]), *rows(3, [9])]
+  assert rows(3, [0, 1]) != rows(4, [0, 1])
+  assert rows(3, [0]) != rows(3, [7])

@@ -14,6 +14,7 @@ from mils_jax.channels import ChannelSpec
 from mils_jax.models import DynamicResNet12, ResNet34, WideCNN
 from mils_jax.models.flops import count_parameters
 from mils_jax.nn import DynamicConv, InputChannels
+from mils_jax.nn.conditioning import STATISTICS
 
 CHANNELS = 4
 SIZE = 12
@@ -21,11 +22,15 @@ BATCH = 5
 SHAPES = ((BATCH, SIZE, SIZE, CHANNELS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, channels; each has one
 OPTIONS = [{'imputation': imputation, 'rescale': rescale}
            for imputation in ('zero', 'learned', 'mlp') for rescale in (False, True)]
+CONDITIONED = [{'conditioning': 'presence'}, {'conditioning': 'statistics', 'imputation': 'learned', 'rescale': True}]
 NETWORKS = [
     *(functools.partial(DynamicResNet12, 3, widths=(8,), stem_width=8, blocks=1, attend_presence=attend, **options)
       for attend, options in itertools.product((False, True), OPTIONS)),
     *(functools.partial(WideCNN, 3, stages=2, width=16, **options) for options in OPTIONS),
     *(functools.partial(ResNet34, 3, widths=(8,), blocks=(1,), **options) for options in OPTIONS),
+    *(functools.partial(DynamicResNet12, 3, widths=(8,), stem_width=8, blocks=1, **options) for options in CONDITIONED),
+    *(functools.partial(WideCNN, 3, stages=2, width=16, **options) for options in CONDITIONED),
+    *(functools.partial(ResNet34, 3, widths=(8,), blocks=(1,), **options) for options in CONDITIONED),
 ]
 
 
@@ -135,7 +140,7 @@ def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
   module = InputChannels(CHANNELS, **options)
   params = module.init(jax.random.key(0), images).get('params', {})
   params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(1), leaf.shape), params)
-  filled, seen = module.apply({'params': params}, images, present)
+  filled, seen, _ = module.apply({'params': params}, images, present)
   expected = fill_by_numpy(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), **options, images=images,
                            present=present)
   np.testing.assert_allclose(filled, expected, rtol=1e-4, atol=1e-4)
@@ -168,6 +173,11 @@ def test_only_what_is_asked_for_adds_parameters():
   assert parameters(rescale=True) == 17_446_699
   assert parameters(imputation='learned') == 17_446_699 + 3
   assert parameters(imputation='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
+  films = 4 * (3 * 32 + 32) + (32 + 1) * 2 * (64 + 64 + 128 + 256)  # after the stem and three stages
+  features = (3 * 128 + 128) + (128 * 128 + 128) + 128 * 100  # and 128 more inputs of the classifier
+  assert parameters(conditioning='presence') == 17_446_699 + films + features
+  more = 3 * STATISTICS  # inputs of each of these
+  assert parameters(conditioning='statistics') == 17_446_699 + films + features + more * (4 * 32 + 128)
   assert parameters(attend_presence=True) == 17_446_699 + 3  # three more inputs of one hidden unit
 
 

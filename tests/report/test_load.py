@@ -93,7 +93,7 @@ def test_no_run_at_all_is_refused(tmp_path):
 
 def test_missing_predictions_are_refused_with_what_makes_them(tmp_path):
   (fake_run(tmp_path / 'run') / 'predictions.npz').unlink()
-  with pytest.raises(UserError, match=r'Make it: python main\.py --mode evaluate --workdir .*/run'):
+  with pytest.raises(UserError, match=r'Make it: mils-jax evaluate .*/run'):
     collect(f'{tmp_path}/*')
 
 

@@ -23,7 +23,7 @@ UNREADABLE = """return [...document.querySelectorAll('main td, main th, p, li, f
 def page(tmp_path_factory):
   folder = tmp_path_factory.mktemp('page')
   make_runs(folder / 'runs')
-  write_report(f'{folder}/runs/*', folder / 'out')
+  write_report([f'{folder}/runs/*'], folder / 'out')
   return folder / 'out/report.html'
 
 

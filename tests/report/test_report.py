@@ -37,7 +37,7 @@ def report(tmp_path_factory):
   """The printed lines, the text and the page."""
   folder = tmp_path_factory.mktemp('report')
   make_runs(folder / 'runs')
-  lines = write_report(f'{folder}/runs/*', folder / 'out')
+  lines = write_report([f'{folder}/runs/*'], folder / 'out')
   return lines, (folder / 'out/report.md').read_text(), (folder / 'out/report.html').read_text(), folder / 'out'
 
 
@@ -135,7 +135,7 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
 def test_what_is_not_there_is_not_spoken_of(tmp_path):
   for stages in (2, 3):
     fake_run(tmp_path / f'runs/wide{stages}', **{'model.stages': stages})
-  write_report(f'{tmp_path}/runs/*', tmp_path / 'out')
+  write_report([f'{tmp_path}/runs/*'], tmp_path / 'out')
   text = (tmp_path / 'out/report.md').read_text()
   assert 'published' not in text
   assert 'share of ResNet34' not in text
@@ -152,7 +152,7 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path):
   fake_run(tmp_path / 'runs/one')
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot be written'):
-    write_report(f'{tmp_path}/runs/*', tmp_path / 'file')
+    write_report([f'{tmp_path}/runs/*'], tmp_path / 'file')
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_so_is_one_on_a_read_only_disk(tmp_path):
   mount(tmp_path, 'ro')
   try:
     with pytest.raises(UserError, match=r'cannot be written to .*/disk: Read-only file system\. Give another'):
-      write_report(f'{tmp_path}/runs/*', tmp_path / 'disk')
+      write_report([f'{tmp_path}/runs/*'], tmp_path / 'disk')
   finally:
     unmount(tmp_path)
 
@@ -175,7 +175,7 @@ def test_the_attention_is_listed_for_all_channels(report):
 def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):
   fake_run(tmp_path / 'runs/full', 'task_a')
   add_compression(fake_run(tmp_path / 'runs/merged', 'task_a', **{'model.num_kernels': 1}))
-  write_report(f'{tmp_path}/runs/*', tmp_path / 'out')
+  write_report([f'{tmp_path}/runs/*'], tmp_path / 'out')
   text = (tmp_path / 'out/report.md').read_text().replace('\\', '')
   curves = re.search(r'!\[(Lines of accuracy by epoch.*?)\]', text)[1]
   assert 'DynamicResNet12: ' in curves
@@ -199,7 +199,7 @@ def test_a_run_of_before_schema_2_is_reported_like_a_new_one(tmp_path):
       fake_run(tmp_path / name / channels, 'task_a', accuracy, channels=tuple(channels))
     one = fake_run(tmp_path / name / 'one', 'task_a', 0.69, **{'channel_dropout.method': 'hierarchical'})
     add_subsets(one, accuracies, importance, old=old)
-    write_report(f'{tmp_path}/{name}/*', tmp_path / name / 'out')
+    write_report([f'{tmp_path}/{name}/*'], tmp_path / name / 'out')
     text = (tmp_path / name / 'out/report.md').read_text()
     texts.append([line for line in text.splitlines() if line.startswith(('| R', '| G', '| mean'))])
   assert texts[0] == texts[1]

@@ -96,7 +96,7 @@ def test_an_ablation_holds_each_mean_over_subsets_against_the_first(tmp_path):
   assert default[4:] == ['49.00% [39.4 to 58.7] G', '', '', '', '']
   assert (worse[2], worse[5], worse[8]) == ('23.33%', '-39.0', 'yes')
   assert (alike[5], alike[8]) == ('+0.0', 'no')
-  assert 'Not evaluated on channel subsets: unmeasured. --mode subsets does it.' in table
+  assert 'Not evaluated on channel subsets: unmeasured. mils-jax subsets does it.' in table
   assert any('default has a std of 1.41 points over its seeds' in line for line in table)
 
 
@@ -151,7 +151,7 @@ def test_the_order_and_the_first_are_the_sweeps_own_in_any_report_on_it(tmp_path
   for run, right in zip(sweep.runs, (60, 40, 50), strict=True):
     finish(run, range(right))
   assert [group.label for group in make_groups(collect(f'{tmp_path}/*')[0])[0]] == ['z-first', 'resnet', 'a']
-  lines = write_report(f'{tmp_path}/sweep/*-seed0', tmp_path / 'out')
+  lines = write_report([f'{tmp_path}/sweep/*-seed0'], tmp_path / 'out')
   assert any(line.startswith('a is 10.0 points worse than z-first') for line in lines)
   finish(make(tmp_path / 'other', 'models', (('b', WIDE, {'model.width': 64}, (0,)),)).runs[0], range(30))
   labels = [group.label for group in make_groups(collect(f'{tmp_path}/*')[0])[0]]

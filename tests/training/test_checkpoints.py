@@ -147,31 +147,32 @@ def test_no_checkpoint_is_no_error(tmp_path):
   assert restore(tmp_path / 'new') == (None, [])
 
 
-def test_the_best_outlives_later_ones_and_a_tie_keeps_the_first(tmp_path):
+@pytest.mark.parametrize(('last', 'best'), [((0.75, -0.9), 5), ((0.75, -0.8), 5), ((0.75, -0.7), 8), ((0.8, -3.0), 8)])
+def test_the_best_outlives_later_ones_and_among_equals_the_lower_loss_counts_then_the_first(last, best, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
-    for step, accuracy in ((3, 0.5), (5, 0.75), (8, 0.75)):
-      checkpoints.save_best(step, STATES[step].variables, SPEC, accuracy)
-  assert [path.name for path in (tmp_path / 'best').iterdir()] == ['5']
+    for step, score in ((3, (0.5, -0.1)), (5, (0.75, -0.8)), (8, last)):
+      checkpoints.save_best(step, STATES[step].variables, SPEC, score)
+  assert [path.name for path in (tmp_path / 'best').iterdir()] == [str(best)]
   with Checkpoints(tmp_path, read_only=True) as checkpoints:
-    assert checkpoints.best_step == 5
+    assert checkpoints.best_step == best
     assert checkpoints.restore_spec() == SPEC
-    assert_equal(checkpoints.restore_best(FIRST.variables), STATES[5].variables)
+    assert_equal(checkpoints.restore_best(FIRST.variables), STATES[best].variables)
 
 
 @pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])
 def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(3, STATES[3], SPEC)
-    checkpoints.save_best(3, STATES[3].variables, SPEC, 0.5)
+    checkpoints.save_best(3, STATES[3].variables, SPEC, (0.5, -1.0))
   damage(tmp_path / 'best' / '3')
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* python main\.py --workdir '):
     checkpoints.restore_best(FIRST.variables)
 
 
 def test_a_record_tells_any_change():
-  values = Record.of({'params': {'kernel': np.ones(3)}}, SPEC, 0.5).to_json()
-  assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, SPEC, 0.5)
-  for change in ({'validation_accuracy': 0.6}, {'arrays': {}}, {'spec': {**values['spec'], 'classes': ['a']}}):
+  values = Record.of({'params': {'kernel': np.ones(3)}}, SPEC, (0.5, -1.0)).to_json()
+  assert Record.from_json(dict(values)) == Record.of({'params': {'kernel': np.ones(3)}}, SPEC, (0.5, -1.0))
+  for change in ({'score': [0.6, -1.0]}, {'arrays': {}}, {'spec': {**values['spec'], 'classes': ['a']}}):
     with pytest.raises(Exception, match='record has changed'):
       Record.from_json({**values, **change})
 
@@ -194,7 +195,7 @@ def test_averaged_weights_are_part_of_the_state_and_are_what_is_kept_as_the_best
   state = state.replace(average=jax.tree.map(lambda x: x + 7, state.average))
   with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
     checkpoints.save(3, state.replace(step=np.int32(3)), SPEC)
-    checkpoints.save_best(3, state.variables, SPEC, 0.5)
+    checkpoints.save_best(3, state.variables, SPEC, (0.5, -1.0))
   with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
     restored, _ = checkpoints.restore_latest(like=state)
     best = checkpoints.restore_best(like=state.variables)

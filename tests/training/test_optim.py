@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -79,3 +80,53 @@ def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(scale, applied):
   optimizer = OptimizerOptions(momentum=0.0, weight_decay=0.0, clip_norm=2.0).create(lambda step: 1.0)
   updates, _ = optimizer.update(gradients, optimizer.init(params), params)
   np.testing.assert_allclose([updates['kernel'][0, 0], updates['bias'][0]], [-0.6 * applied, -0.8 * applied], rtol=1e-6)
+
+
+PARAMS = {'stem_conv': {'kernels': jnp.ones((2, 3, 3, 4, 6))}, 'stage1_conv': {'kernel': jnp.ones((3, 3, 6, 8))},
+          'stage1_norm': {'scale': jnp.ones(8)}, 'classifier': {'kernel': jnp.ones((8, 5)), 'bias': jnp.zeros(5)}}
+
+
+def gradients(seed=0):
+  random = np.random.default_rng(seed)
+  return {module: {name: jnp.asarray(random.normal(size=value.shape) * np.arange(1, value.shape[-1] + 1), jnp.float32)
+                   for name, value in values.items()} for module, values in PARAMS.items()}
+
+
+def first_updates(**options):
+  optimizer = OptimizerOptions(weight_decay=0.0, **options).create(lambda step: 0.01)
+  return optimizer.update(gradients(), optimizer.init(PARAMS), PARAMS)[0]
+
+
+def test_muon_makes_the_updates_of_kernels_orthogonal_and_leaves_the_rest_to_adam():
+  """The singular values of an update are alike, kernel by kernel, where those of the gradient are not."""
+  updates = first_updates(name='muon', momentum=0.95)
+  for module, name, shape in (('stem_conv', 'kernels', (2, 36, 6)), ('stage1_conv', 'kernel', (1, 54, 8))):
+    for update, gradient in zip(*(np.reshape(tree[module][name], shape) for tree in (updates, gradients())),
+                                strict=True):
+      found, given = (np.linalg.svd(matrix, compute_uv=False) for matrix in (update, gradient))
+      assert found.max() / found.min() < 2 < given.max() / given.min()
+  for update in jax.tree.leaves([updates['stage1_norm'], updates['classifier']]):
+    np.testing.assert_allclose(np.abs(update), np.abs(update).max(), rtol=1e-3)  # Adam's first step is of one size
+
+
+def test_nesterov_looks_ahead():
+  plain, ahead = first_updates(), first_updates(nesterov=True)
+  np.testing.assert_allclose(ahead['stage1_conv']['kernel'], 1.9 * plain['stage1_conv']['kernel'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'muon'])
+def test_frozen_modules_stay_and_the_others_move(name):
+  optimizer = OptimizerOptions(name, freeze='stem, stage1_conv', weight_decay=0.1).create(lambda step: 0.01)
+  updates, _ = optimizer.update(gradients(), optimizer.init(PARAMS), PARAMS)
+  moved = {module for module, values in updates.items() for value in values.values() if np.abs(value).max() > 0}
+  assert moved == {'stage1_norm', 'classifier'}
+
+
+@pytest.mark.parametrize(('freeze', 'message'), [
+    ('stage2', "unknown module in optimizer.freeze 'stage2'. Valid: stem_conv, stage1_conv, "
+               'stage1_norm, classifier'),
+    ('st,class', 'optimizer.freeze=st,class: freezes every module, so nothing would be trained')])
+def test_names_that_freeze_nothing_or_all_are_refused(freeze, message):
+  with pytest.raises(UserError) as error:
+    OptimizerOptions(freeze=freeze).check_frozen(PARAMS)
+  assert str(error.value) == message

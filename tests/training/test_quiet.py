@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -32,3 +33,21 @@ def test_a_run_that_cannot_be_loaded_leaves_the_callers_logging_alone(small_runs
   with pytest.raises(UserError, match='has no checkpoint yet'):
     mils_jax.load(tmp_path)
   assert settings() == before
+
+
+@pytest.mark.parametrize('quiet', [True, False])
+def test_what_a_thread_met_is_not_printed_behind_the_last_line(quiet):
+  """A future whose exception nobody asked for, collected when the process ends."""
+  program = f"""
+import asyncio
+from mils_jax.training.quiet import quiet_from_now_on
+loop = asyncio.new_event_loop()
+future = loop.create_future()
+future.set_exception(ValueError('the disk is full'))
+if {quiet}:
+  quiet_from_now_on()
+loop.close()
+"""
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+  assert done.returncode == 0
+  assert ('the disk is full' in done.stderr) != quiet

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -232,3 +234,106 @@ def test_the_averaged_weights_are_evaluated_and_training_goes_on_from_the_others
                               getattr(state, name))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found.variables[name], expected)
     jax.tree.map(np.testing.assert_array_equal, found.collections[name], getattr(states[3], name))
+
+
+DROPPED = NETWORKS['wide'].clone(conditioning='presence')
+
+
+def losses_of(values, **dropout):
+  """The mean loss of a step, and the logits of both views, with batch statistics of both together."""
+  plan = step_plan(DROPPED, MAPPING, channel_dropout=ChannelDropout('hierarchical', **dropout))
+  state = first_state(plan)
+  after, (sums, _) = run(make_train_step(plan, AXIS), state, Devices(1), [values])
+  images, present = MAPPING.apply(jnp.asarray(values['image']))
+  kept = plan.channel_dropout(stream_key(plan.train.seed, 'channels', 0), present, jnp.arange(len(images)))
+  logits, _ = DROPPED.clone(axis_name=None).apply(
+      state.variables, jnp.concatenate([images, images]), train=True, present=jnp.concatenate([present, kept]),
+      mutable=['batch_stats'], rngs={'dropout': dropout_key(plan)})
+  return float(sums.loss / sums.count), np.asarray(logits, np.float64).reshape(2, len(images), -1), after
+
+
+def dropout_key(plan):
+  return jax.random.fold_in(stream_key(plan.train.seed, 'dropout', 0), 0)
+
+
+def cross_entropy(logits, targets):
+  return -(targets * (logits - np.log(np.exp(logits).sum(-1, keepdims=True)))).sum(-1).mean()
+
+
+@pytest.mark.parametrize('distillation', [0.0, 0.4, 1.0])
+def test_both_views_count_alike_and_the_second_may_learn_from_the_first(distillation):
+  values = batch(8)
+  loss, logits, after = losses_of(values, full_view=True, distillation=distillation)
+  labels = 0.9 * np.eye(5)[values['label']] + 0.1 / 5
+  predicted = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+  second = (1 - distillation) * labels + distillation * predicted
+  expected = (cross_entropy(logits[0], labels) + cross_entropy(logits[1], second)) / 2
+  np.testing.assert_allclose(loss, expected, rtol=1e-4)
+  assert after.sums.correct == (logits[0].argmax(-1) == values['label']).sum()  # with all channels
+  assert after.sums.count == 8
+
+
+def test_nothing_is_dropped_before_the_start():
+  """Ten epochs of three steps: the first six steps are those of a run without channel dropout, the seventh is not."""
+  def states(dropout):
+    plan = step_plan(DROPPED, MAPPING, channel_dropout=dropout)
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, epochs=10))
+    devices = Devices(1)
+    state, step = devices.replicate(first_state(plan)), devices.parallel(make_train_step(plan, AXIS), 1, 1)
+    for number in range(7):
+      state, _ = step(state, devices.share(batch(8, seed=number)))
+      yield jax.device_get(state.params)
+
+  pairs = list(zip(states(ChannelDropout('hierarchical', start=0.2)), states(ChannelDropout()), strict=True))
+  for late, never in pairs[:6]:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), late, never)
+  assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, pairs[6]), strict=True)) > 1e-4
+
+
+class Linear(nn.Module):
+  """A network without batch normalisation, whose gradient of a batch is the sum of those of its parts."""
+
+  num_classes: int = 5
+  in_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, mask=None):
+    self.variable('batch_stats', 'seen', jnp.zeros, ())
+    return nn.Dense(self.num_classes)(images.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize('count', [8, 5])
+def test_a_batch_in_parts_trains_as_the_whole_batch(count):
+  after = []
+  for parts in (1, 2, 4):
+    plan = step_plan(Linear(), MAPPING)
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=parts))
+    after.append(run(make_train_step(plan, AXIS), first_state(plan), Devices(1), [batch(8, count), batch(8, count, 1)]))
+  for state, _ in after[1:]:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state, after[0][0])
+
+
+def test_the_parts_of_a_batch_are_normalised_one_after_the_other():
+  """The running mean after a step of two parts is that after two steps of them, with a rate of 0."""
+  states = []
+  for parts, batches in ((2, [batch(8)]), (1, [{name: value[half] for name, value in batch(8).items()}
+                                               for half in (slice(0, 4), slice(4, 8))])):
+    plan = step_plan(NETWORKS['wide'], MAPPING, optax.sgd(0.0))
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=parts))
+    states.append(run(make_train_step(plan, AXIS), first_state(plan), Devices(1), batches)[0])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(s.batch_stats for s in states))
+
+
+def test_the_loss_weighs_classes():
+  weights = (2.0, 0.5, 0.0, 1.0, 4.0)
+  plan = dataclasses.replace(step_plan(NETWORKS['wide'], MAPPING), class_weights=weights)
+  values = batch(8, count=7)
+  state = first_state(plan)
+  _, (sums, _) = run(make_train_step(plan, AXIS), state, Devices(1), [values])
+  images, present = MAPPING.apply(jnp.asarray(values['image'][:7]))
+  logits, _ = NETWORKS['wide'].clone(axis_name=None).apply(state.variables, images, train=True, present=present,
+                                                           mutable=['batch_stats'])
+  labels = values['label'][:7]
+  targets = 0.9 * np.eye(5)[labels] + 0.1 / 5
+  losses = -(targets * np.asarray(jax.nn.log_softmax(logits), np.float64)).sum(axis=1)
+  np.testing.assert_allclose(sums.loss, (np.array(weights)[labels] * losses).sum(), rtol=1e-4)

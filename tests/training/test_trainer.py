@@ -1,8 +1,9 @@
 import jax
 import pytest
 
-from configs import task_a, task_b
+from configs import any_channels, task_a, task_b
 from mils_jax.build import build_plan
+from mils_jax.run import run_training
 from mils_jax.run_config import RunConfig
 from mils_jax.training import trainer as loop
 from mils_jax.training.run_folder import RunFolder
@@ -59,3 +60,38 @@ def test_a_run_traces_its_step_once_and_one_that_goes_on_draws_no_weights(task, 
     assert counts == {'traced': 1, 'drawn': 1}
     loop.train(plan, stop)
   assert counts == {'traced': 2, 'drawn': 1}
+
+
+def tiny(task, tmp_path, **train):
+  config = task.get_config()
+  config.data.image_size = 16
+  config.data.shapes.update(num_train=50, num_val=32, num_test=16)
+  config.train.update(batch_size=16, **train)
+  config.runtime.cache = str(tmp_path / 'cache')
+  return config
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path, capsys):
+  config = tiny(task_b, tmp_path, epochs=9, patience=2)
+  config.optimizer.learning_rate = 0.0
+  config.model.update(width=8, stages=2)
+  folder = RunFolder(tmp_path / 'run')
+  results = run_training(RunConfig.read(config), folder, [])
+  scores = [(line['val_accuracy'], -line['val_loss']) for line in folder.read_metrics()]  # only statistics still change
+  best = 1 + scores.index(max(scores))
+  assert (results['best_epoch'], results['epochs'], len(scores)) == (best, best + 2, best + 2)
+  assert results['epochs'] < 9
+  assert f'stopping: no epoch since {best} was better (train.patience=2)' in capsys.readouterr().out
+
+
+def test_a_generalist_is_chosen_by_all_channels_and_by_dropped_ones_after_so_many_steps(tmp_path):
+  config = tiny(any_channels, tmp_path, steps=10, ema_decay=0.5)
+  config.model.update(widths=(8,), stem_width=8, blocks=1, num_kernels=1)
+  folder = RunFolder(tmp_path / 'run')
+  results = run_training(RunConfig.read(config), folder, [])
+  lines = folder.read_metrics()
+  assert len(lines) == results['epochs'] == 3  # of four steps
+  scores = [((line['val_accuracy'] + line['val_dropped_accuracy']) / 2,
+             -(line['val_loss'] + line['val_dropped_loss']) / 2) for line in lines]
+  assert results['best_epoch'] == 1 + scores.index(max(scores))
+  assert all(line['val_loss'] != line['val_dropped_loss'] for line in lines)

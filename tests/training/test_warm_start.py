@@ -31,7 +31,7 @@ def other(tmp_path_factory):
   _, state = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1)
   write_json(folder / 'config.json', {})
   with Checkpoints(folder / 'checkpoints') as checkpoints:
-    checkpoints.save_best(4, state.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), 0.5)
+    checkpoints.save_best(4, state.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), (0.5, -1.0))
   return folder, state
 
 
@@ -73,3 +73,27 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(UserError, match='no run folder'):
     warm_start(new, model, spec(('R',), ('cat', 'dog')), str(tmp_path / 'none'))
   assert not (tmp_path / 'none').exists()
+
+
+def test_what_holds_several_values_for_each_channel_is_not_taken_for_other_channels(tmp_path):
+  """A layer on channel statistics has 14 inputs of every channel: as many channels, but not the same ones."""
+  network = WideCNN(2, in_channels=3, stages=2, width=8, conditioning='statistics')
+  _, old = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1, network)
+  write_json(tmp_path / 'config.json', {})
+  with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+    checkpoints.save_best(4, old.variables, spec(('R', 'G', 'B'), ('cat', 'dog')), (0.5, -1.0))
+  for names, taken in ((('R', 'G', 'B'), True), (('B', 'G', 'R'), False)):
+    model, new = fresh(names, ('cat', 'dog'), 2, network)
+    started = warm_start(new, model, spec(names, ('cat', 'dog')), str(tmp_path))
+    same = [np.array_equal(one.params['stage1_film']['hidden']['kernel'], old.params['stage1_film']['hidden']['kernel'])
+            for one in (started, new)]
+    assert same == [taken, False]
+    np.testing.assert_array_equal(started.params['stage2']['conv']['kernel'], old.params['stage2']['conv']['kernel'])
+
+
+def test_averaged_weights_start_from_the_others_too(other):
+  folder, old = other
+  model, _ = fresh(('R', 'G', 'B'), ('cat', 'dog'), 2)
+  new = first_state(step_plan(model, seed=2, ema_decay=0.9))
+  started = warm_start(new, model, spec(('R', 'G', 'B'), ('cat', 'dog')), str(folder))
+  jax.tree.map(np.testing.assert_array_equal, started.average, {'params': old.params, 'batch_stats': old.batch_stats})

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mils_jax import invocation
 from mils_jax.config import Section, option
 from mils_jax.data.sources import names, pixels
 from mils_jax.data.sources.registry import DataOptions, register
@@ -178,7 +179,7 @@ def _prepare(builder: Any, name: str) -> None:
     module = _missing_module(error)
     if module == 'tensorflow':
       raise UserError(f'{name}: TFDS needs TensorFlow once to prepare this set (not to read it); '
-                      "pip install -e '.[tfds-prepare]', or prepare it elsewhere and name that folder in "
+                      f"{invocation.install('tfds-prepare')}, or prepare it elsewhere and name that folder in "
                       'data.path') from error
     raise UserError(f'{name}: TFDS needs the module {module} to prepare this set; install it, or prepare the set '
                     'elsewhere and name that folder in data.path') from error

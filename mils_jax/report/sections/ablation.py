@@ -5,12 +5,13 @@ import math
 import numpy as np
 from scipy import special
 
-from mils_jax.channel_subsets import Subset
+from mils_jax import invocation
+from mils_jax.channel_subsets import Subset, subset_name
 from mils_jax.metrics import Accuracy, MeanDifference, SeedSpread, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Section, Table, Text
-from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text, subset_name
+from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text
 from mils_jax.report.groups import Group
 
 COLUMNS = ['run', 'all channels', 'mean over subsets', 'over seeds', 'worst subset', 'difference of the mean',
@@ -25,7 +26,8 @@ def ablation_section(groups: list[Group]) -> Section:
     members = [group for group in groups if group.sweep and group.sweep.path == path]
     without = [group.label for group in members if not _complete(group)]
     if without:
-      blocks.append(Text(f'Not evaluated on channel subsets: {", ".join(without)}. --mode subsets does it.'))
+      blocks.append(Text(f'Not evaluated on channel subsets: {", ".join(without)}. '
+                         f'{invocation.mode("subsets")} does it.'))
     if len(members) > len(without):
       blocks.append(_table([group for group in members if _complete(group)], sweep.first))
   return Section('Ablation', blocks)

@@ -1,7 +1,8 @@
 """The published claims beside what these runs measured: each with whether the figures support it."""
 
+from mils_jax.channel_subsets import subset_name
 from mils_jax.report.document import Points, Section
-from mils_jax.report.formats import accuracy_text, subset_name
+from mils_jax.report.formats import accuracy_text
 from mils_jax.report.groups import BASELINE, Group
 from mils_jax.report.published import SHARE, judge_share
 from mils_jax.report.sections.subset_table import gap_sentence, subset_gaps, subset_series

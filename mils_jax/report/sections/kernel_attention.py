@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mils_jax.channel_subsets import subset_name
 from mils_jax.report.document import Block, Figure, Figures, Section, Table
 from mils_jax.report.figure_style import MAP, colour_bar, drawing, to_svg
-from mils_jax.report.formats import subset_name
 from mils_jax.report.groups import Group
 
 DRAWN = 8  # subsets at most whose attention is drawn, always with the full set

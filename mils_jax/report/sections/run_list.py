@@ -1,8 +1,8 @@
 """How each run was made and can be made again, and what could not be reported."""
 
 import json
-import shlex
 
+from mils_jax.invocation import as_typed
 from mils_jax.report.document import Block, Command, Points, Section, Table, Text
 from mils_jax.report.formats import duration, unbroken
 from mils_jax.report.groups import Group, config_differences
@@ -53,7 +53,7 @@ def _describe(machine: dict) -> str:
 
 def command_of(run: Run) -> str:
   """The command that started the run; where none was recorded, where its configuration lies."""
-  return f'python {shlex.join(run.machine["command"])}' if run.machine else f'see {run.folder.config}'
+  return as_typed(run.machine['command']) if run.machine.get('command') else f'see {run.folder.config}'
 
 
 def _training_time(run: Run) -> str:

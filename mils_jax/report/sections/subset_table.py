@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mils_jax.channel_subsets import Subset
+from mils_jax.channel_subsets import Subset, subset_name
 from mils_jax.metrics import Accuracy, MeanDifference, holm
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
@@ -18,7 +18,6 @@ from mils_jax.report.formats import (
   percent,
   points_text,
   short,
-  subset_name,
   subsets_in_order,
 )
 from mils_jax.report.groups import Difference, Group, config_differences, difference_of
@@ -32,20 +31,20 @@ LISTED = 32  # subsets at most that are drawn one by one
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-  """One model and the specialist of one subset, with the same channels on the same test images.
+  """One model and another that was made for one subset, with the same channels on the same test images.
 
   Attributes:
     own: (seeds, N) bool, where the one model was right.
-    specialist: likewise, with seeds of its own.
+    other: likewise, with seeds of its own.
   """
 
   own: np.ndarray
-  specialist: np.ndarray
+  other: np.ndarray
 
   @property
   def difference(self) -> Difference:
-    """Below 0 where the specialist is better."""
-    return difference_of(self.own, self.specialist)
+    """Below 0 where the other is better."""
+    return difference_of(self.own, self.other)
 
 
 Gaps = dict[Subset, Gap]
@@ -60,7 +59,7 @@ def channels_section(groups: list[Group]) -> Section:
 
 
 def _of_network(title: str, groups: list[Group]) -> list[Block]:
-  series = subset_series(groups)
+  series = subset_series(groups) | baseline_series(groups)
   evaluated = {subset for found in series.values() for subset in found}
   if title != 'DynamicResNet12' and len(evaluated) < 2:
     return []
@@ -71,7 +70,10 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
                            for number, part in enumerate(parts)]))
   for group in groups:
     if gaps := subset_gaps(group, groups):
-      blocks += [_gap_table(group, gaps), Text(f'{gap_sentence(group, gaps)}.')]
+      blocks += [_gap_table(group, gaps, 'specialist'), Text(f'{gap_sentence(group, gaps)}. {_cost(group, groups)}')]
+    for name in group.baselines:
+      if gaps := baseline_gaps(group, name):
+        blocks += [_gap_table(group, gaps, name), Text(f'{gap_sentence(group, gaps, name)}.')]
   return blocks
 
 
@@ -88,27 +90,55 @@ def subset_series(groups: list[Group]) -> Series:
   return series
 
 
+def baseline_series(groups: list[Group]) -> Series:
+  """Likewise of other methods, on the subsets of the model beside which they were written."""
+  series: Series = {}
+  for group in groups:
+    for name, correct in group.baselines.items():
+      series.setdefault(name, {subset: Accuracy(float(seeds.sum(axis=1).mean()), seeds.shape[1])
+                               for subset, seeds in correct.items()})
+  return series
+
+
+def _cost(group: Group, groups: list[Group]) -> str:
+  """What training the one model and its specialists took."""
+  specialists = specialists_of(group, groups)
+  together = sum(other.passes for other in specialists.values())
+  return (f'It was trained for {counted(group.passes, "epoch")}, the {len(specialists)} '
+          f'specialists for {together} together.')
+
+
+def specialists_of(group: Group, groups: list[Group]) -> dict[Subset, Group]:
+  """By subset, the models of one recipe that were trained for it; the recipe with the most."""
+  return max(_recipes([other for other in groups if other is not group]).values(), key=len, default={})
+
+
 def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
   """A model for all subsets against specialists of one recipe, on the subsets that it was evaluated on."""
   correct = group.subset_correct
-  recipes = _recipes([other for other in groups if other is not group])
-  specialists = max(recipes.values(), key=len, default={})
+  specialists = specialists_of(group, groups)
   if len(specialists) < 2:
     return {}
   return {subset: Gap(correct[subset], other.correct) for subset, other in specialists.items() if subset in correct}
 
 
+def baseline_gaps(group: Group, name: str) -> Gaps:
+  """A model for all subsets against another method, on the subsets that both were evaluated on."""
+  return {subset: Gap(group.subset_correct[subset], other) for subset, other in group.baselines[name].items()
+          if subset in group.subset_correct}
+
+
 def mean_gap(gaps: Gaps) -> MeanDifference:
-  """The mean over subsets of the differences to the specialists."""
+  """The mean over subsets of the differences."""
   return MeanDifference.of(np.stack([gap.own.mean(axis=0) for gap in gaps.values()]),
-                           np.stack([gap.specialist.mean(axis=0) for gap in gaps.values()]))
+                           np.stack([gap.other.mean(axis=0) for gap in gaps.values()]))
 
 
-def gap_sentence(group: Group, gaps: Gaps) -> str:
-  """The mean difference to the specialists, and the worst."""
+def gap_sentence(group: Group, gaps: Gaps, other: str = 'specialist') -> str:
+  """The mean difference to specialists, or other models for one subset each, and the worst."""
   worst = min(gaps, key=lambda subset: gaps[subset].difference.difference)
   difference = gaps[worst].difference
-  return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, "specialists")}. The worst '
+  return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, f"{other}s")}. The worst '
           f'is {points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
           f'{subset_name(worst)}')
 
@@ -146,17 +176,17 @@ def _table(title: str, groups: list[Group], series: Series) -> Table:
                rows)
 
 
-def _gap_table(group: Group, gaps: Gaps) -> Table:
+def _gap_table(group: Group, gaps: Gaps, other: str) -> Table:
   order = subsets_in_order(gaps, group.input_channels)
   adjusted = holm([gaps[subset].difference.p_value for subset in order])
-  rows = [[subset_name(subset), percent(float(gaps[subset].specialist.mean())), percent(float(gaps[subset].own.mean())),
+  rows = [[subset_name(subset), percent(float(gaps[subset].other.mean())), percent(float(gaps[subset].own.mean())),
            *difference_cells(gaps[subset].difference), p_cell(p_value)]
           for subset, p_value in zip(order, adjusted, strict=True)]
   rows.append(['mean', '', '', *difference_cells(mean_gap(gaps)), ''])
-  return Table(f'{group.label} against a specialist for each subset, on the same test images, in points; below 0 the '
-               'specialist is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over seeds '
+  return Table(f'{group.label} against a {other} for each subset, on the same test images, in points; below 0 the '
+               f'{other} is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over seeds '
                'or subsets: Bonett and Price\'s interval over test images, the trained networks being fixed.',
-               ['channels', 'specialist', 'one model', *DIFFERENCE, 'p by Holm'], rows)
+               ['channels', other, 'one model', *DIFFERENCE, 'p by Holm'], rows)
 
 
 def accuracy_by_subset(series: Series, input_channels: Subset, name: str) -> Figure:

@@ -1,0 +1,131 @@
+"""A learning-rate range test: one short training at a rate that grows with every step, and the rate that it suggests.
+
+"Cyclical Learning Rates for Training Neural Networks" (Smith, WACV 2017, https://arxiv.org/abs/1506.01186), sec. 3.3.
+"""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import optax
+
+from mils_jax import build
+from mils_jax.commands.request import Request
+from mils_jax.errors import RunError, UserError
+from mils_jax.progress import bar, log_lines
+from mils_jax.report.figure_style import drawing, to_svg
+from mils_jax.report.formats import table_lines
+from mils_jax.run_config import check_owner, claim
+from mils_jax.training.plan import TrainingPlan
+from mils_jax.training.run_folder import write_json
+from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order
+
+LOWEST, HIGHEST = 1e-6, 10.0
+SMOOTHING = 0.9  # of the losses: share of the mean so far
+DIVERGED = 2.0  # times the lowest smoothed loss: there is nothing to be seen beyond
+SHOWN = 12  # rows of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeTest:
+  """What a range test found.
+
+  Attributes:
+    rates: (N,) learning rate of each step.
+    losses: (N,) of each batch, before its step.
+    smoothed: (N,) their exponential mean, free of its bias towards the start.
+  """
+
+  rates: np.ndarray
+  losses: np.ndarray
+  smoothed: np.ndarray
+
+  @classmethod
+  def of(cls, rates: np.ndarray, losses: np.ndarray) -> 'RangeTest':
+    """From the steps until the loss had diverged."""
+    mean, smoothed = 0.0, []
+    for number, loss in enumerate(losses, 1):
+      mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss)
+      smoothed.append(mean / (1 - SMOOTHING ** number))
+    return cls(rates, losses, np.array(smoothed))
+
+  @property
+  def suggested(self) -> float:
+    """A third of the rate of the lowest smoothed loss, to two digits: the highest rate of a schedule needs a margin."""
+    return float(f'{self.rates[self.smoothed.argmin()] / 3:.1e}')
+
+
+def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
+  """Trains freshly drawn weights for at most so many steps, the rate growing from LOWEST to HIGHEST.
+
+  Raises:
+    RunError: the loss is non-finite before anything can be seen.
+  """
+  create, order = first_state_creator(plan), training_order(plan)
+  step = parallel_step(plan)
+  state = plan.devices.replicate(create())
+  losses, lowest, total, seen = [], math.inf, 0.0, 0.0
+  with bar('range test', steps, 'steps') as advance:
+    for number, batch in enumerate(batches_of(plan, 'train').batches(order, 0, steps)):
+      state, (sums, _) = step(state, batch)
+      first = number % order.steps_per_epoch == 0  # the sums of an epoch start anew
+      now, count = jax.device_get((sums.loss, sums.count))
+      before, before_count = (0.0, 0.0) if first else (total, seen)
+      loss = float((now - before) / (count - before_count))
+      if not math.isfinite(loss) or loss > 2 * DIVERGED * lowest:
+        break
+      losses.append(loss)
+      total, seen, lowest = now, count, min(lowest, loss)
+      advance(1, f'loss {loss:.3f}')
+  if len(losses) < 2:
+    raise RunError(f'the loss is non-finite from the start, at a learning rate of {LOWEST}')
+  return RangeTest.of(_rates(steps)[:len(losses)], np.array(losses))
+
+
+def _rates(steps: int) -> np.ndarray:
+  return np.geomspace(LOWEST, HIGHEST, steps)
+
+
+def run(request: Request) -> None:
+  """Tests the configured optimizer on the configured data, prints the curve and draws it."""
+  text = request.flags['steps']
+  if not text.isdecimal() or int(text) < 10:
+    raise UserError(f'--steps={text}: expected a whole number of at least 10')
+  steps = int(text)
+  check_owner(request.folder, request.config)
+  plan = build.build_plan(request.config, request.folder)
+  schedule = optax.exponential_decay(LOWEST, steps - 1, HIGHEST / LOWEST)
+  optimizer = request.config.optimizer.create(schedule)
+  plan = dataclasses.replace(plan, step=dataclasses.replace(plan.step, optimizer=optimizer))
+  found = range_test(plan, steps)
+  claim(request.folder, request.config)
+  figure = request.folder.path / 'lr_range.svg'
+  figure.write_text(range_figure(found), encoding='utf-8')
+  write_json(request.folder.path / 'lr_range.json', {
+      'suggested': found.suggested, 'rates': found.rates.tolist(), 'losses': found.losses.tolist()})
+  log_lines([*range_lines(found, request.config.optimizer.name), f'the curve: {figure}'])
+
+
+def range_lines(found: RangeTest, optimizer: str) -> list[str]:
+  """The curve in a few rows, the suggestion and how to use it."""
+  rows = [[f'{found.rates[index]:.1e}', f'{found.losses[index]:.3f}', f'{found.smoothed[index]:.3f}']
+          for index in np.unique(np.linspace(0, len(found.rates) - 1, SHOWN).astype(int))]
+  return ['', *table_lines(['learning rate', 'loss', 'smoothed'], rows), '',
+          f'lowest smoothed loss at {found.rates[found.smoothed.argmin()]:.1e}; suggested for {optimizer}: '
+          f'--config.optimizer.learning_rate={found.suggested:g}',
+          'One short run from one seed: good for the order of magnitude. Nothing was trained that is kept.']
+
+
+def range_figure(found: RangeTest) -> str:
+  """Loss by learning rate, as SVG."""
+  figure, (axes,) = drawing(3.0)
+  axes.plot(found.rates, found.losses, alpha=0.35, linewidth=0.8, label='of each batch')
+  axes.plot(found.rates, found.smoothed, label='smoothed')
+  axes.axvline(found.suggested, linestyle=(0, (2, 1.5)), linewidth=1.2, label=f'suggested: {found.suggested:g}')
+  axes.set_xscale('log')
+  axes.set_ylim(top=DIVERGED * found.smoothed[0])
+  axes.set_xlabel('learning rate')
+  axes.set_ylabel('training loss, nats')
+  axes.legend(loc='upper left')
+  return to_svg(figure)

@@ -1,0 +1,60 @@
+"""The runs of a sweep of specialists: one for each channel subset, and generalists for all of them.
+
+A sweep's configuration has a section `specialists` in place of `runs`:
+
+    recipe      configuration of every run; without channel dropout that of a specialist
+    generalist  fields that make it a generalist's
+    subsets     'red,green,blue; nir'; empty: the usual ones of the data's channels (`usual_subsets`)
+    groups      'red,green,blue; swir1,swir2': groups of channels that are used together, for the usual subsets
+    seeds       of every run
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mils_jax import build, schema
+from mils_jax.channel_subsets import Subset, read_subsets, subset_name, usual_subsets
+from mils_jax.data.loader import steps_per_epoch
+from mils_jax.errors import UserError
+from mils_jax.files import as_name
+from mils_jax.run_config import RunConfig
+
+FIELDS = ('recipe', 'generalist', 'subsets', 'groups', 'seeds')
+
+
+def specialist_runs(specialists: ConfigDict, common: dict[str, Any]) -> list[tuple]:
+  """(name, base configuration, overrides, seeds) of each run.
+
+  The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together.
+
+  Args:
+    specialists: the section.
+    common: fields that all runs are given.
+
+  Raises:
+    UserError: a field is missing, a subset names no channel of the data, or there are fewer than two.
+  """
+  values: Any = specialists
+  missing = [field for field in FIELDS if field not in values]
+  if missing:
+    raise UserError(f"the sweep's section specialists has no {missing[0]}. Expected {', '.join(FIELDS)}")
+  recipe = RunConfig.read(schema.nested({**dict(schema.flattened(values.recipe.to_dict())), **common}))
+  data = build.open_data(recipe)
+  channels = build.used_channels(recipe, data)
+  subsets = read_subsets(values.subsets, channels) or usual_subsets(channels, read_subsets(values.groups, channels))
+  if len(subsets) < 2:
+    raise UserError(f'specialists for one subset, {", ".join(subsets[0])}: expected two or more')
+  epochs = recipe.train.in_epochs(steps_per_epoch(len(data.splits['train']), recipe.train.batch_size)).epochs
+  generalist = dict(schema.flattened(values.generalist.to_dict()))
+  seeds = tuple(values.seeds)
+  return [
+      *((as_name(subset_name(subset)), values.recipe, {'channels.use': _use(subset)}, seeds) for subset in subsets),
+      ('generalist', values.recipe, generalist, seeds),
+      ('generalist-total', values.recipe,
+       {**generalist, 'train.steps': 0, 'train.epochs': epochs * len(subsets)}, seeds),
+  ]
+
+
+def _use(subset: Subset) -> str:
+  return ','.join(subset)

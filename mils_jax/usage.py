@@ -1,0 +1,98 @@
+"""What --help prints: of the program, of one command, or of a configuration's fields."""
+
+from mils_jax import __version__, invocation
+from mils_jax.builtin_configs import OWN, builtin_configs, summary
+from mils_jax.command_line import Words, load_config, read_words
+from mils_jax.commands import COMMANDS
+
+_HELP = ('--help', '-h', '-help')
+_OBJECTS = {'run': 'CONFIG|RUN', 'sweep': 'CONFIG', 'runs': 'RUN ...'}
+_FLAGS_USAGE = """Image classifiers for any input channels, and shallow wide ones.
+
+usage: {program} --config FILE[:VARIANT] [--config.FIELD=VALUE ...] [--workdir FOLDER] [--mode MODE]
+
+  --config    a configuration such as configs/task_a.py, configs/task_b.py:mini_imagenet, configs/resnet34.py
+  --config.*  any of its fields, such as --config.train.epochs=10; with --help beside --config all are listed
+  --workdir   the run folder (default: runs/ and a name made from the configuration and its changed fields)
+  --mode      what to do (default: train), each with flags of its own:
+"""
+
+
+def wants_help(argv: list[str]) -> bool:
+  return any(word in _HELP for word in argv[1:])
+
+
+def help_lines(argv: list[str]) -> list[str]:
+  """What --help prints beside the other words: of all commands, of the one named, or of a configuration's fields."""
+  rest = [word for word in argv if word not in _HELP]
+  if not rest[1:]:
+    return _program_lines() if invocation.with_verbs() else _flag_lines()
+  words = read_words(rest)
+  if words.config:
+    return _config_lines(words)
+  return _command_lines(words.command)
+
+
+def _program_lines() -> list[str]:
+  """Every command in a line, the built-in configurations, and how to go on."""
+  program = invocation.program()
+  return [
+      f'{invocation.PROGRAM} {__version__}: image classifiers for any input channels, and shallow wide ones', '',
+      f'usage: {program} COMMAND ...', '',
+      *(f'  {name:<10}  {command.help}' for name, command in COMMANDS.items()), '',
+      'built-in configurations, and sweeps:', '',
+      *(f'  {name:<11} {summary(path)}' for name, path in (builtin_configs(False) | builtin_configs(True)).items()), '',
+      f'more: {program} COMMAND --help; {program} train CONFIG --help for the fields of a configuration', '',
+      'examples:',
+      *(f'  {invocation.command(name, **COMMANDS[name].examples[0])}' for name in ('train', 'predict', 'report')),
+  ]
+
+
+def _flag_lines() -> list[str]:
+  """Every mode with its flags."""
+  lines = [_FLAGS_USAGE.format(program=invocation.program()).rstrip()]
+  for name, command in COMMANDS.items():
+    lines += ['', f'  {name:<10}  {command.help}', *(f'    {line}' for line in _own_flags(name))]
+  return lines
+
+
+def _command_lines(name: str) -> list[str]:
+  """What a command takes, its flags and its examples."""
+  command, takes = COMMANDS[name], COMMANDS[name].takes
+  usage = []
+  if invocation.with_verbs():
+    plain = [command.flags[command.plain].value] if command.plain else []
+    usage = [' '.join(['usage:', invocation.mode(name), _OBJECTS[takes], *plain, '[--FLAG ...]']), '']
+  return [*usage, command.help, '', *(f'  {word:<32}  {text}' for word, text in _words(takes)), *_own_flags(name), '',
+          'examples:', *(f'  {invocation.command(name, **example)}' for example in command.examples)]
+
+
+def _words(takes: str) -> list[tuple[str, str]]:
+  """What may stand beside a command's own flags."""
+  if takes == 'runs':
+    return [('RUN ...', 'run folders, folders of them, or patterns'), ('--workdir FOLDER', 'where the page goes')]
+  config = (f'{", ".join(builtin_configs(takes == "sweep"))}, or {OWN}; some take a variant, CONFIG:VARIANT')
+  run = [('RUN', 'the folder of a run, for its own configuration')] if takes == 'run' else []
+  return [('CONFIG', config), *run,
+          ('--workdir FOLDER', 'of the run or sweep (default: runs/ and a name made from the configuration)'),
+          ('--config.FIELD=VALUE', 'another value of a field; --help beside CONFIG lists them all')]
+
+
+def _own_flags(name: str) -> list[str]:
+  return [f'  {f"--{flag} {declared.value}".rstrip():<32}  {declared.help}'
+          for flag, declared in COMMANDS[name].flags.items()]
+
+
+def _config_lines(words: Words) -> list[str]:
+  """Every field of a configuration with its value and meaning."""
+  config, _ = load_config(words)
+  if COMMANDS[words.command].takes == 'sweep' or 'runs' in config:
+    return [*_command_lines('sweep'), '',
+            f'{words.config} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
+  from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
+
+  lines = [f'fields of {words.config}:', '']
+  for name, value, option in RunConfig.read(config).options():
+    choices = f' ({", ".join(map(repr, option.choices))})' if option.choices else ''
+    lines += [f'  --config.{name}={value!r}', f'      {option.help}{choices}']
+  return lines

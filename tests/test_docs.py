@@ -1,0 +1,95 @@
+"""What stands in README and docs/ to be copied works: Python runs, commands are understood."""
+
+import itertools
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mils_jax import builtin_configs
+from mils_jax.command_line import load_config, read_words
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PROGRAM = re.compile(r'(?:mils-jax|python main\.py)(?= )')
+
+
+def python_blocks(page):
+  """Title, '' for none, and code of each Python block."""
+  return re.findall(r'^```python(?: title="(.*)")?\n(.*?)^```', page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+  """The program's command lines in blocks, each as words."""
+  text = page.read_text().replace('\\\n', ' ')
+  blocks = re.findall(r'^```(?:console|text)?\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+  lines = [line for block in blocks for line in block.splitlines()] + re.findall(r'^    (.*)', text, re.MULTILINE)
+  for line in lines:
+    if found := PROGRAM.search(line):
+      rest = line[found.start():]
+      rest = rest.rstrip("'") if rest.count("'") % 2 else rest  # the end of a longer, quoted command
+      words = shlex.shlex(rest, posix=True, punctuation_chars=True)
+      words.wordchars += '{}:,[]$'
+      words = list(itertools.takewhile(lambda word: not set(word) <= set('();<>|&'), words))
+      yield words[words[0] == 'python':]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+  """A folder with everything that a command names."""
+  for folder in ('runs/task_a', 'runs/task_b', 'runs/generalist'):
+    (tmp_path / folder).mkdir(parents=True)
+  (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+  for title, code in python_blocks(ROOT / 'docs/recipes.md'):
+    (tmp_path / title).write_text(code)
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_every_command_is_understood(page, workplace):
+  for words in commands(page):
+    read = read_words(words)
+    if read.config:
+      load_config(read)
+
+
+def test_commands_are_found():
+  assert ['mils-jax', 'train', 'task_a'] in commands(ROOT / 'docs/index.md')
+  assert ['main.py', '--mode', 'evaluate', '--workdir', 'runs/task_a'] in commands(ROOT / 'docs/index.md')
+  assert sum(len(list(commands(page))) for page in PAGES) > 40
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
+def test_every_python_block_runs(page, small_runs, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  shutil.copytree(small_runs['dynamic_resnet12'], 'runs/task_a')
+  names = {}
+  for _, code in python_blocks(page):
+    exec(code, names)
+  if page.name in ('api.md', 'README.md'):
+    assert names['logits'].shape[1] == 10
+  if page.name == 'recipes.md':
+    assert names['get_config']().data.source == 'arrays'
+
+
+def test_every_page_and_every_built_in_configuration_is_reached():
+  nav = (ROOT / 'mkdocs.yml').read_text()
+  assert all(f': {page.name}\n' in nav for page in PAGES[1:])
+  text = ''.join(page.read_text() for page in PAGES[1:])
+  assert all(f'`{name}`' in text for name in builtin_configs.builtin_configs())
+
+
+def test_every_field_that_is_named_is_one():
+  from mils_jax.configs import task_a, task_b
+  known = set()
+  for config in (task_a.get_config(), task_b.get_config()):
+    for section, values in config.items():
+      if hasattr(values, 'keys'):
+        known |= {f'{section}.{name}' for name in values}
+  sections = {name.partition('.')[0] for name in known}
+  for page in [ROOT / 'docs' / f'{name}.md' for name in ('index', 'data', 'channels', 'recipes', 'runs', 'api')]:
+    for name in re.findall(r'`(?:--config\.)?([a-z_]+\.(?!txt)[a-z_0-9]+)', page.read_text()):
+      assert name.partition('.')[0] not in sections or name in known, f'{page.name}: {name}'
