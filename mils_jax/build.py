@@ -1,7 +1,8 @@
 """From a configuration to objects: wiring only, and the checks that need the data and the options together."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -33,9 +34,9 @@ IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 
 
-def open_data(config: RunConfig, allow_nonfinite: bool = False) -> CachedDataset:
-  """The configured dataset, cached now where it was not yet; refused if values are non-finite, unless allowed."""
-  data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', allow_nonfinite)
+def open_data(config: RunConfig) -> CachedDataset:
+  """The configured dataset, cached now where it was not yet."""
+  data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', config.data.skip_damaged)
   names = split_names(config.channels.names)
   if names and data.channels == unnamed(len(data.channels)):
     if len(data.channels) > len(names):
@@ -44,6 +45,22 @@ def open_data(config: RunConfig, allow_nonfinite: bool = False) -> CachedDataset
     data = dataclasses.replace(data, channels=names[:len(data.channels)])
     log(f'the channels have no names and fill the first input channels: {", ".join(data.channels)}')
   return data
+
+
+def check_images(data: CachedDataset, used: Sequence[str]) -> None:
+  """Raises UserError where a channel that is used has non-finite values, or an image has none of those used."""
+  bad = [f'{split}: {counts[channel]} in {name}, first in {first[channel]}'
+         for split, (counts, first) in data.nonfinite.items() for channel, name in enumerate(data.channels)
+         if name in used and counts[channel]]
+  if bad:
+    raise UserError(f'non-finite values ({"; ".join(bad)}); expected finite numbers only. data.nodata=nan takes NaN '
+                    'for pixels without data, channels.use leaves channels out')
+  columns = [channel for channel, name in enumerate(data.channels) if name in used]
+  for name, split in data.splits.items():
+    lacking = np.flatnonzero(~split.present[:, columns].any(1)) if split.present is not None else ()
+    if len(lacking):
+      raise UserError(f'{name}: {len(lacking)} images have none of the channels {", ".join(used)}, first '
+                      f'{split.example_ids[lacking[0]]}; expected at least one in each')
 
 
 def input_channels(config: RunConfig, data_channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,8 +102,10 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
     stds = dict(zip(data.channels, map(float, data.std), strict=True))
   units = dict(zip(data.channels, data.units, strict=True))
+  lows, highs = (dict(zip(data.channels, map(float, values), strict=True)) for values in (data.low, data.high))
   return ChannelSpec(names, tuple(units.get(name, '') for name in names), tuple(means.get(name, 0.0) for name in names),
-                     tuple(stds.get(name, 1.0) for name in names))
+                     tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, math.inf) for name in names),
+                     tuple(highs.get(name, -math.inf) for name in names))
 
 
 def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:
@@ -193,6 +212,10 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
     raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')
   check_labels(config, data)
   used = used_channels(config, data)
+  check_images(data, used)
+  if config.augment.mixes and any(split.present is not None for split in data.splits.values()):
+    raise UserError('augment.mixup_alpha and augment.cutmix_alpha: some images lack channels that others have, and '
+                    'such pairs cannot be mixed. Valid here: 0')
   if config.channel_dropout.method != 'none' and len(used) < 2:
     raise UserError(f'channel_dropout.method={config.channel_dropout.method}: the run is given one channel, '
                     f'{", ".join(used)}; channel dropout needs two. Valid here: none')
@@ -208,5 +231,6 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
                                   steps_per_epoch(len(labels), config.train.batch_size),
                                   class_weights(config.train.class_weights, data.classes, labels, model.num_classes))
   return TrainingPlan(folder, data, devices, step, learning_rate,
-                      ModelSpec(channels, data.classes, (height, width), data.fingerprint, used),
+                      ModelSpec(channels, data.classes, (height, width), data.fingerprint, used, data.channels,
+                                data.content),
                       config.checkpoint, config.runtime)

@@ -36,12 +36,15 @@ class ChannelSpec:
     units: unit of each channel's values ('' where unknown).
     mean: what is subtracted from each channel's values, in their unit.
     std: what they are divided by afterwards, in their unit.
+    low, high: least and largest value of the training data; empty: not kept, as before it was.
   """
 
   names: tuple[str, ...]
   units: tuple[str, ...]
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  low: tuple[float, ...] = ()
+  high: tuple[float, ...] = ()
 
   def to_json(self) -> dict:
     return {key: list(value) for key, value in dataclasses.asdict(self).items()}
@@ -49,7 +52,27 @@ class ChannelSpec:
   @classmethod
   def from_json(cls, values: dict) -> 'ChannelSpec':
     values = {**values, 'names': values.get('names') or values['slots']}  # as they were called before schema 2
-    return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
+    return cls(**{field.name: tuple(values.get(field.name, ())) for field in dataclasses.fields(cls)})
+
+  def unusual(self, values: np.ndarray, present: np.ndarray) -> str:
+    """What is odd about the values of an image beside the training data's, '' where nothing is or nothing is known.
+
+    Args:
+      values: (H, W, C') in the data's units.
+      present: (C',) bool.
+    """
+    known = present & (np.array(self.low) < np.array(self.high)) if self.low else np.zeros(len(self.names), bool)
+    if not known.any():
+      return ''
+    low, high = np.array(self.low)[known], np.array(self.high)[known]
+    least, most = values[..., known].min((0, 1)), values[..., known].max((0, 1))
+    width = high - low
+    span = f'({low.min():g} to {high.max():g})'
+    if ((least < low - width / 2) | (most > high + width / 2)).any():
+      return f'values lie far outside of those of the training data {span}: are they in the same units?'
+    if ((most < low + width / 64) | (least > high - width / 64)).all():
+      return f'all values lie at one end of those of the training data {span}: are they in the same units?'
+    return ''
 
   def map_from(self, names: Sequence[str | None]) -> 'ChannelMapping':
     """How channels called `names` become the input channels; one named None goes nowhere.
@@ -81,19 +104,23 @@ class ChannelMapping:
     """(C',) bool: which input channels have a source."""
     return self.source >= 0
 
-  def apply(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def apply(self, images: jax.Array, given: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """Normalises images and puts their channels where the model expects them.
 
     Args:
       images: (B, H, W, C) of any dtype, in the data's own order of channels.
+      given: (B, C) bool, which of them each image has; None: all.
 
     Returns:
       (B, H, W, C') float32, zero in missing channels, and the presence mask (B, C').
     """
     taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, C')
-    mean, std, present = (values[None, None, None] for values in (self.mean, self.std, self.present))
-    placed = jnp.where(present, (taken - mean) / std, 0.0)
-    return placed, jnp.broadcast_to(self.present[None], (len(images), len(self.source)))
+    mean, std = (values[None, None, None] for values in (self.mean, self.std))
+    present = jnp.broadcast_to(self.present[None], (len(images), len(self.source)))  # (B, C')
+    if given is not None:
+      present &= given[:, np.maximum(self.source, 0)]
+    placed = jnp.where(present[:, None, None], (taken - mean) / std, 0.0)
+    return placed, present
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:

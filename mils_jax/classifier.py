@@ -1,6 +1,7 @@
 """A trained run as a function: images and the names of their channels in, class probabilities out."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mils_jax.channels import check_names, split_names
-from mils_jax.data.sources.images import resize_square
+from mils_jax.data.sources.pixels import resize_square, without_nodata
 from mils_jax.errors import UserError
 from mils_jax.restore import Restored, restore
 from mils_jax.training.run_folder import RunFolder
@@ -35,6 +36,7 @@ class Classifier:
     channels: name of each input channel.
     trained: those of them that the run was given; the others stay missing here as they did there.
     image_size: height and width of the images that the network sees.
+    data_channels: all channels of the training data, in their order.
   """
 
   def __init__(self, restored: Restored, run: Path):
@@ -44,7 +46,10 @@ class Classifier:
     self.channels = spec.channels.names
     self.trained = spec.trained
     self.image_size = spec.image_size
+    self.data_channels = spec.data_channels
     self._spec = spec.channels
+    self._nodata = restored.config.data.nodata
+    self._warned = False
     self._variables = jax.device_put(restored.variables)
     mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
 
@@ -64,8 +69,8 @@ class Classifier:
         left out. Without names they fill the first input channels. Input channels that get none are missing.
 
     Returns:
-      (N, classes) float32, each row summing to 1. Where a model has more logits than named classes, those beyond
-      them, which no label ever was, are left out.
+      (N, classes) float32, each row summing to 1. Values far from those of the training data give a UserWarning,
+      once. Where a model has more logits than named classes, those beyond them, which no label ever was, are left out.
 
     Raises:
       UserError: a name is unknown, twice there or missing, none is of a trained channel, or the images' shape,
@@ -82,6 +87,7 @@ class Classifier:
     parts = []
     for start in range(0, len(images), size):
       placed = [self.place(image, channels) for image in images[start:start + size]]
+      self._warn(placed)
       parts.append(self.probabilities(placed, size))
     return np.concatenate([np.asarray(part) for part in parts])[:len(images)]
 
@@ -100,7 +106,13 @@ class Classifier:
       raise UserError(f'an image of shape {image.shape} and dtype {image.dtype}; expected numbers')
     source = self._source(self._names(channels, image.shape[-1]))
     present = source >= 0
-    taken = self._resize(image[..., source[present]]).astype(np.float32)
+    taken = self._resize(without_nodata(image[..., source[present]], self._nodata)).astype(np.float32)
+    if isinstance(taken, np.ma.MaskedArray):
+      empty = np.ma.getmaskarray(taken)
+      taken = np.where(empty, np.array(self._spec.mean, np.float32)[None, None, present], taken.data)  # as in training
+      taken, present[present] = taken[..., ~empty.all((0, 1))], ~empty.all((0, 1))
+      if not present.any():
+        raise UserError('no pixel has any data (data.nodata)')
     if not np.isfinite(taken).all():
       bad = ~np.isfinite(taken).all(axis=(0, 1))
       names = [channel for channel, there in zip(self.channels, present, strict=True) if there]
@@ -109,6 +121,18 @@ class Classifier:
     inputs = np.zeros((*self.image_size, len(source)), np.float32)
     inputs[..., present] = taken
     return inputs, present
+
+  def unusual(self, inputs: np.ndarray, present: np.ndarray) -> str:
+    """What is odd about the values of a placed image beside the training data's, '' where nothing is."""
+    return self._spec.unusual(inputs, present)
+
+  def _warn(self, placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    for inputs, present in placed:
+      found = '' if self._warned else self.unusual(inputs, present)
+      if found:
+        self._warned = True
+        there = inputs[..., present]
+        warnings.warn(f'{found} They go from {there.min():g} to {there.max():g}', stacklevel=3)
 
   def probabilities(self, placed: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> jax.Array:
     """The probabilities (size, classes) of up to `size` placed images; rows beyond them mean nothing."""

@@ -6,6 +6,7 @@
 
 import dataclasses
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mils_jax.builtin_configs import OWN, builtin_configs, find_config
 from mils_jax.commands import COMMANDS, Flag
 from mils_jax.commands.request import Request
 from mils_jax.errors import UserError, unknown
-from mils_jax.files import as_name
+from mils_jax.files import as_name, local_path
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
@@ -59,7 +60,7 @@ def parse(argv: list[str]) -> Request:
 
     return Request(mode, folder, saved_config(folder), None, words.flags, argv)
   config, overrides = load_config(words)
-  from mils_jax.run_config import RunConfig  # which the configuration has loaded, and JAX with it
+  from mils_jax.run_config import RunConfig, as_it_was  # which the configuration has loaded, and JAX with it
 
   name = run_name(str(config.get('name', '')), words.config, overrides)
   folder = RunFolder(Path(words.workdir) if words.workdir else Path('runs') / name)
@@ -67,7 +68,7 @@ def parse(argv: list[str]) -> Request:
     return Request(mode, folder, None, config, words.flags, argv)
   if 'table' in config:
     raise UserError(f'{words.config} describes a sweep, not a run: give {invocation.mode("sweep")}')
-  return Request(mode, folder, RunConfig.read(config), None, words.flags, argv)
+  return Request(mode, folder, as_it_was(RunConfig.read(config), folder), None, words.flags, argv)
 
 
 def _nothing_to_work_on(mode: str, argv: list[str]) -> UserError:
@@ -114,11 +115,21 @@ def read_words(argv: list[str]) -> Words:
   if mode not in COMMANDS:
     raise unknown('mode', mode, COMMANDS)
   given = {'config': values.config, 'workdir': values.workdir, **_own_flags(values, mode)}
-  _place(plain, mode, given)
+  _place(plain, mode, given, bool(verb))
   if fields and not given['config']:
     raise UserError('--config.FIELD needs --config FILE beside it' if not verb else
                     f'--config.FIELD needs a configuration: {invocation.command(verb, config="CONFIG", workdir="RUN")}')
-  return Words(mode, given.pop('config'), given.pop('workdir'), given, fields)
+  config, workdir = os.path.expanduser(given.pop('config')), local_path(given.pop('workdir'), '--workdir')
+  return Words(mode, config, workdir, {name: _as_path(name, value, mode) for name, value in given.items()}, fields)
+
+
+def _as_path(name: str, value: Any, mode: str) -> Any:
+  """A flag's value, the paths among them as files are opened by."""
+  if not COMMANDS[mode].flags[name].path:
+    return value
+  if isinstance(value, str):
+    return local_path(value, f'--{name}')
+  return type(value)(local_path(one, f'--{name}') for one in value)
 
 
 def _without_fields(words: list[str]) -> tuple[list[str], list[str]]:
@@ -154,9 +165,16 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
     raise unknown('flag', f'--{error.flagname}', valid) from error
   except flags.Error as error:
     raise UserError(str(error).splitlines()[0]) from error
-  if plain and not verb:
+  many = _takes_many(values.mode)
+  if plain and not verb and not (many and values[many].present):
     raise UserError(f"'{plain[0]}' is no flag. Valid flags: {', '.join(valid)}")
   return values, plain
+
+
+def _takes_many(mode: str) -> str:
+  """The flag of a command that plain words may follow, as a shell's pattern gives them; '' for none."""
+  name = COMMANDS[mode].plain if mode in COMMANDS else ''
+  return name if name and COMMANDS[mode].flags[name].many else ''
 
 
 def _command_flags() -> dict[str, Flag]:
@@ -170,22 +188,28 @@ def _own_flags(values: flags.FlagValues, mode: str) -> dict[str, Any]:
     if values[name].present and name not in own:
       others = ', '.join(other for other in COMMANDS if name in COMMANDS[other].flags)
       raise UserError(f'--{name} is no flag of {invocation.mode(mode)}. What takes it: {others}')
-  return {name: values[name].value if values[name].present else flag.default for name, flag in own.items()}
+  found = {name: values[name].value if values[name].present else flag.default for name, flag in own.items()}
+  return {name: [value for value in [found[name]] if value] if flag.many else found[name]
+          for name, flag in own.items()}
 
 
-def _place(plain: list[str], mode: str, given: dict[str, Any]) -> None:
+def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> None:
   """Gives plain words to the flags that they stand for: what the command works on, and its `plain` flag."""
   command = COMMANDS[mode]
   if command.takes == 'runs':  # a shell makes many words of a pattern
     given['runs'] = tuple(plain) or (given['runs'],)
     return
+  many = _takes_many(mode)
+  if many and not verb:
+    given[many] += plain
+    return
   names = [_object(plain[0], command.takes), *filter(None, [command.plain])] if plain else []
-  if len(plain) > len(names):
+  if len(plain) > len(names) and not many:
     raise UserError(f"'{plain[len(names)]}' is a word too many. {invocation.mode(mode)} --help shows what it takes")
   for name, word in zip(names, plain, strict=False):
     if given[name]:
       raise UserError(f"'{word}' stands beside --{name}={given[name]}: give one of them")
-    given[name] = word
+    given[name] = plain[names.index(name):] if name == many else word
 
 
 def _object(word: str, takes: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from mils_jax.errors import UserError, unknown
+from mils_jax.files import local_path
 
 METADATA = 'option'
 
@@ -31,6 +32,7 @@ class Option:
     above, below: limits that the value itself may not reach.
     choices: the valid values; empty: any in the range.
     before: the value of runs from before the option existed; None: the default.
+    path: whether it is a path: '~' is then the home folder, and an address such as gs://... is refused.
   """
 
   help: str
@@ -40,6 +42,7 @@ class Option:
   below: float | None = None
   choices: Sequence[str] = ()
   before: Any = None
+  path: bool = False
 
   def check(self, name: str, value: Any) -> None:
     """Raises UserError for a value that the option cannot take; `name` is the whole name, such as 'train.epochs'."""
@@ -62,9 +65,10 @@ class Option:
 
 def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,
            high: float | None = None, below: float | None = None, choices: Sequence[str] = (),
-           before: Any = None) -> Any:
+           before: Any = None, path: bool = False) -> Any:
   """A dataclass field that is an option; arguments as Option's attributes."""
-  return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before)})
+  return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before,
+                                                                   path)})
 
 
 def options_of(owner: type) -> dict[str, dataclasses.Field]:
@@ -95,24 +99,35 @@ class Section:
   def __post_init__(self):
     for name, field in options_of(type(self)).items():
       value = _converted(f'{self.section}.{name}', getattr(self, name), field)
+      if declared(field).path:
+        value = local_path(value, f'{self.section}.{name}')
       object.__setattr__(self, name, value)
       declared(field).check(f'{self.section}.{name}', value)
 
   @classmethod
-  def read(cls, values: Mapping[str, Any]) -> Self:
-    """The section that a mapping of its fields describes; an older file that lacks one means "as before it existed".
+  def read(cls, values: Mapping[str, Any], older: bool = False) -> Self:
+    """The section that a mapping of its fields describes.
+
+    Args:
+      values: by field.
+      older: whether they were written by a version that may not have had every option: one that is missing then means
+        "as before it existed", else its default.
 
     Raises:
       UserError: there is no such field, or as the section itself raises.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown_names = [name for name in values if name not in fields]
+    if unknown_names:
+      raise unknown('config field', f'{cls.section}.{unknown_names[0]}', [f'{cls.section}.{known}' for known in fields])
     given = {name: declared(field).before for name, field in options_of(cls).items()
-             if name not in values and declared(field).before is not None}
-    for name, value in values.items():
-      if name not in fields:
-        raise unknown('config field', f'{cls.section}.{name}', [f'{cls.section}.{known}' for known in fields])
-      inner = fields[name].type
-      given[name] = inner.read(value) if isinstance(inner, type) and issubclass(inner, Section) else value
+             if older and name not in values and declared(field).before is not None}
+    for name, field in fields.items():
+      inner = field.type
+      if isinstance(inner, type) and issubclass(inner, Section):
+        given[name] = inner.read(values.get(name, {}), older)
+      elif name in values:
+        given[name] = values[name]
     return cls(**given)
 
 

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and telling a place that cannot be written from a disk that is full."""
+"""Paths as users give them; writing a file whole or not at all; a place that cannot be written, or a full disk."""
 
 import contextlib
 import errno
@@ -7,9 +7,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mils_jax.errors import UserError
+
 UNFINISHED = '.tmp'  # suffix of what is being written, and of what a process that died was writing
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # of OSErrors: choose another place
+
+
+def local_path(text: str, name: str) -> str:
+  """A path that a user gave, '~' at its beginning being the home folder.
+
+  Raises:
+    UserError: it is an address such as gs://bucket/run. A run folder takes locks, renames and appends, which object
+      stores do not offer.
+  """
+  if re.match(r'[A-Za-z][A-Za-z0-9+.-]*://', text):
+    raise UserError(f"{name}={text}: only folders of this machine's file system can be used, mounted ones too; "
+                    'expected a path such as /mnt/bucket/run')
+  return os.path.expanduser(text)
 
 
 def as_name(text: str) -> str:

@@ -96,7 +96,7 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   """
   data, spec = build.open_data(config), restored.spec
   build.check_classes(spec.classes, data)
-  own = data.fingerprint == spec.data_fingerprint
+  own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '
                     f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
@@ -104,6 +104,7 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
                     f'{", ".join(spec.trained)}: none fits')
+  build.check_images(data, names)
   if not own and len(names) < len(data.channels):
     log('channels that the model was not trained with are left out: '
         + ', '.join(name for name in data.channels if name not in names))
@@ -148,6 +149,6 @@ def open_run(folder: RunFolder, config: RunConfig | None = None, only_own: bool 
   restored = restore(folder, config)
   config = restored.config
   fitting = open_fitting_data(restored, config, only_own)
-  devices = build.build_devices(config)
+  devices = Devices(config.runtime.devices)
   log(f'restored step {restored.step}')
   return OpenRun(config, restored, fitting, devices, devices.replicate(restored.variables))

@@ -16,13 +16,14 @@ from mils_jax import build
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.loader import steps_per_epoch
 from mils_jax.distributed import processes
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
-from mils_jax.run_config import RunConfig, check_owner, claim
+from mils_jax.run_config import RunConfig, as_it_was, check_owner, claim
 from mils_jax.schema import FREE
+from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder, write_json
@@ -43,8 +44,9 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
     RunError: the run failed; what was kept is named.
     Stopped: a signal came.
   """
+  config = as_it_was(config, folder)
   with StopSignals() as stop:
-    results = processes.value_of_first('results', lambda: _earlier_results(config, folder))
+    results = processes.value_of_first('results', lambda: earlier_results(config, folder))
     if results is not None:
       log(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
       return results
@@ -52,7 +54,7 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
     _check_as_first(config, plan)
     with folder.locked() if processes.is_first() else contextlib.nullcontext():
       if processes.is_first():
-        claim(folder, config)
+        claim(folder, config, lambda: _was_trained_on(folder, plan.data))
       try:
         return _train_and_test(config, plan, command, stop)
       except OSError as error:
@@ -60,15 +62,34 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
                        f'{folder.checkpoints}; run the same command to resume from it') from error
 
 
-def _earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
-  check_owner(folder, config)
-  return folder.read_results()
+def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
+  """The results of a finished run, None where it is not; raises UserError where the folder is not this run's own."""
+  config = as_it_was(config, folder)
+  results = folder.read_results() if folder.config.exists() else None
+  if results is None:
+    check_owner(folder, config, same_data=lambda: True)  # which is compared as soon as it is open
+    return None
+  check_owner(folder, config, same_data=lambda: processes.count() == 1  # opening it takes all of them
+              and build.open_data(config).content == results.get('data_content'))
+  return results
+
+
+def _was_trained_on(folder: RunFolder, data: CachedDataset) -> bool:
+  """Whether the folder's latest checkpoint is of a run on this very data."""
+  if not folder.checkpoints.is_dir():
+    return False
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    step = checkpoints.latest_step
+    with contextlib.suppress(DamagedError):  # which is another matter, for who restores it
+      return step is not None and checkpoints.spec_of_latest(step).data_content == data.content
+  return False
 
 
 def _check_as_first(config: RunConfig, plan: TrainingPlan) -> None:
   """Raises UserError where this process was given another configuration or other data than the first one."""
-  own = {'configuration': {key: value for key, value in config.values().items() if key not in FREE},
-         'data (its names, sizes or times)': plan.data.fingerprint}
+  own = {'configuration': {key: value for key, value in config.values().items() if key not in (*FREE, 'data')},
+         'data.normalization': config.data.normalization,
+         'data': plan.data.content}
   own = json.loads(json.dumps(own))  # tuples become lists
   first = processes.value_of_first('run', lambda: own)
   for what, value in own.items():
@@ -115,6 +136,7 @@ def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: Mo
       'image_shape': list(data.image_shape),
       **model_size(model, spec.image_size),
       'data_fingerprint': data.fingerprint,
+      'data_content': data.content,
   }
 
 

@@ -1,7 +1,7 @@
 """The whole configuration of a run: one section for each part, as configs/ fill them in and config.json keeps them."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ml_collections import ConfigDict
@@ -68,8 +68,8 @@ class RunConfig:
   runtime: RuntimeOptions
 
   @classmethod
-  def read(cls, values: Mapping[str, Any] | ConfigDict) -> 'RunConfig':
-    """The configuration that nested values describe.
+  def read(cls, values: Mapping[str, Any] | ConfigDict, older: bool = False) -> 'RunConfig':
+    """The configuration that nested values describe; `older` as of Section.read.
 
     Raises:
       UserError: there is no such section, field or network, or a value is not one that the field can take.
@@ -85,13 +85,13 @@ class RunConfig:
       given = values.get(name, {})
       if not isinstance(given, Mapping):
         raise UserError(f'{name}={given!r}: expected a section with fields such as {next(iter(_names(section)), "")}')
-      read[name] = section.read(given)
+      read[name] = section.read(given, older)
     return cls(str(values.get('name', model)), **read)
 
   @classmethod
   def from_file(cls, values: dict[str, Any]) -> 'RunConfig':
     """Likewise from what config.json holds, of any version of the schema."""
-    return cls.read(schema.upgraded(values))
+    return cls.read(schema.upgraded(values), older=True)
 
   def sections(self) -> dict[str, Section]:
     return {name: getattr(self, name) for name in sections_of(self.model.name)}
@@ -135,13 +135,16 @@ def saved_config(folder: RunFolder) -> RunConfig:
   return RunConfig.from_file(folder.read_config())
 
 
-def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()) -> None:
+def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = (),
+                same_data: Callable[[], bool] = lambda: False) -> None:
   """Raises UserError where the folder belongs to another configuration, or holds something else.
 
   Args:
     folder: of the run.
     config: the configuration that is given now.
     free: sections or fields that may differ, beside those that change no result.
+    same_data: asked only where fields differ that say where the data lies and how it is read; whether the data is the
+      run's own all the same, as a copy is.
   """
   if not folder.config.exists():
     folder.check_empty()
@@ -149,7 +152,7 @@ def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()
   before, now = (dict(schema.flattened(one.values())) for one in (saved_config(folder), config))
   different = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name != 'name'
                and not _within(name, (*FREE, *free))]
-  if different:
+  if different and not (all(map(_is_of_data, different)) and same_data()):
     lines = [f'{name} is {before.get(name)!r} there, {now.get(name)!r} here' for name in different]
     longer = set(different) <= {'train.epochs', 'train.steps'}
     raise UserError(f'{folder.path} belongs to another configuration: {"; ".join(lines)}. Give another --workdir, or '
@@ -157,11 +160,31 @@ def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()
                                            f'--config.train.init_from={folder.path}' if longer else ''))
 
 
-def claim(folder: RunFolder, config: RunConfig) -> None:
-  """Makes the folder this configuration's own; raises UserError as `check_owner`, or where it cannot be written."""
-  check_owner(folder, config)
+def as_it_was(config: RunConfig, folder: RunFolder) -> RunConfig:
+  """The configuration as it was meant before options existed that the folder's own config.json does not know.
+
+  The command that made a run goes on with it after such an option came, whose default may now mean something else.
+  """
   if not folder.config.exists():
+    return config
+  known = dict(schema.flattened(schema.upgraded(folder.read_config())))
+  values = dict(schema.flattened(config.values()))
+  defaults = dict(schema.flattened(default_config(config.name, config.model.name).to_dict()))
+  older = {name: option.before for name, value, option in config.options()
+           if option.before is not None and name not in known and value == defaults.get(name)}
+  return RunConfig.read(schema.nested({**values, **older})) if older else config
+
+
+def claim(folder: RunFolder, config: RunConfig, same_data: Callable[[], bool] = lambda: False) -> None:
+  """Makes the folder this configuration's own; raises UserError as `check_owner`, or where it cannot be written."""
+  check_owner(folder, config, same_data=same_data)
+  if not folder.config.exists() or saved_config(folder).data != config.data:  # where the same data lies now
     folder.write_config(config.to_file())
+
+
+def _is_of_data(name: str) -> bool:
+  """Whether a field only says which data there is, so that the data itself can tell whether it is the same."""
+  return name.startswith('data.') and name != 'data.normalization'
 
 
 def _within(name: str, parts: tuple[str, ...]) -> bool:

@@ -8,11 +8,11 @@ from scipy.special import softmax
 
 import mils_jax
 from mils_jax import build
-from mils_jax.data.sources.images import read_image
 from mils_jax.errors import UserError
 from mils_jax.restore import restore
 from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
+from tests.data.fakes import read_pixels
 
 
 @pytest.fixture(scope='module', params=['wide_cnn', 'dynamic_resnet12'])
@@ -82,7 +82,7 @@ def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, 
 def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
   photo = np.random.default_rng(0).integers(0, 255, (40, 52, 3), np.uint8)
   Image.fromarray(photo).save(tmp_path / 'photo.png')
-  packed = read_image(str(tmp_path / 'photo.png'), 16, '')
+  packed = read_pixels(tmp_path / 'photo.png', 16)
   assert (classifier(photo) == classifier(packed)).all()
   assert (classifier(photo[..., [2, 0]], 'BR') == classifier(packed[..., [2, 0]], 'BR')).all()
 

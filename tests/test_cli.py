@@ -16,7 +16,8 @@ from PIL import Image
 import mils_jax
 from mils_jax import cli
 from mils_jax.cli import main
-from mils_jax.command_line import run_name
+from mils_jax.command_line import parse, run_name
+from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
@@ -464,3 +465,40 @@ def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, mes
   assert not (tmp_path / 'run').exists()
   packed = tmp_path / 'cache' / 'datasets'
   assert not packed.exists() or not list(packed.glob('*/*.npy'))
+
+
+@pytest.mark.parametrize(('words', 'read'), [
+    (['--workdir=~/x'], lambda request: str(request.folder.path)),
+    (['--workdir=x', '--mode=evaluate', '--output', '~/x'], lambda request: request.flags['output']),
+    (['--workdir=x', '--mode=predict', '--input=~/x'], lambda request: request.flags['input'][0]),
+    (['--workdir=x', '--config.data.path=~/x'], lambda request: request.config.data.path),
+    (['--workdir=x', '--config.runtime.cache=~/x'], lambda request: request.config.runtime.cache),
+    (['--workdir=x', '--config.train.init_from=~/x'], lambda request: request.config.train.init_from)])
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_given(words, read, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert read(parse(['main.py', '--config=configs/task_b.py', *words])) == f'{tmp_path}/x'
+
+
+@pytest.mark.parametrize('words', [['--workdir=gs://bucket/run'], ['--workdir=x', '--config.data.path=s3://bucket/set'],
+                                   ['--workdir=x', '--mode=predict', '--input', 'a.png', 'https://host/b.png']])
+def test_an_address_is_refused_before_anything_is_made(words, tmp_path, monkeypatch):
+  config = ROOT / 'configs/task_b.py'
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError, match=r"://.*: only folders of this machine's file system"):
+    parse(['main.py', f'--config={config}', *words])
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('words', [['--input', 'a.png', 'b.png', '--all_classes'],
+                                   ['--all_classes', '--input=a.png', 'b.png'],
+                                   ['--input=a.png', 'b.png', '--output', 'c.csv', '--all_classes']])
+def test_a_shells_pattern_gives_several_inputs(words):
+  request = parse(['main.py', '--config=configs/task_b.py', '--mode=predict', *words])
+  assert request.flags['input'] == ['a.png', 'b.png']
+  assert request.flags['all_classes']
+  assert request.flags['output'] == ('c.csv' if 'c.csv' in words else '')
+
+
+def test_a_word_after_another_flag_is_still_none(capsys):
+  assert main(['main.py', '--config=configs/task_b.py', '--mode=predict', '--all_classes', 'b.png']) == 2
+  assert "'b.png' is no flag" in capsys.readouterr().err

@@ -27,7 +27,8 @@ def test_a_suggestion_can_be_pasted_and_asks_for_what_it_says(started, command, 
   program = 3 if '-m' in suggested else 1 + suggested.startswith('python')
   words = read_words([started[0], *shlex.split(suggested)[program:]])
   assert (words.command, words.config, words.workdir, words.fields) == ('predict', '', 'runs/a b', [])
-  assert words.flags == {'input': 'photos', 'channels': 'R,-', 'output': '', 'all_classes': True}
+  assert words.flags == {'input': ['photos'], 'channels': 'R,-', 'output': '', 'all_classes': True, 'tile': '',
+                         'stride': ''}
 
 
 def test_training_is_what_main_does_without_a_mode():

@@ -19,11 +19,15 @@ class Flag:
     default: text, or False for a switch.
     help: what it does.
     value: names its value in --help.
+    path: whether it is a path.
+    many: whether several values may follow it, as a shell's pattern gives; its value is then a list.
   """
 
   default: str | bool
   help: str
   value: str = ''
+  path: bool = False
+  many: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Command:
   plain: str = ''
 
 
-_OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER')
+_OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER', path=True)
 
 COMMANDS = {
     'train': Command('train, or resume a stopped run; a finished one prints its result', (
@@ -63,10 +67,12 @@ COMMANDS = {
     'predict': Command('write the classes of other images to a CSV', (
         {'workdir': 'runs/task_a', 'input': 'photos'},
         {'workdir': 'runs/task_a', 'input': 'tile.npy', 'channels': 'nir,R,-', 'output': 'tile.csv'}), {
-        'input': Flag('', 'an image, a folder, an .npz or .npy', 'PATH'),
+        'input': Flag('', 'images, a folder, an .npz or .npy', 'PATH ...', path=True, many=True),
         'channels': Flag('', "names of the images' channels, in order; - leaves one out", 'red,green,-,nir'),
-        'output': Flag('', 'the CSV (default: one in the run folder)', 'FILE.csv'),
-        'all_classes': Flag(False, "also write every class's probability")}, plain='input'),
+        'output': Flag('', 'the CSV (default: one in the run folder)', 'FILE.csv', path=True),
+        'all_classes': Flag(False, "also write every class's probability"),
+        'tile': Flag('', 'of a georeferenced scene, classify tiles of so many pixels, into maps', 'PIXELS'),
+        'stride': Flag('', 'from one tile to the next (default: a tile)', 'PIXELS')}, plain='input'),
     'subsets': Command('test what every channel subset costs the trained model', (
         {'workdir': 'runs/task_a'},
         {'config': 'task_a', 'workdir': 'runs/task_a', 'config.evaluation.all_subsets_up_to': 4})),
@@ -75,7 +81,7 @@ COMMANDS = {
     'compress': Command('make a smaller run of a trained one: merge the kernels of each layer', (
         {'workdir': 'runs/task_a', 'output': 'runs/task_a-merged'},
         {'workdir': 'runs/task_a', 'output': 'runs/task_a-pruned', 'keep': 2}), {
-        'output': Flag('', 'folder of the new run', 'FOLDER'),
+        'output': Flag('', 'folder of the new run', 'FOLDER', path=True),
         'keep': Flag('', 'prune to the K strongest kernels instead', 'K')}),
     'cost': Command('count parameters and MACs, block by block', (
         {'config': 'task_a'}, {'workdir': 'runs/task_a', 'xla': True}), {
@@ -92,7 +98,7 @@ COMMANDS = {
         'dry_run': Flag(False, 'only print what would be trained, and for how long')}, takes='sweep'),
     'report': Command('write a page about finished runs to --workdir (default: report)', (
         {'runs': 'runs/*'}, {'runs': 'runs/task_*', 'workdir': 'reports/tasks'}), {
-        'runs': Flag('runs/*', 'pattern of run folders', "'runs/*'")}, takes='runs'),
+        'runs': Flag('runs/*', 'pattern of run folders', "'runs/*'", path=True)}, takes='runs'),
 }
 
 

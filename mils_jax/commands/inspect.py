@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 from mils_jax.build import open_data
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.dataset import CachedDataset, Split
-from mils_jax.data.moments import Moments
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.progress import log_lines
 from mils_jax.report.formats import table_lines
@@ -19,7 +18,10 @@ from mils_jax.report.thumbnails import colour_channels, to_levels
 from mils_jax.run_config import check_owner, claim
 
 FEW_IMAGES = 10  # a class with fewer in training is warned about
-IMAGES_AT_ONCE = 128
+IMAGES_SAMPLED = 256  # in which values apart from all others are looked for
+GAP = 2  # a value so many times the range of all others away from them is suspicious
+GAP_OF_A_MARK = 0.05  # likewise one of these
+NODATA_MARKS = (-9999, -32768, -32767, -999, -99, -3.4028234663852886e38)
 SAMPLES = 6  # images of each class on its sheet
 TILE = 96  # least side of an image on a sheet, in pixels
 _GAP = 4
@@ -29,7 +31,7 @@ _TITLE = 14  # height of the line of text over the columns
 def run(request: Request) -> None:
   """Inspects the configured dataset and makes the run folder this configuration's own."""
   check_owner(request.folder, request.config)
-  data = open_data(request.config, allow_nonfinite=True)
+  data = open_data(request.config)
   claim(request.folder, request.config)
   folder = request.folder.path / 'inspection'
   log_lines([*describe(inspect(data), data), f'sheets of sample images: {write_sheets(data, folder)}'])
@@ -63,13 +65,13 @@ class Inspection:
 
 
 def inspect(data: CachedDataset) -> Inspection:
-  """Reads every image of a dataset cache once, a few at a time, and finds what it holds and what looks wrong."""
+  """Reads the images of a dataset cache, and finds what it holds and what looks wrong."""
   counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in data.splits.items()}
   channels = _channel_ranges(data)
   warnings = [
       *_constant_channels(channels),
-      *(f'{name}: {count} values are non-finite, first in {first}' for name, (count, first) in data.nonfinite.items()
-        if count),
+      *_nonfinite(data),
+      *_suspicious(data),
       *_small_classes(data, counts['train']),
       *_shared_images(data),
   ]
@@ -77,18 +79,37 @@ def inspect(data: CachedDataset) -> Inspection:
 
 
 def _channel_ranges(data: CachedDataset) -> tuple[ChannelRange, ...]:
-  images = data.splits['train'].images
-  moments = Moments.none(len(data.channels))
-  low, high = np.full(len(data.channels), np.inf), np.full(len(data.channels), -np.inf)
-  for start in range(0, len(images), IMAGES_AT_ONCE):
-    some = np.asarray(images[start:start + IMAGES_AT_ONCE])
-    moments = moments.merge(Moments.of(some))
-    finite = np.isfinite(some)
-    low = np.minimum(low, np.where(finite, some, np.inf).min((0, 1, 2)))
-    high = np.maximum(high, np.where(finite, some, -np.inf).max((0, 1, 2)))
-  numbers = zip(low.tolist(), high.tolist(), moments.mean.tolist(), moments.std.tolist(), strict=True)
+  constant = data.low == data.high  # whose std was replaced by 1
+  numbers = zip(data.low.tolist(), data.high.tolist(), data.mean.tolist(), np.where(constant, 0, data.std).tolist(),
+                strict=True)
   return tuple(ChannelRange(name, unit, *values)
                for name, unit, values in zip(data.channels, data.units, numbers, strict=True))
+
+
+def _nonfinite(data: CachedDataset) -> list[str]:
+  return [f'{split}: {counts[channel]} values of channel {name} are non-finite, first in {first[channel]}'
+          for split, (counts, first) in data.nonfinite.items() for channel, name in enumerate(data.channels)
+          if counts[channel]]
+
+
+def _suspicious(data: CachedDataset) -> list[str]:
+  """A warning for each channel whose least or largest value looks like a mark of pixels without data."""
+  images = data.splits['train'].images
+  some = np.asarray(images[:: max(1, len(images) // IMAGES_SAMPLED)])
+  warnings = []
+  for channel, name in enumerate(data.channels):
+    values = some[..., channel].astype(np.float64)
+    values = values[np.isfinite(values)]
+    for extreme in {float(data.low[channel]), float(data.high[channel])}:
+      others = values[values != extreme]
+      if not others.size or not np.isfinite(extreme):
+        continue
+      lower, upper = others.min(), others.max()
+      far = max(lower - extreme, extreme - upper) / max(upper - lower, np.finfo(np.float64).tiny)
+      if far > GAP or (extreme in NODATA_MARKS and far > GAP_OF_A_MARK):
+        warnings.append(f'channel {name}: the value {extreme:.9g} lies apart from all others ({lower:g} to {upper:g}) '
+                        f'and may stand for pixels without data; data.nodata={extreme:.9g} leaves them out')
+  return warnings
 
 
 def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:

@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from mils_jax import invocation
 from mils_jax.classifier import Classifier
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.workers import available_cores
-from mils_jax.data.inputs import Inputs, fit, open_inputs
-from mils_jax.data.sources.images import strict_warnings
+from mils_jax.data.inputs import Inputs, fit, open_inputs, settled_reading
+from mils_jax.data.sources.images import decoders_settled
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
 from mils_jax.progress import bar, log_lines
@@ -58,6 +58,7 @@ class Summary:
     missing: how many images lacked each channel.
     notes: how many images each note is about.
     errors: by image, why it could not be classified.
+    remarks: on the input as a whole.
   """
 
   output: Path
@@ -65,6 +66,7 @@ class Summary:
   missing: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   notes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   errors: dict[str, str] = dataclasses.field(default_factory=dict)
+  remarks: tuple[str, ...] = ()
 
   @property
   def count(self) -> int:
@@ -72,36 +74,37 @@ class Summary:
     return self.classes.total()
 
 
-def run_prediction(config: RunConfig, folder: RunFolder, path: str, channels: str, output: str,
+def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], channels: str, output: str,
                    all_classes: bool) -> Summary:
   """Classifies the images of `path` and writes a CSV with a row for each, in their order.
 
   Args:
     config: the run's own.
     folder: of the run.
-    path: what `open_inputs` takes.
+    paths: what `open_inputs` takes.
     channels: names of the images' channels, '-' for one to leave out; '': each image's own.
-    output: the CSV; '': a new one in the run folder, named by `path`.
+    output: the CSV; '': a new one in the run folder, named by the first path.
     all_classes: write the probability of every class.
 
   Raises:
     UserError: there is no model or no image, names do not fit, or not one image can be classified.
   """
-  if not path:
-    raise UserError(f'{invocation.mode("predict")} needs --input: an image, a folder of images, an .npz or an .npy')
+  if not paths:
+    raise UserError(f'{invocation.mode("predict")} needs --input: images, a folder of images, an .npz or an .npy')
   classifier = Classifier(restore(folder, config), folder.path)
-  target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(path)).stem}')
+  target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(paths[0])).stem}')
   if target.suffix != '.csv' or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .csv in a folder that exists')
   if channels:
     classifier.missing(channels)  # refuses names that do not fit, before any image is read
   height, width = classifier.image_size
-  inputs = open_inputs(path, height if height == width else 0, config.data.channel_axis)
-  summary = Summary(target)
+  reading = dataclasses.replace(config.data.reading, size=height if height == width else 0)
+  inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), config.data.folder.band_files)
+  summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
     try:
       with unfinished.open('w', newline='', encoding='utf-8') as file:
-        _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
+        _write_rows(csv.writer(file), classifier, inputs, channels, bool(config.data.names), all_classes, summary)
       if not summary.count:
         example_id, reason = next(iter(summary.errors.items()))
         raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
@@ -117,19 +120,19 @@ def _new_file(folder: Path, name: str) -> Path:
   return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
 
 
-def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
+def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, flagged: bool, all_classes: bool,
                 summary: Summary) -> None:
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.example_ids)
-  with strict_warnings(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
-    for placed, probabilities in _classified(classifier, inputs, channels):
+  with decoders_settled(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
+    for placed, probabilities in _classified(classifier, inputs, channels, flagged):
       for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
         writer.writerow(_row(image, row, classifier, len(shown), summary))
       advance(len(placed))
 
 
-def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterator[tuple]:
+def _classified(classifier: Classifier, inputs: Inputs, channels: str, flagged: bool) -> Iterator[tuple]:
   """Batches of images and their probabilities; while one is computed, the next is read."""
   number = len(inputs.example_ids)
   size = classifier.batch_size(number)
@@ -137,7 +140,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterat
   with ThreadPoolExecutor(available_cores()) as pool:
     for start in range(0, number, size):
       rows = range(start, min(start + size, number))
-      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels), rows))
+      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels, flagged), rows))
       probabilities = classifier.probabilities([(image.inputs, image.present) for image in placed], size)
       if before:
         yield before
@@ -146,15 +149,18 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterat
   yield before
 
 
-def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) -> Placed:
+def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str, flagged: bool) -> Placed:
   example_id = inputs.example_ids[index]
   try:
-    image, own = inputs.read(index)
-    if channels:
-      names, notes = channels, ()
-    else:
-      image, names, notes = fit(image, own, classifier.channels)
-    return Placed(example_id, *classifier.place(image, names), tuple(notes))
+    decoded, listing = inputs.read(index)
+    image, names, notes = decoded.pixels, channels, list(decoded.notes)
+    if not channels:
+      image, names, notes = fit(decoded, listing, classifier.channels, classifier.data_channels, flagged)
+    placed, present = classifier.place(image, names)
+    if isinstance(image, np.ma.MaskedArray):
+      notes.append("values without data were filled with their channel's mean over the training data")
+    unusual = classifier.unusual(placed, present)
+    return Placed(example_id, placed, present, (*notes, *([unusual] if unusual else [])))
   except UserError as error:
     count = len(classifier.channels)
     return Placed(example_id, np.zeros((*classifier.image_size, count), np.float32), np.zeros(count, bool),
@@ -175,8 +181,14 @@ def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown
 
 
 def run(request: Request) -> None:
-  """Classifies the images and prints what came out."""
+  """Classifies the images, or a whole scene, and prints what came out."""
   given = request.flags
+  if given['tile']:
+    from mils_jax.commands import scene  # here, since only few need it
+
+    return scene.run(request)
+  if given['stride']:
+    raise UserError('--stride goes with --tile, which classifies a whole scene')
   summary = run_prediction(request.config, request.folder, given['input'], given['channels'], given['output'],
                            given['all_classes'])
   log_lines(prediction_lines(summary))
@@ -195,6 +207,7 @@ def prediction_lines(summary: Summary) -> list[str]:
   return [
       *errors[:ERRORS_SHOWN],
       *([f'and {more} more'] if more > 0 else []),
+      *summary.remarks,
       *(f'{note} ({number} of {count} images)' for note, number in summary.notes.items()),
       f'{grouped(count)} images classified; of {len(summary.classes)} classes, most often {most}',
       f'channels missing: {missing or "none"}',

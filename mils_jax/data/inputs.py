@@ -1,5 +1,6 @@
 """Images to classify: a file, a folder or arrays, each image with the names of its own channels."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
-from mils_jax.data.sources import images, names
-from mils_jax.data.sources.folder import images_beneath
+from mils_jax.data.sources import band_files, formats, names, npy
+from mils_jax.data.sources.band_files import BandFiles
+from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.layouts import images_beneath
+from mils_jax.data.sources.names import ALPHA, GREY, RGB
+from mils_jax.data.sources.pictures import GREY_AS_RGB
+from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
 from mils_jax.errors import UserError
-
-RGB = ('R', 'G', 'B')
-GREY, ALPHA = 'grey', 'alpha'
-# The names of the channels of a file that Pillow reads, by their number.
-OF_PILLOW = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
-# Those of other files without names: an array has none, and a TIFF may hold any channels.
-OF_OTHERS = {'.npy': {}, '.tif': {3: RGB}, '.tiff': {3: RGB}}
 
 
 class Inputs(Protocol):
@@ -24,76 +23,107 @@ class Inputs(Protocol):
 
   Attributes:
     example_ids: of each: the path of its file, or its index in its array.
+    notes: what of the input was left out or assumed.
   """
 
   example_ids: Sequence[str]
+  notes: tuple[str, ...]
 
-  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """One image (H, W, C) and the names of its channels, None where nothing names them.
+  def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
+    """One image, and the channels.txt that lists its channels.
 
     Raises:
-      UserError: it cannot be read, or its names are not as many as its channels.
+      UserError: it cannot be read.
     """
     ...
 
 
-def open_inputs(path: str, size: int, channel_axis: str) -> Inputs:
-  """Opens a file or folder of images.
+def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO) -> Inputs:
+  """Opens files or folders of images.
 
   Args:
-    path: an image, a folder of images (its subfolders too), an `.npy` with one image or (N, H, W, C) of them, or
-      an `.npz` with `images` or `<split>_images`.
-    size: side of the square that every file's image becomes; 0: images keep their size.
-    channel_axis: 'first' or 'last' for arrays and TIFF files that do not tell which axis the channels are, else ''.
+    paths: one or more images, or one folder of images (its subfolders too), one `.npy` with one image or
+      (N, H, W, C) of them, or one `.npz` with `images` or `<split>_images`.
+    reading: how files become arrays, as in training.
+    bands: as data.folder.band_files.
 
   Raises:
-    UserError: it does not exist, holds no image, or is none of these.
+    UserError: one does not exist, holds no image, or is none of these.
   """
-  suffix = Path(path).suffix.lower()
-  if os.path.isdir(path):
-    files = images_beneath(path, path.rstrip('/') or '/')
-    if not files:
-      raise UserError(f'--input {path}: no images in it. Valid: {", ".join(images.SUFFIXES)}')
-    return ImageFiles(files, path, size, channel_axis)
-  if not os.path.isfile(path):
-    raise UserError(f'--input {path}: no such file or folder')
-  if suffix in ('.npy', '.npz'):
+  for path in paths:
+    if not os.path.exists(path):
+      raise UserError(f'--input {path}: no such file or folder')
+  path = paths[0]
+  if len(paths) == 1 and os.path.isdir(path):
+    return _folder(path, reading, bands)
+  if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
-      return ImageArrays(path, loaded, channel_axis)
-    if suffix == '.npz':
+      return ImageArrays(path, loaded, reading)
+    if formats.suffix(path) == '.npz':
       raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call an image .npy')
-  if suffix not in images.SUFFIXES:
-    raise UserError(f'--input {path}: no image that can be read. Valid: {", ".join(images.SUFFIXES)}, .npz')
-  return ImageFiles([path], os.path.dirname(path), size, channel_axis)
+  for one in paths:
+    if os.path.isdir(one) or formats.suffix(one) == '.npz':
+      raise UserError(f'--input {one}: expected image files where there are several; a folder or an .npz comes alone')
+    if not formats.is_image(one):
+      raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
+  images, _ = band_files.grouped(list(paths), band_files.pattern_of(bands))
+  return ImageFiles(images, '', reading)
+
+
+def _folder(path: str, reading: Reading, bands: str) -> 'ImageFiles':
+  """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
+  found, others = images_beneath(path, path.rstrip('/') or '/')
+  found = sorted([*found, *(name for name in others if formats.is_image(name))])
+  if not found:
+    raise UserError(f'--input {path}: no images in it. Valid: {formats.listed()}')
+  skipped = [name for name in others if not formats.is_image(name) and os.path.basename(name) != names.CHANNELS_FILE]
+  notes = []
+  if skipped:
+    notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
+  images, _ = band_files.grouped(found, band_files.pattern_of(bands))
+  return ImageFiles(images, path, reading, notes)
 
 
 class ImageFiles:
-  """Files; the nearest `channels.txt`, from a file's own folder up to `root`, names its channels."""
+  """Files, or the files of an image's bands together; the nearest `channels.txt` names their channels.
 
-  def __init__(self, files: Sequence[str], root: str, size: int, channel_axis: str):
-    self.example_ids = files
-    self._size = size
-    self._channel_axis = channel_axis
-    self._listed = {folder: _listed_names(Path(folder), Path(root)) for folder in {os.path.dirname(f) for f in files}}
+  It is searched from a file's own folder up to `root` ('': the file's own folder), and beyond it where `root` is a part
+  of a set, as its test folder is.
+  """
 
-  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    path = self.example_ids[index]
-    image = images.read_image(path, self._size, self._channel_axis)
-    count = image.shape[-1]
-    listed, where = self._listed[os.path.dirname(path)]
-    if listed:
-      return image, names.name_channels(count, listed, where)[0]
-    return image, OF_OTHERS.get(Path(path).suffix.lower(), OF_PILLOW).get(count)
+  def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = ()):
+    self._images = images
+    self._reading = reading
+    self.example_ids = [image.example_id if isinstance(image, BandFiles) else image for image in images]
+    folders = {os.path.dirname(os.path.abspath(example_id)) for example_id in self.example_ids}
+    tops = [os.path.abspath(root)] if root else sorted(folders)
+    self._listings = {folder: listing for top in tops for folder, listing in names.listings(
+        [folder for folder in folders if folder == top or root], top, beyond=True).items()}
+    beyond = sorted({one.path for one in self._listings.values() if one is not None
+                     and not any(os.path.dirname(one.path).startswith(top) for top in tops)})
+    self.notes = (*notes, *(f'{path} names the channels' for path in beyond))
+
+  def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
+    image = self._images[index]
+    if isinstance(image, BandFiles):
+      decoded = band_files.read_bands(image, '', self._reading)
+    else:
+      if not formats.is_readable(image):
+        raise UserError(f'{image}: is of a format that is not read here. Valid: {", ".join(formats.COMMON)} and others')
+      decoded = read_image(image, self._reading)
+    return decoded, self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
 
 
 class ImageArrays:
   """The images of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
 
-  def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, channel_axis: str):
+  notes = ()
+
+  def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, reading: Reading):
     self._path = path
-    self._channel_axis = channel_axis
-    self._names: tuple[str, ...] = ()
+    self._reading = reading
+    self._listing: names.Listing | None = None
     if isinstance(loaded, np.lib.npyio.NpzFile):
       with loaded:
         arrays = {name: _member(loaded, name, path) for name in loaded.files
@@ -106,7 +136,9 @@ class ImageArrays:
           texts = np.atleast_1d(_member(loaded, named[0], path))
           if texts.ndim != 1:
             raise UserError(f'{path}: {named[0]} has the shape {texts.shape}; expected a list of names')
-          self._names = tuple(str(name) for name in texts)
+          listed = tuple(str(name) for name in texts)
+          names.check_different(listed, path)
+          self._listing = names.Listing(path, listed, ('',) * len(listed))
     else:
       arrays = {Path(path).stem: loaded}
     for name, array in arrays.items():
@@ -119,41 +151,42 @@ class ImageArrays:
     if not self.example_ids:
       raise UserError(f'{path}: holds no images')
 
-  def read(self, index: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
+  def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
     array, row = self._images[index]
-    image = images.channels_last(array[row], self._channel_axis, self.example_ids[index])
-    if self._names:
-      return image, names.name_channels(image.shape[-1], self._names, self._path)[0]
-    return image, None
+    image = channels_last(array[row], self._reading.channel_axis, self.example_ids[index])
+    return Decoded(without_nodata(image, self._reading.nodata)), self._listing
 
 
-def fit(image: np.ndarray, own: tuple[str, ...] | None,
-        input_channels: Sequence[str]) -> tuple[np.ndarray, list[str | None], list[str]]:
-  """Decides which input channel each channel of an image goes to, by the names that the image came with.
+def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequence[str],
+        data_channels: Sequence[str] = (), flagged: bool = False) -> tuple[np.ndarray, list[str | None], list[str]]:
+  """Decides which input channel each channel of an image goes to, by the rule that training has.
 
   Args:
-    image: (H, W, C).
-    own: names of its channels, None where nothing names them.
+    decoded: the image.
+    listing: the channels.txt, or the like, that lists its channels.
     input_channels: names of the model's input channels.
+    data_channels: those of the training data, in their order; empty: the input channels.
+    flagged: whether the run's configuration named them, whatever the files say.
 
   Returns:
     The image, the input channel of each of its channels (None: left out), and notes on what was assumed.
 
   Raises:
-    UserError: the model has none of the channels, or there are more channels without names than input channels.
+    UserError: the model has none of the channels, or there are more channels than anything names.
   """
+  known = tuple(data_channels) or tuple(input_channels)
+  image, notes, color = decoded.pixels, list(decoded.notes), decoded.color
   count = image.shape[-1]
-  if own is None or tuple(input_channels) == names.unnamed(len(input_channels)):  # nor had the model's channels names
-    if count > len(input_channels):
-      raise UserError(f'{count} channels without names; the model has {len(input_channels)} input channels: '
-                      f'{", ".join(input_channels)}')
-    filled = input_channels[:count]
-    notes = [] if own else [f'channels without names filled the first input channels: {", ".join(filled)}']
-    return image, list(filled), notes
-  notes = []
-  if own in ((GREY,), (GREY, ALPHA)) and GREY not in input_channels and set(RGB) <= set(input_channels):
-    image, own = image[..., [0, 0, *range(count)]], (*RGB, *own[1:])
-    notes.append('a grey image was read as a colour image whose R, G and B are equal')
+  if (listing is None and color in ((GREY,), (GREY, ALPHA)) and GREY not in known and set(RGB) <= set(input_channels)
+      and count != len(known)):
+    image, color = image[..., [0, 0, *range(count)]], (*RGB, *color[1:])
+    notes.append(GREY_AS_RGB)
+    count = image.shape[-1]
+  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color)
+  if not set(own) & set(input_channels) and count == len(known) and flagged:
+    own, note = known, ''  # other names for the same channels, as the configuration gave in training
+  if note:
+    notes.append(note)
   without = [name for name in own if name not in input_channels]
   if len(without) == len(own):
     raise UserError(f'its channels are {", ".join(own)}, the model\'s {", ".join(input_channels)}: none fits. '
@@ -163,29 +196,22 @@ def fit(image: np.ndarray, own: tuple[str, ...] | None,
   return image, [name if name in input_channels else None for name in own], notes
 
 
-def _listed_names(folder: Path, root: Path) -> tuple[tuple[str, ...], str]:
-  for place in (folder, *folder.parents):
-    file = place / 'channels.txt'
-    if file.is_file():
-      return names.read_channels_file(file)[0], str(file)
-    if place == root:
-      break
-  return (), ''
+def settled_reading(reading: Reading, data_channels: Sequence[str]) -> Reading:
+  """How images are read for a model: in colour or in grey, as its training data was."""
+  if reading.color != 'auto':
+    return reading
+  return dataclasses.replace(reading, color='grey' if len(data_channels) == 1 else 'rgb')
 
 
 def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
   try:
     return np.load(path, mmap_mode='r', allow_pickle=False)
   except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-    raise UserError(f'{path}: does not load: {_reason(error)}') from error
+    raise UserError(f'{path}: does not load: {npy.reason(error)}') from error
 
 
 def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
   try:
     return np.asarray(arrays[name])  # NumPy gives what is no array as bytes
   except Exception as error:
-    raise UserError(f'{path}: {name} does not load: {_reason(error)}') from error
-
-
-def _reason(error: Exception) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
+    raise UserError(f'{path}: {name} does not load: {npy.reason(error)}') from error

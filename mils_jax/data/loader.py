@@ -5,6 +5,7 @@ A batch is a dict of arrays laid out over this process's D devices, B being its 
     image   (D, B / D, H, W, C)  in the stored dtype
     label   (D, B / D)           int32
     mask    (D, B / D)           float32, 0 for the padding of a last short batch
+    present (D, B / D, C)        bool, which channels each image has; only where some images lack some
 """
 
 import os
@@ -38,17 +39,15 @@ class OnDevice:
 
   def __init__(self, split: Split, devices: Devices):
     self.devices = devices
-    self._images = devices.replicate(np.asarray(split.images))
-    self._labels = devices.replicate(np.asarray(split.labels))
-    self._gather = devices.parallel(lambda images, labels, rows: (images[rows], labels[rows]), replicated=2, shared=1,
-                                    gather=True, local=True)
+    self._arrays = devices.replicate({name: np.asarray(array) for name, array in _arrays_of(split).items()})
+    self._gather = devices.parallel(lambda arrays, rows: {name: array[rows] for name, array in arrays.items()},
+                                    replicated=1, shared=1, gather=True, local=True)
 
   def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
     """The batches of the steps first_step..last_step - 1."""
     for step in range(first_step, last_step):
       rows, mask = self.devices.share([local_share(values) for values in order(step)])
-      images, labels = self._gather(self._images, self._labels, rows)
-      yield {'image': images, 'label': labels, 'mask': mask}
+      yield {**self._gather(self._arrays, rows), 'mask': mask}
 
 
 class OnHost:
@@ -99,7 +98,13 @@ class OnHost:
 
   def _batch(self, order: Order, step: int) -> Batch:
     rows, mask = (local_share(values) for values in order(step))
-    return self.devices.share({'image': self.split.images[rows], 'label': self.split.labels[rows], 'mask': mask})
+    return self.devices.share({**{name: array[rows] for name, array in _arrays_of(self.split).items()}, 'mask': mask})
+
+
+def _arrays_of(split: Split) -> dict[str, np.ndarray]:
+  """What of each image goes into a batch."""
+  arrays = {'image': split.images, 'label': split.labels}
+  return arrays if split.present is None else {**arrays, 'present': split.present}
 
 
 def place_split(split: Split, devices: Devices, placement: str = 'auto') -> OnDevice | OnHost:

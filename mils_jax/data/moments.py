@@ -27,7 +27,9 @@ class Moments:
 
   @classmethod
   def of(cls, images: np.ndarray) -> 'Moments':
-    """The moments of images (N, H, W, C) of any dtype."""
+    """The moments of images (N, H, W, C) of any dtype; masked values count as little as non-finite ones."""
+    if isinstance(images, np.ma.MaskedArray):
+      images = images.astype(np.float32).filled(np.nan)
     channels = images.shape[-1]
     flat = images.reshape(len(images), -1)  # (N, H * W * C)
     # Sums are taken about a value near the mean, so that large offsets do not cancel.
@@ -49,6 +51,22 @@ class Moments:
   def std(self) -> np.ndarray:
     """(C,) standard deviation of the population: the squares are divided by the count."""
     return np.sqrt(self.squares / np.maximum(self.count, 1))
+
+
+def extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """(C,) float64 least and largest finite value of each channel of images (N, H, W, C), which may be masked.
+
+  Infinity and its negative where a channel has none.
+  """
+  if isinstance(images, np.ma.MaskedArray):
+    images = images.astype(np.float32).filled(np.nan)
+  flat = images.reshape(-1, images.shape[2] * images.shape[3])  # (N * H, W * C): long rows, which NumPy is fast on
+  low, high = flat, flat
+  if images.dtype.kind == 'f':
+    finite = np.isfinite(flat)
+    low, high = np.where(finite, flat, np.inf), np.where(finite, flat, -np.inf)
+  return (low.min(0).reshape(-1, images.shape[3]).min(0).astype(np.float64),
+          high.max(0).reshape(-1, images.shape[3]).max(0).astype(np.float64))
 
 
 def _add_up(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,7 +19,8 @@ class RuntimeOptions(Section):
   heartbeat_timeout: int = option(100, 'seconds after which a process that is not heard counts as dead', low=1)
   data_placement: str = option('auto', 'device: the data lies on the devices; host: sent as needed; auto: by size',
                                choices=('auto', 'device', 'host'))
-  cache: str = option('', "folder of dataset caches and compiled programs; empty: the user's cache folder")
+  cache: str = option('', "folder of dataset caches and compiled programs; empty: the user's cache folder",
+                      path=True)
 
   @property
   def cache_folder(self) -> Path:

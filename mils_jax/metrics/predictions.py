@@ -82,14 +82,14 @@ class Evaluator:
     model: a network of mils_jax.models.
     mapping: of the data's channels in the model's in_channels.
     devices: those that share each batch.
-    batch_size: of all devices together.
+    batch_size: of all devices together, at least.
     forward: (variables, images, present, *settings) -> a tree of arrays (B, ...); None: the model's logits.
     settings: how many settings `forward` takes.
   """
 
   def __init__(self, model: nn.Module, mapping: ChannelMapping, devices: Devices, batch_size: int,
                forward: Callable | None = None, settings: int = 0):
-    self._batch_size = batch_size
+    self._batch_size = -(-batch_size // devices.count) * devices.count  # an equal share for each device
     self._all_channels = np.ones(len(mapping.source), bool)
 
     def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
@@ -99,7 +99,7 @@ class Evaluator:
 
     def outputs(variables: dict, keep: jax.Array, *rest: Any) -> Any:
       *given, batch = rest
-      images, present = mapping.apply(batch['image'])
+      images, present = mapping.apply(batch['image'], batch.get('present'))
       own = forward(variables, images, present & keep[None], *given)
       return lax.all_gather(own, AXIS, tiled=True)  # (B, ...), on every device of every process
 

@@ -19,8 +19,8 @@ from mils_jax import build, schema
 from mils_jax.errors import RunError, UserError, unknown
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log
-from mils_jax.run import run_training
-from mils_jax.run_config import RunConfig, check_owner
+from mils_jax.run import earlier_results, run_training
+from mils_jax.run_config import RunConfig
 from mils_jax.sweeps.specialists import specialist_runs
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
@@ -173,7 +173,7 @@ def check_folders(sweep: Sweep) -> None:
   elif sweep.path.exists() and (not sweep.path.is_dir() or any(sweep.path.iterdir())):
     raise UserError(f'{sweep.path} exists and is no sweep folder (it has no sweep.json). Give another --workdir')
   for run in sweep.runs:
-    check_owner(run.folder, run.config)
+    earlier_results(run.config, run.folder)
 
 
 def write_runs(sweep: Sweep) -> None:

@@ -50,7 +50,7 @@ class TrainOptions(Section):
                              choices=('stop', 'skip'))
   nonfinite_limit: int = option(10, 'steps that may be skipped before the run stops all the same', low=1)
   deterministic: bool = option(False, 'on GPUs: the same bits in every run, by slower kernels')
-  init_from: str = option('', 'run folder whose best weights to start from, as far as they fit')
+  init_from: str = option('', 'run folder whose best weights to start from, as far as they fit', path=True)
 
   @property
   def skips_nonfinite(self) -> bool:

@@ -29,6 +29,8 @@ class ModelSpec:
     image_size: height and width of the images that it was trained on.
     data_fingerprint: of the dataset cache that it was trained on.
     trained: the input channels that training had; what stands in the others meets weights that nothing has trained.
+    data_channels: all channels of the training data, in their order, also those that the run was not given.
+    data_content: digest of the training data itself, wherever it lies; '' where it was not kept yet.
   """
 
   channels: ChannelSpec
@@ -36,16 +38,33 @@ class ModelSpec:
   image_size: tuple[int, int]
   data_fingerprint: str
   trained: tuple[str, ...]
+  data_channels: tuple[str, ...] = ()
+  data_content: str = ''
+
+  def was_made_for(self, now: 'ModelSpec') -> bool:
+    """Whether a run with this specification can go on with what another one says there is now.
+
+    The data is the same where it has not been touched, or where all that a run sees of it is the same.
+    """
+    same = self.data_fingerprint == now.data_fingerprint or '' != self.data_content == now.data_content
+
+    def rest(spec: ModelSpec) -> tuple:
+      channels = spec.channels
+      return (channels.names, channels.units, channels.mean, channels.std, spec.classes, spec.image_size, spec.trained)
+
+    return same and rest(self) == rest(now)
 
   def to_json(self) -> dict:
     return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size),
-            'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained)}
+            'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained),
+            'data_channels': list(self.data_channels), 'data_content': self.data_content}
 
   @classmethod
   def from_json(cls, values: dict) -> 'ModelSpec':
     channels = ChannelSpec.from_json(values['channels'])
     trained = tuple(values.get('trained', channels.names))  # checkpoints of before it was kept say nothing
-    return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained)
+    return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained,
+               tuple(values.get('data_channels', channels.names)), values.get('data_content', ''))
 
 
 @dataclasses.dataclass(frozen=True)

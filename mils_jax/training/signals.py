@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT: the current step finishes and is saved; a second signal ends the process at once.
+"""SIGTERM, SIGINT, SIGHUP and SIGUSR1: the current step finishes and is saved; a second one ends the process at once.
 
 Several processes must stop after the same step. JAX's preemption service, which `jax.distributed.initialize` starts,
-sees to that: it hears SIGTERM itself, on whichever process, and finds a step that none of them has begun. Ctrl-C is
-passed on to it as a SIGTERM; a second one ends its process at once, and JAX then ends the others.
+sees to that: it hears SIGTERM itself, on whichever process, and finds a step that none of them has begun. Ctrl-C and
+the others are passed on to it as a SIGTERM; a second one ends its process at once, and JAX then ends the others.
 https://docs.jax.dev/en/latest/_autosummary/jax.experimental.multihost_utils.reached_preemption_sync_point.html
 """
 
@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from mils_jax.distributed import processes
 from mils_jax.errors import Stopped
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the last two: some schedulers' warnings
 
 
 class StopSignals:
@@ -43,7 +43,11 @@ class StopSignals:
     threading.Thread(target=self._watch, args=(seen,), name='signals', daemon=True).start()
     self._undo.callback(os.close, told)  # which ends the thread
     self._undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told, warn_on_full_buffer=False))
-    for number in (signal.SIGINT,) if processes.count() > 1 else SIGNALS:  # SIGTERM is then JAX's
+    for number in SIGNALS:
+      if number == signal.SIGTERM and processes.count() > 1:  # it is then JAX's
+        continue
+      if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # as nohup asks for
+        continue
       self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
     return self
 

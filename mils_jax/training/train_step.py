@@ -25,8 +25,8 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
 
   Returns:
     step(state, batch) -> (state, (sums, nonfinite)), identical on every device. The batch holds image (B, H, W, C)
-    as stored, label (B,) and mask (B,). The second part repeats what of the state is worth watching, because the
-    state's own memory is given to the next step.
+    as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats what of
+    the state is worth watching, because the state's own memory is given to the next step.
   """
   model, seed, train = plan.model, plan.train.seed, plan.train
   dropout_start = round(plan.channel_dropout.start * train.epochs * plan.steps_per_epoch)
@@ -49,7 +49,7 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     targets = jax.nn.one_hot(batch['label'], model.num_classes)
     images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
                                         batch['mask'], positions)
-    images, present = plan.mapping.apply(images)
+    images, present = plan.mapping.apply(images, batch.get('present'))
     kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
     if dropout_start:
       kept = jnp.where(state.step < dropout_start, present, kept)

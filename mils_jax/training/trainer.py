@@ -126,7 +126,7 @@ def _restore(plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoin
     log(line)
   if restored is None:
     return None
-  if checkpoints.spec_of_latest(int(restored.step)) != plan.spec:
+  if not checkpoints.spec_of_latest(int(restored.step)).was_made_for(plan.spec):
     raise UserError(f'{plan.folder.path} was trained on other data than there is now (its images, classes or '
                     'channels changed). Restore the data, or give another --workdir to train anew')
   epoch, position = divmod(int(restored.step), order.steps_per_epoch)

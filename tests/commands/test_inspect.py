@@ -27,12 +27,12 @@ def test_every_warning(tmp_path):
   source.images['train'][4, 0, 0, 0] = np.nan
   source.images['test'][1] = source.images['train'][7]
   source.images['test'][2] = source.images['val'][0]
-  found = inspect(open_dataset(source, tmp_path, allow_nonfinite=True))
+  found = inspect(open_dataset(source, tmp_path))
   assert found.channels[2].minimum == found.channels[2].maximum == 5
   assert np.isfinite([found.channels[0].minimum, found.channels[0].mean]).all()
   assert found.warnings == (
       'channel c2 is constant (5) over the training split',
-      'train: 1 values are non-finite, first in train[4]',
+      'train: 1 values of channel c0 are non-finite, first in train[4]',
       '2 classes have under 10 training images: a (8), b (7)',
       '1 images of test are in train too, first test/1 (as train/7)',
       '1 images of test are in val too, first test/2 (as val/0)',
@@ -82,6 +82,19 @@ def test_colours_go_by_name(channels, expected):
 def test_values_that_are_not_finite_are_drawn(tmp_path):
   source = memory_source(dtype='float32')
   source.images['train'][0] = np.nan
-  data = open_dataset(source, tmp_path / 'cache', allow_nonfinite=True)
+  data = open_dataset(source, tmp_path / 'cache')
   write_sheets(data, tmp_path)
-  assert 'warning: train: 60 values are non-finite, first in train[0]' in describe(inspect(data), data)
+  assert 'warning: train: 20 values of channel c0 are non-finite, first in train[0]' in describe(inspect(data), data)
+
+
+def test_a_value_that_may_stand_for_no_data_is_warned_of_by_tag_or_not(tmp_path):
+  source = memory_source(train=30, dtype='int16')
+  source.images['train'] = source.images['train'] % 3000
+  source.images['train'][::4, 0, 0, 1] = -9999
+  source.images['train'][::4, 0, 0, 2] = 20_000
+  data = open_dataset(source, tmp_path)
+  assert [warning for warning in inspect(data).warnings if 'data.nodata' in warning] == [
+      'channel c1: the value -9999 lies apart from all others (1 to 2998) and may stand for pixels without data; '
+      'data.nodata=-9999 leaves them out',
+      'channel c2: the value 20000 lies apart from all others (0 to 2998) and may stand for pixels without data; '
+      'data.nodata=20000 leaves them out']

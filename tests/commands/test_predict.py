@@ -59,9 +59,9 @@ def test_each_file_of_a_folder_counts_with_its_own_channels(run, classifier, tmp
     assert float(row['probability']) == max(written)
   out = capsys.readouterr().out
   assert 'a grey image was read as a colour image whose R, G and B are equal (1 of 5 images)' in out
-  assert 'left out, because the model has no channel of this name: alpha (1 of 5 images)' in out
+  assert 'the alpha channel was left out (1 of 5 images)' in out
   assert 'left out, because the model has no channel of this name: nir (1 of 5 images)' in out
-  assert 'channels without names filled the first input channels: R, G (1 of 5 images)' in out
+  assert 'channels without names filled the first channels: R, G (1 of 5 images)' in out
   assert '5 images classified; of ' in out
   assert 'channels missing: ' in out
   assert 'G (1 of 5 images)' in out
@@ -103,7 +103,7 @@ def test_arrays_are_classified_in_batches(run, classifier, tmp_path):
 
 def test_threads_leave_the_filters_of_warnings_alone(run, tmp_path, monkeypatch):
   Image.fromarray(PHOTO[..., :3]).save(tmp_path / 'a.png')
-  monkeypatch.setattr(images, 'strict_warnings', None)  # what reading one image would enter
+  monkeypatch.setattr(images, 'decoders_settled', None)  # what reading one image would enter
   assert predict(run, tmp_path, f'--output={tmp_path / "out.csv"}') == 0
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mils_jax.data.sources.folder import FolderOptions, FolderSource
+from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.data.sources.source import Source
 
 
@@ -38,6 +41,9 @@ class MemorySource:
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     return self.images[split][index], int(self.given_labels[split][index])
+
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return ()
 
   def example_id(self, split: str, index: int) -> str:
     return f'{split}/{index}'
@@ -109,6 +115,17 @@ def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (
   images = {split: random.integers(*limits, (count, *shape)).astype(dtype) for split, count in counts.items()}
   labels = {split: np.arange(count, dtype=np.int32) % 2 for split, count in counts.items()}
   return MemorySource(images, labels, channels=channels, units=('',) * len(channels))
+
+
+def read_pixels(path, size: int = 0, channel_axis: str = '', **reading) -> np.ndarray:
+  """An image file's pixels alone."""
+  return read_image(str(path), Reading(size, channel_axis, **reading)).pixels
+
+
+def folder_source(root, channel_names: tuple[str, ...] = (), size: int = 0, channel_axis: str = '',
+                  color: str = 'as_is', nodata: str = '', **own) -> FolderSource:
+  """An image folder as a source; `own` are the options of folders alone."""
+  return FolderSource(str(root), Reading(size, channel_axis, color, nodata), channel_names, FolderOptions(**own))
 
 
 def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (10, 10), mode: str = 'RGB') -> np.ndarray:

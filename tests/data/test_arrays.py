@@ -6,6 +6,7 @@ import pytest
 from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.sources import open_source
 from mils_jax.data.sources.arrays import ArraysSource
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.errors import UserError
 
 
@@ -84,14 +85,14 @@ def test_grey_images_need_no_channel_axis_and_channels_first_is_told(tmp_path):
   assert ArraysSource(write(tmp_path, 'stored', grey)).read('train', 0)[0].shape == (8, 9, 1)
   first = {name: np.moveaxis(array, -1, 1) if name.endswith('images') else array for name, array in contents().items()}
   path = write(tmp_path, 'stored', first)
-  source = ArraysSource(path, channel_axis='first')
+  source = ArraysSource(path, reading=Reading(channel_axis='first'))
   assert np.array_equal(source.read('val', 1)[0], contents()['val_images'][1])
   refused(tmp_path, first, 'looks like channels first', 'data.channel_axis')
 
 
 def test_example_ids_hash_the_original_whatever_the_size(tmp_path):
   path = write(tmp_path, 'stored', contents())
-  own, small = ArraysSource(path), ArraysSource(path, image_size=4)
+  own, small = ArraysSource(path), ArraysSource(path, reading=Reading(4))
   assert small.read('train', 0)[0].shape == (4, 4, 4)
   names = [own.example_id('train', index) for index in range(12)]
   assert names == [small.example_id('train', index) for index in range(12)]
@@ -134,7 +135,7 @@ IMAGES = contents()['train_images']
     ({'train_images': None}, ('no train_images', 'train_labels')),
     ({'val_labels': None}, ('val_images without val_labels',)),
     ({'train_labels': np.arange(11) % 3}, ('train_labels', '(11,)', '(12,)')),
-    ({'train_labels': np.zeros(12)}, ('train_labels', 'float64', 'whole numbers')),
+    ({'train_labels': np.full(12, 0.5)}, ('train_labels[0] is 0.5', 'float64', 'whole numbers')),
     ({'test_labels': np.array([0, 1, 3, 0, 1, 9])}, ('test_labels[2] is 3', '2 labels', '0 to 2')),
     ({'train_labels': np.full(12, -1)}, ('train_labels[0] is -1',)),
     ({'train_images': IMAGES.astype(np.float64)}, ('float64', 'uint8, int16, uint16, float32')),
@@ -179,9 +180,8 @@ def test_nonfinite_values_are_counted_and_located(tmp_path):
   arrays['val_images'][3, 0, 0, 1] = np.inf
   source = open_source('arrays', path=write(tmp_path, 'stored', arrays))
   for _ in range(2):  # when the dataset cache is built, and when it is found again
-    with pytest.raises(UserError) as raised:
-      open_dataset(source, tmp_path / 'cache')
-    assert 'val: 2, first in val_images[2]' in str(raised.value)
+    assert open_dataset(source, tmp_path / 'cache').nonfinite['val'] == (
+        [1, 1, 0, 0], ['val_images[2]', 'val_images[3]', '', ''])
 
 
 def test_the_land_cover_set_is_built_with_its_bands(real_data, tmp_path):
@@ -197,3 +197,59 @@ def test_the_land_cover_set_is_built_with_its_bands(real_data, tmp_path):
   assert np.array_equal(dataset.splits['train'].images, images)
   np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-9)
   np.testing.assert_allclose(dataset.std, images.std((0, 1, 2), dtype=np.float64), rtol=1e-9)
+
+
+def labelled(tmp_path, labels, **changes):
+  path = write(tmp_path, 'stored', contents(classes=None, train_labels=labels, **changes))
+  return ArraysSource(path)
+
+
+NUMBERS = np.arange(12) % 3
+
+
+@pytest.mark.parametrize(('labels', 'note'), [
+    (NUMBERS[:, None].astype(np.uint8), ''), (NUMBERS.astype(np.float32), 'whole numbers of the type float32'),
+    (np.eye(3)[NUMBERS], 'one-hot rows'), (np.eye(3, dtype=bool)[NUMBERS], 'one-hot rows')])
+def test_labels_come_in_other_shapes_and_types(tmp_path, labels, note):
+  source = labelled(tmp_path, labels)
+  assert source.labels('train').tolist() == NUMBERS.tolist()
+  assert source.read('train', 5)[1] == 2
+  assert [one for one in source.notes if 'train_labels' in one] == ([one for one in source.notes if note in one]
+                                                                    if note else [])
+
+
+def test_text_labels_are_classes(tmp_path):
+  names = np.array(['sea', 'land', 'air'])
+  others = {'val_labels': np.array(['sea', 'air', 'sea', 'air']), 'test_labels': names[[0] * 6]}
+  source = labelled(tmp_path, names[NUMBERS], **others)
+  assert source.classes == ('air', 'land', 'sea')
+  assert source.labels('val').tolist() == [2, 0, 2, 0]
+  wrong = contents(classes=None, train_labels=names[NUMBERS], **{**others, 'val_labels': np.array(['see'] * 4)})
+  refused(tmp_path, wrong, "val_labels[0]: unknown class 'see'. Did you mean 'sea'?")
+
+
+@pytest.mark.parametrize(('labels', 'parts'), [
+    (np.maximum(np.eye(3)[NUMBERS], np.eye(3)[::-1][NUMBERS]), ('8 rows have several ones', '[0]', 'multi-label')),
+    (np.zeros((12, 3)), ('[0]: a row without a one',)), (np.full((12, 3), 0.3), ('one-hot rows of 0 and 1',)),
+    (np.full(12, np.nan), ('[0] is nan',))])
+def test_labels_of_several_classes_or_none_are_refused(tmp_path, labels, parts):
+  refused(tmp_path, contents(classes=None, train_labels=labels), 'train_labels', *parts)
+
+
+def test_a_validation_split_may_be_called_otherwise_and_what_is_not_used_is_named(tmp_path):
+  arrays = contents()
+  extra = {'extra_images': arrays['val_images']}
+  arrays = {name.replace('val_', 'valid_'): array for name, array in arrays.items()} | extra
+  source = ArraysSource(write(tmp_path, 'stored', arrays))
+  assert source.splits == ('train', 'val', 'test')
+  assert source.place('val', 1) == 'valid_images[1]'
+  assert any('not used, because no split is called so: extra_images' in note for note in source.notes)
+  refused(tmp_path, {**arrays, 'dev_images': IMAGES}, 'valid_images and dev_images are all called like the val split')
+
+
+def test_values_without_data_are_masked(tmp_path):
+  arrays = contents()
+  arrays['train_images'][0, 0, 0, 1] = -9999
+  source = ArraysSource(write(tmp_path, 'stored', arrays), Reading(nodata='-9999'))
+  assert np.argwhere(np.ma.getmaskarray(source.read('train', 0)[0])).tolist() == [[0, 0, 1]]
+  assert not np.ma.isMaskedArray(source.read('train', 1)[0])

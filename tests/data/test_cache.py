@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.cache import building, pieces, workers
+from mils_jax import build
+from mils_jax.data.cache import building, workers
 from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources.folder import FolderSource
 from mils_jax.data.sources.splits import EverySplit
@@ -106,7 +107,7 @@ def older_version(path):
     ('val/example_ids.npy', cut, 'val/example_ids.npy has changed'),
     ('manifest.json', cut, 'is damaged'),
     ('manifest.json', os.remove, 'manifest.json is missing'),
-    ('manifest.json', older_version, 'has version 0, not 2'),
+    ('manifest.json', older_version, 'has version 0, not 3'),
     ('manifest.json', lambda path: path.write_text('[]'), 'is damaged'),
     ('train/images.npy', lambda path: np.save(path, np.zeros((20, 4, 5, 3), np.int16)), 'of int16, not'),
 ])
@@ -155,15 +156,121 @@ def test_an_empty_split_is_named(tmp_path):
   assert names(tmp_path) == []
 
 
-def test_nonfinite_values_are_counted_and_can_be_allowed(tmp_path):
+def test_nonfinite_values_are_counted_for_each_channel(tmp_path):
   source = memory_source(dtype='float32')
   source.images['test'][3, 0, 0, 1] = np.inf
   source.images['train'][[4, 9], 0, 0, 0] = np.nan
-  with pytest.raises(UserError, match=r'train: 2, first in train\[4\]; test: 1, first in test\[3\]'):
-    open_dataset(source, tmp_path)
-  dataset = open_dataset(source, tmp_path, allow_nonfinite=True)
-  assert dataset.nonfinite == {'train': (2, 'train[4]'), 'val': (0, ''), 'test': (1, 'test[3]')}
+  dataset = open_dataset(source, tmp_path)
+  assert dataset.nonfinite == {'train': ([2, 0, 0], ['train[4]', '', '']), 'val': ([0, 0, 0], ['', '', '']),
+                               'test': ([0, 1, 0], ['', 'test[3]', ''])}
   assert np.isfinite(dataset.mean).all()
+  build.check_images(dataset, ('c2',))
+  with pytest.raises(UserError, match=r'train: 2 in c0, first in train\[4\]; test: 1 in c1, .*nodata=nan'):
+    build.check_images(dataset, ('c0', 'c1'))
+
+
+def damaged_source(rows, train=20):
+  source = memory_source(train)
+  images = list(source.images['train'])
+  for row in rows:
+    images[row] = images[row][:, :2]
+  source.images['train'] = images
+  return source
+
+
+def test_all_damaged_images_are_counted_and_the_first_twenty_named(tmp_path):
+  with pytest.raises(UserError, match=r'^3 of 32 images cannot be used \(data.skip_damaged=.*train\[19\]: 4 x 2 pix'):
+    open_dataset(damaged_source([2, 3, 19]), tmp_path)
+  with pytest.raises(UserError, match=r'^25 of 52 images.*train\[20\].*; and 5 more$'):
+    open_dataset(damaged_source(range(1, 26), train=40), tmp_path)
+  assert names(tmp_path) == []
+
+
+def test_damaged_images_are_left_out_where_that_is_asked_for(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(building, 'PIECE_IMAGES', 3)
+  source = damaged_source([2, 3, 19])
+  kept = [row for row in range(20) if row not in (2, 3, 19)]
+  for _ in range(2):  # when it is built and when it is found again
+    dataset = open_dataset(source, tmp_path, skip_damaged=True)
+    assert '3 of 32 images were left out because they cannot be used: train[2]' in capsys.readouterr().out
+  train, images = dataset.splits['train'], np.array([source.images['train'][row] for row in kept])
+  assert np.array_equal(train.images, images)
+  assert train.example_ids.tolist() == [f'train/{row}' for row in kept]
+  assert np.array_equal(train.labels, source.given_labels['train'][kept])
+  np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-9)
+
+
+def masked_source(dtype='int16'):
+  """Pixels without data in the first training image; the last one and the first test image lack a channel."""
+  source = memory_source(dtype=dtype)
+  masks = {split: np.zeros(images.shape, bool) for split, images in source.images.items()}
+  masks['train'][0, :2, 1, 0] = True
+  masks['train'][19, ..., 2] = True
+  masks['test'][0, ..., 1] = True
+  source.images = {split: np.ma.masked_array(np.where(masks[split], -9999, images).astype(dtype), masks[split])
+                   for split, images in source.images.items()}
+  return source
+
+
+@pytest.mark.parametrize('dtype', ['int16', 'float32'])
+def test_pixels_without_data_stay_out_of_the_statistics_and_get_the_mean(tmp_path, capsys, dtype):
+  source = masked_source(dtype)
+  dataset = open_dataset(source, tmp_path)
+  train = source.images['train'].astype(np.float64)
+  np.testing.assert_allclose(dataset.mean, train.mean((0, 1, 2)), rtol=1e-6)
+  np.testing.assert_allclose(dataset.std, train.std((0, 1, 2)), rtol=1e-6)
+  assert np.array_equal(dataset.low, train.min((0, 1, 2)))
+  expected = train.filled(np.rint(dataset.mean) if dtype == 'int16' else dataset.mean)
+  np.testing.assert_allclose(dataset.splits['train'].images, expected, rtol=1e-6)
+  output = capsys.readouterr().out
+  assert 'nodata: 2 values without data were filled' in output
+  assert '2 of 32 images lack some of the channels' in output
+  present = np.ones((20, 3), bool)
+  present[19, 2] = False
+  assert np.array_equal(dataset.splits['train'].present, present)
+  assert dataset.splits['test'].present[0].tolist() == [True, False, True]
+  assert dataset.splits['val'].present.all()
+  build.check_images(dataset, ('c0', 'c1'))
+  with pytest.raises(UserError, match=r'test: 1 images have none of the channels c1, first test/0'):
+    build.check_images(dataset, ('c1',))
+
+
+def test_an_image_without_any_data_is_damaged(tmp_path):
+  source = memory_source()
+  mask = np.zeros(source.images['val'].shape, bool)
+  mask[1] = True
+  source.images['val'] = np.ma.masked_array(source.images['val'], mask)
+  with pytest.raises(UserError, match=r'^val\[1\]: no pixel has any data'):
+    open_dataset(source, tmp_path)
+
+
+def test_a_channel_that_no_training_image_has_is_refused(tmp_path):
+  source = memory_source()
+  mask = np.zeros(source.images['train'].shape, bool)
+  mask[..., 1] = True
+  source.images['train'] = np.ma.masked_array(source.images['train'], mask)
+  with pytest.raises(UserError, match='no training image has any value in the channel c1'):
+    open_dataset(source, tmp_path)
+
+
+def test_the_content_is_that_of_pixels_labels_and_names(tmp_path):
+  def content(change=lambda source: None, cache='a'):
+    source = memory_source()
+    change(source)
+    source.version = hash(change)
+    return open_dataset(source, tmp_path / cache).content
+
+  def pixel(source):
+    source.images['test'][1, 2, 3, 0] ^= 1
+
+  def label(source):
+    source.given_labels['val'][0] ^= 1
+
+  def name(source):
+    source.channels = ('R', 'G', 'nir')
+
+  assert content() == content(cache='b')
+  assert len({content(change) for change in (lambda source: None, pixel, label, name)}) == 4
 
 
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT])
@@ -391,9 +498,3 @@ def test_a_hundred_thousand_images_open_in_under_a_second(tmp_path):
   start = time.perf_counter()
   open_dataset(source, tmp_path)
   assert time.perf_counter() - start < 1
-
-
-def test_nonfinite_values_are_counted_per_image():
-  images = np.zeros((3, 2, 2, 1), np.float32)
-  images[1, :, 0] = np.nan
-  assert pieces.count_nonfinite(images).tolist() == [0, 2, 0]

@@ -3,12 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 
-from mils_jax.data.cache.building import fingerprint
+from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources import open_source
-from mils_jax.data.sources.folder import FolderSource
 from mils_jax.errors import UserError
-from tests.data.fakes import write_image, write_lists
+from tests.data.fakes import folder_source, write_image, write_lists
 
 
 def write_tree(root):
@@ -23,7 +23,7 @@ def write_tree(root):
 
 def refused(root, *parts, **options):
   with pytest.raises(UserError) as raised:
-    FolderSource(str(root), **options).inputs()
+    folder_source(root, **options).inputs()
   text = str(raised.value)
   assert '\n' not in text
   for part in parts:
@@ -32,7 +32,7 @@ def refused(root, *parts, **options):
 
 def test_lists_give_images_labels_and_paths(tmp_path):
   written = write_lists(tmp_path)
-  source = FolderSource(str(tmp_path))
+  source = folder_source(tmp_path)
   assert (source.splits, source.classes, source.channels) == (('train', 'val', 'test'), ('0', '1'), ('R', 'G', 'B'))
   seen = {}
   for split in source.splits:
@@ -46,7 +46,7 @@ def test_lists_give_images_labels_and_paths(tmp_path):
 
 def test_trees_give_classes_in_order_of_their_names(tmp_path):
   written = write_tree(tmp_path)
-  source = FolderSource(str(tmp_path))
+  source = folder_source(tmp_path)
   assert (source.classes, source.splits) == (('cat', 'dog'), ('train', 'test'))
   names = [source.example_id('train', index) for index in range(source.length('train'))]
   assert names == ['train/cat/a.png', 'train/cat/deep/er.PNG', 'train/dog/b.png']
@@ -62,9 +62,9 @@ def test_missing_splits_are_cut_from_training(tmp_path):
 
 def test_names_and_units_of_channels(tmp_path):
   write_lists(tmp_path)
-  assert FolderSource(str(tmp_path), channel_names=('x', 'y', 'z')).channels == ('x', 'y', 'z')
+  assert folder_source(tmp_path, channel_names=('x', 'y', 'z')).channels == ('x', 'y', 'z')
   (tmp_path / 'channels.txt').write_text('red  reflectance x 10000\ngreen\nnir\tK\n')
-  source = FolderSource(str(tmp_path))
+  source = folder_source(tmp_path)
   assert source.channels == ('red', 'green', 'nir')
   assert source.units == ('reflectance x 10000', '', 'K')
   (tmp_path / 'channels.txt').write_text('red\nred\nnir\n')
@@ -78,7 +78,7 @@ def test_unnamed_channels_are_numbered_with_a_note(tmp_path):
   for split in ('train', 'val', 'test'):
     (tmp_path / split / 'a').mkdir(parents=True)
     np.save(tmp_path / split / 'a/1.npy', np.zeros((9, 9, 5), np.uint16))
-  source = FolderSource(str(tmp_path))
+  source = folder_source(tmp_path)
   assert source.channels == ('c0', 'c1', 'c2', 'c3', 'c4')
   assert 'c0 to c4' in source.notes[0]
 
@@ -86,15 +86,15 @@ def test_unnamed_channels_are_numbered_with_a_note(tmp_path):
 def test_class_names_from_a_file(tmp_path):
   write_lists(tmp_path)
   (tmp_path / 'classes.txt').write_text('0 n01 house finch\n1 n02 robin\n')
-  assert FolderSource(str(tmp_path)).classes == ('n01 house finch', 'n02 robin')
+  assert folder_source(tmp_path).classes == ('n01 house finch', 'n02 robin')
   (tmp_path / 'classes.txt').write_text('finch\n3 toed sloth\nrobin\n')
-  assert FolderSource(str(tmp_path)).classes == ('finch', '3 toed sloth', 'robin')
+  assert folder_source(tmp_path).classes == ('finch', '3 toed sloth', 'robin')
 
 
 @pytest.mark.parametrize(('line', 'parts'), [
     ('images/train 0.png', ("line 7: 'images/train 0.png'", 'relative/path label')),
     ('lonely.png', ("line 7: 'lonely.png'",)),
-    ('images/train 0.png cat', ('line 7',)),
+    ('images/train 0.png cat', ("line 7: 'images/train 0.png cat'", 'a whole number as in the other lines')),
     ('images/train 0.png 1.5', ('line 7',)),
     ('images/train 0.png 99999999999999', ('line 7',)),
     ('images/train 0.png -1', ('label -1', 'out of range', '0 to 1')),
@@ -118,7 +118,7 @@ def test_a_label_beyond_the_training_classes_is_named(tmp_path):
 def test_layouts_that_are_none(tmp_path):
   refused(tmp_path / 'missing', 'missing', 'no such folder')
   refused('', "data.path=''")
-  refused(tmp_path, 'neither a list train.txt nor a folder train/<class>/')
+  refused(tmp_path, 'neither a list train.txt or train.csv, nor a folder train/<class>/, nor class folders')
   (tmp_path / 'train').mkdir()
   refused(tmp_path, 'no class folders')
   (tmp_path / 'train/cat').mkdir()
@@ -137,12 +137,12 @@ def test_a_class_that_training_does_not_have_is_named(tmp_path):
 def test_the_fingerprint_holds_while_names_sizes_times_and_settings_do(tmp_path):
   write_lists(tmp_path / 'a')
   def mark(root='a', **options):
-    return fingerprint(FolderSource(str(tmp_path / root), **options))
+    return fingerprint(folder_source(tmp_path / root, **options))
 
   first = mark()
   shutil.copytree(tmp_path / 'a', tmp_path / 'b', copy_function=shutil.copy2)
   assert first == mark() == mark('b')
-  marks = {first, mark(image_size=4), mark(channel_names=('x', 'y', 'z'))}
+  marks = {first, mark(size=4), mark(channel_names=('x', 'y', 'z'))}
   os.utime(tmp_path / 'a/images/train 1.png', ns=(1, 1))
   marks.add(mark())
   with open(tmp_path / 'a/images/train 1.png', 'ab') as file:
@@ -153,3 +153,244 @@ def test_the_fingerprint_holds_while_names_sizes_times_and_settings_do(tmp_path)
   (tmp_path / 'a/train.txt').write_text(text.replace('train 0.png 0', 'train 0.png 1'))
   marks.add(mark())
   assert len(marks) == 6
+
+
+def write_classes(root, suffix='png', classes=('cat', 'dog'), count=4):
+  for number in range(count):
+    for name in classes:
+      write_image(root / name / f'{number}.{suffix}', seed=number)
+
+
+@pytest.mark.parametrize('called', ['val', 'valid', 'Validation', 'dev'])
+def test_a_validation_split_has_any_of_its_names(tmp_path, called):
+  for split in ('Train', called, 'test'):
+    write_classes(tmp_path / split)
+  source = folder_source(tmp_path)
+  assert source.splits == ('train', 'val', 'test')
+  assert source.example_id('val', 0) == f'{called}/cat/0.png'
+  write_lists(tmp_path)
+  (tmp_path / 'val.txt').rename(tmp_path / f'{called.lower()}.txt')
+  assert folder_source(tmp_path).example_id('val', 0) == 'images/val 0.png'
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+  for split in ('train', 'val', 'valid'):
+    write_classes(tmp_path / split)
+  refused(tmp_path, 'val and valid are all called like the val split')
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+  written = write_tree(tmp_path)
+  (tmp_path / 'train/cat/x.heic').write_bytes(b'x')
+  write_image(tmp_path / 'train/lonely.png')
+  write_classes(tmp_path / 'extra')
+  source = folder_source(tmp_path)
+  assert source.notes == (
+      'train/: left out, because they lie in no class folder: .png (1), such as train/lonely.png',
+      'train: left out, because they are no images that can be read: .md (1), .heic (1), such as train/cat/notes.md',
+      'not used, because no split (train, val or test) is called so: extra/')
+  assert sum(map(source.length, source.splits)) == len(written)
+
+
+def test_a_list_of_lines_comes_before_the_table_beside_it(tmp_path):
+  write_lists(tmp_path)
+  for name in ('train.csv', 'train_old.txt', 'README.txt', 'classes.txt'):
+    (tmp_path / name).write_text('a\nb\n')
+  source = folder_source(tmp_path)
+  assert source.length('train') == 6
+  assert source.notes == ('not used, because no split (train, val or test) is called so: train.csv, train_old.txt',)
+
+
+def test_class_folders_alone_are_a_training_split(tmp_path):
+  write_classes(tmp_path, count=10)
+  (tmp_path / 'empty').mkdir()
+  write_image(tmp_path / 'test/unknown.png')
+  source = open_source('folder', path=str(tmp_path))
+  assert source.classes == ('cat', 'dog')
+  assert [source.length(split) for split in ('train', 'val', 'test')] == [16, 2, 2]
+  assert any('2 class folders and no split: cat, dog' in note for note in source.notes)
+  assert any('test/: 1 images without labels' in note for note in source.notes)
+
+
+def test_a_test_folder_without_labels_is_said_to_have_none(tmp_path):
+  write_classes(tmp_path / 'train')
+  write_image(tmp_path / 'test/1.png')
+  source = folder_source(tmp_path)
+  assert source.splits == ('train',)
+  assert source.notes == ('test/: 1 images without labels (no class folders or list) are not used; the test split is '
+                          'cut from training',)
+
+
+@pytest.mark.parametrize(('text', 'labels'), [
+    ('a b.png cat\nc.png dog\n', ['cat', 'dog']), ('a b.png,cat\nc.png, sea dog\n', ['cat', 'sea dog']),
+    ('a b.png,0\nc.png,1\n', ['0', '1']), ('\ufeffa b.png 0\r\nc.png 1\r\n', ['0', '1'])])
+def test_lists_of_names_and_with_commas(tmp_path, text, labels):
+  for name in ('a b.png', 'c.png'):
+    write_image(tmp_path / name)
+  (tmp_path / 'train.txt').write_bytes(text.encode())
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(2)] == ['a b.png', 'c.png']
+  assert [source.classes[label] for label in source.labels('train')] == labels
+  assert len(source.inputs()) == 2
+
+
+def test_names_in_a_list_follow_classes_txt_and_an_unknown_one_is_named(tmp_path):
+  write_image(tmp_path / 'a.png')
+  (tmp_path / 'train.txt').write_text('a.png dog\na.png cat\n')
+  (tmp_path / 'classes.txt').write_text('dog\ncat\n')
+  assert folder_source(tmp_path).labels('train').tolist() == [0, 1]
+  (tmp_path / 'val.txt').write_text('a.png dogs\n')
+  refused(tmp_path, 'val.txt, line 1', "unknown class 'dogs'. Did you mean 'dog'?", 'Valid: dog, cat')
+
+
+@pytest.mark.parametrize('table', [
+    'id,label\n1,cat\n2,dog\n', 'image_id;species\n1;cat\n2;dog\n', '1.png,cat\n2.png,dog\n',
+    'label,path\ncat,train/1.png\ndog,train/2.png\n', 'filename,width,class\n1.png,10,cat\n2.png,10,dog\n'])
+def test_a_table_names_images_by_path_name_or_id(tmp_path, table):
+  for name in ('train/1.png', 'train/2.png', 'test/3.png'):
+    write_image(tmp_path / name)
+  (tmp_path / 'train.csv').write_text(table)
+  (tmp_path / 'test.csv').write_text('id\n3\n')
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(2)] == ['train/1.png', 'train/2.png']
+  assert [source.classes[label] for label in source.labels('train')] == ['cat', 'dog']
+  assert source.splits == ('train',)
+  assert source.notes[0].startswith('test.csv: 1 images without labels are not used')
+
+
+def test_of_several_columns_of_labels_one_is_named(tmp_path):
+  write_image(tmp_path / '1.png')
+  (tmp_path / 'train.csv').write_text('id,genus,species\n1,a,b\n')
+  refused(tmp_path, 'several columns may be the labels: genus, species', 'data.folder.label_column')
+  assert folder_source(tmp_path, label_column='species').classes == ('b',)
+  refused(tmp_path, "unknown data.folder.label_column 'genuss'. Did you mean 'genus'?", label_column='genuss')
+  (tmp_path / 'train.csv').write_text('x,y\nz,1\n')
+  refused(tmp_path, 'no column names images', 'x, y')
+  (tmp_path / 'train.csv').write_text('id,label\n1,a\n2\n')
+  refused(tmp_path, 'train.csv, line 3', 'another number of columns')
+  (tmp_path / 'train.csv').write_text('id,label\n1,a\n7,b\n')
+  refused(tmp_path, "'7'", 'no such image')
+
+
+def test_one_grey_picture_first_does_not_make_the_set_grey(tmp_path):
+  write_classes(tmp_path, count=6)
+  write_image(tmp_path / 'cat/0.png', mode='L')
+  write_image(tmp_path / 'dog/3.png', mode='RGBA')
+  source = open_source('folder', path=str(tmp_path))
+  assert source.channels == ('R', 'G', 'B')
+  for split in ('train', 'val', 'test'):
+    for index in range(source.length(split)):
+      assert source.read(split, index)[0].shape == (10, 10, 3)
+      remark = {'cat/0.png': 'grey image', 'dog/3.png': 'alpha'}.get(source.example_id(split, index))
+      assert len(source.remarks(split, index)) == bool(remark)
+      assert not remark or remark in source.remarks(split, index)[0]
+
+
+def test_a_set_of_grey_pictures_is_grey(tmp_path):
+  for number in range(4):
+    for name in ('cat', 'dog'):
+      write_image(tmp_path / name / f'{number}.png', mode='L')
+  source = open_source('folder', path=str(tmp_path))
+  assert (source.channels, source.read('train', 0)[0].shape) == (('grey',), (10, 10, 1))
+  assert folder_source(tmp_path).channels == ('c0',)  # as it was before data.color existed
+  assert folder_source(tmp_path, color='rgb').channels == ('R', 'G', 'B')
+
+
+def test_damaged_images_are_all_named_the_first_one_too(tmp_path):
+  write_classes(tmp_path, count=6)
+  for name in ('cat/0.png', 'cat/3.png', 'dog/5.png'):
+    (tmp_path / name).write_bytes(b'x')
+  source = open_source('folder', path=str(tmp_path))
+  with pytest.raises(UserError, match=r'3 of 12 images cannot be used.*cat/0\.png.*cat/3\.png.*dog/5\.png'):
+    open_dataset(source, tmp_path / 'cache')
+
+
+def write_mixed(root):
+  """Three channels in one class, four in the other."""
+  for number, (name, depth) in enumerate((('cat', 3), ('cat', 3), ('dog', 4), ('dog', 4))):
+    (root / name).mkdir(exist_ok=True)
+    np.save(root / name / f'{number}.npy', np.full((4, 4, depth), 1 + np.arange(depth), np.uint8))
+
+
+def test_each_image_counts_with_its_own_channels_where_they_have_names(tmp_path):
+  write_mixed(tmp_path)
+  with pytest.raises(UserError, match=r'dog/2.npy: 4 channels without names; expected at most 3'):
+    folder_source(tmp_path).read('train', 2)
+  for source in (folder_source(tmp_path, ('R', 'G', 'B', 'nir')), listed_source(tmp_path, tmp_path, 'R\nG\nB\nnir\n')):
+    assert source.channels == ('R', 'G', 'B', 'nir')
+    three, four = source.read('train', 0)[0], source.read('train', 2)[0]
+    assert np.ma.getmaskarray(three).all((0, 1)).tolist() == [False, False, False, True]
+    assert three[0, 0, :3].tolist() == [1, 2, 3]
+    assert not np.ma.is_masked(four)
+
+
+def listed_source(root, folder, text):
+  (folder / 'channels.txt').write_text(text)
+  return folder_source(root)
+
+
+def test_the_nearest_list_of_channels_counts_in_training_too(tmp_path):
+  write_mixed(tmp_path)
+  (tmp_path / 'channels.txt').write_text('R\nG\nB\nnir\n')
+  source = listed_source(tmp_path, tmp_path / 'cat', 'nir um\nR\nswir\n')
+  assert source.channels == ('R', 'G', 'B', 'nir', 'swir')
+  assert source.units == ('', '', '', 'um', '')
+  image = source.read('train', 0)[0]
+  assert image[0, 0].tolist() == [2, None, None, 1, 3]
+  assert source.read('train', 2)[0][0, 0].tolist() == [1, 2, 3, 4, None]
+
+
+def write_band(path, level, size=8):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  tifffile.imwrite(path, np.full((size, size), level, np.uint16))
+
+
+def test_a_file_for_each_band_is_one_image(tmp_path):
+  for name in ('cat', 'dog'):
+    for tile in range(2):
+      for level, band in enumerate(('B10', 'B02', 'B8A')):
+        if (name, tile, band) != ('dog', 1, 'B8A'):
+          write_band(tmp_path / name / f'tile{tile}_{band}.tif', level, 8 if band == 'B02' else 4)
+  source = folder_source(tmp_path, size=4)
+  assert source.channels == ('B02', 'B8A', 'B10')
+  assert [source.example_id('train', row) for row in range(4)] == ['cat/tile0', 'cat/tile1', 'dog/tile0', 'dog/tile1']
+  assert source.labels('train').tolist() == [0, 0, 1, 1]
+  for given in ((), ('blue', 'nir', 'cirrus')):
+    source = folder_source(tmp_path, given, size=4)
+    assert source.channels == (given or ('B02', 'B8A', 'B10'))
+    assert source.read('train', 0)[0][0, 0].tolist() == [1, 2, 0]
+    assert source.read('train', 3)[0][0, 0].tolist() == [1, None, 0]
+  assert len(source.inputs()) == 11
+  assert any('11 files of one band each are 4 images: B02, B8A, B10' in note for note in source.notes)
+  with pytest.raises(UserError, match=r'B8A.tif: 4 x 4 pixels, but another band has 8 x 8; data.image_size'):
+    folder_source(tmp_path).read('train', 0)
+  apart = folder_source(tmp_path, size=4, band_files='none')
+  assert apart.length('train') == 11
+  assert any("data.folder.band_files='{image}_{band}.tif'" in note for note in apart.notes)
+
+
+def test_bands_by_a_pattern_of_ones_own(tmp_path):
+  for name in ('cat', 'dog'):
+    for band in ('red', 'nir'):
+      write_band(tmp_path / name / f'{band}-1.tif', 1)
+  source = folder_source(tmp_path, band_files='{band}-{image}.tif')
+  assert (source.channels, source.length('train')) == (('nir', 'red'), 2)
+  refused(tmp_path, 'data.folder.band_files', '{image} and {band}', band_files='{image}.tif')
+
+
+def test_bands_of_an_image_stay_in_one_split_and_class(tmp_path):
+  for band in ('B02', 'B03'):
+    write_band(tmp_path / f'a_{band}.tif', 1)
+  (tmp_path / 'train.txt').write_text('a_B02.tif 0\n')
+  (tmp_path / 'val.txt').write_text('a_B03.tif 0\n')
+  refused(tmp_path, 'some bands of a are in the val split, others in train')
+  (tmp_path / 'val.txt').unlink()
+  (tmp_path / 'train.txt').write_text('a_B02.tif 0\na_B03.tif 1\n')
+  refused(tmp_path, 'the bands of a have different labels: [0, 1]')
+
+
+def test_wells_of_a_plate_are_no_bands(tmp_path):
+  for well in ('A1', 'B1', 'B2'):
+    for name in ('cat', 'dog'):
+      write_band(tmp_path / name / f'plate_{well}.tif', 1)
+  assert folder_source(tmp_path).length('train') == 6

@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,10 +17,11 @@ from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.cache.dataset import open_folder
 from mils_jax.data.inputs import fit, open_inputs
 from mils_jax.data.sources.arrays import ArraysSource
-from mils_jax.data.sources.folder import FolderSource
 from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.data.sources.shapes import ShapesSource
 from mils_jax.errors import DamagedError, UserError
+from tests.data.fakes import folder_source, read_pixels
 
 MANY = settings(max_examples=10_000, deadline=5_000,
                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -82,12 +84,71 @@ def test_lists(tmp_path, text, channels, classes):
     if value is not None:
       (tmp_path / name).write_bytes(value)
   try:
-    source = FolderSource(str(tmp_path))
+    source = folder_source(tmp_path)
     source.inputs()
     opened = [source.example_id('train', index) for index in range(source.length('train'))]
   except UserError:
     return
   assert all((tmp_path / name).resolve().is_relative_to(tmp_path.resolve()) for name in opened)
+
+
+CELL = st.one_of(st.text(max_size=8), st.sampled_from(
+    ['a', 'a.png', 'id', 'label', '0', '1', '', '../a.png', '/etc/passwd', '"', '"a']))
+
+
+@MANY
+@given(rows=st.lists(st.lists(CELL, max_size=4), max_size=6), delimiter=st.sampled_from(',;\t'),
+       raw=st.one_of(st.none(), st.binary(max_size=120)), column=st.sampled_from(['', 'label', 'x']))
+def test_tables(tmp_path, rows, delimiter, raw, column):
+  (tmp_path / 'a.png').write_bytes(IMAGES['png'])
+  text = '\n'.join(delimiter.join(row) for row in rows).encode('utf-8', 'surrogatepass')
+  (tmp_path / 'train.csv').write_bytes(text if raw is None else raw)
+  try:
+    source = folder_source(tmp_path, label_column=column)
+    source.inputs()
+    opened = [source.example_id('train', index) for index in range(source.length('train'))]
+  except UserError:
+    return
+  assert all((tmp_path / name).resolve().is_relative_to(tmp_path.resolve()) for name in opened)
+
+
+def tagged(tags, description=None):
+  file = io.BytesIO()
+  tifffile.imwrite(file, np.zeros((2, 8, 8), np.uint8), photometric='minisblack', planarconfig='separate',
+                   metadata=None, description=description,
+                   extratags=[(number, 2, 0, text, True) for number, text in tags.items()])
+  return file.getvalue()
+
+
+ASCII = st.text(st.characters(min_codepoint=1, max_codepoint=127), max_size=60)
+GDAL = ('<GDALMetadata><Item name="DESCRIPTION" sample="0" role="description">a</Item>'
+        '<Item name="WAVELENGTH" sample="1">7</Item></GDALMetadata>')
+OME = ('<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+       '<Pixels DimensionOrder="XYCZT" ID="Pixels:0" SizeC="2" SizeT="1" SizeX="8" SizeY="8" SizeZ="1" Type="uint8">'
+       '<Channel ID="Channel:0:0" Name="a" EmissionWavelength="7"/><TiffData IFD="0"/></Pixels></Image></OME>')
+
+
+def edited(text):
+  return changes(text.encode()).map(lambda changed: changed.decode('ascii', 'ignore').replace('\0', ' '))
+
+
+@MANY
+@given(gdal=st.one_of(ASCII, edited(GDAL)), nodata=ASCII, ome=st.one_of(st.none(), edited(OME)))
+def test_tags_of_tiff(tmp_path, gdal, nodata, ome):
+  (tmp_path / 'image.tif').write_bytes(tagged({42112: gdal, 42113: nodata}, ome))
+  try:
+    found = read_image(str(tmp_path / 'image.tif'), Reading(4))
+  except UserError:
+    return
+  assert found.pixels.shape[:2] == (4, 4)
+  assert len(found.names) in (0, found.pixels.shape[-1])
+
+
+@MANY
+@given(exif=st.binary(max_size=120), kind=st.sampled_from(['png', 'jpeg', 'webp']))
+def test_exif(tmp_path, exif, kind):
+  Image.new('RGB', (8, 6), 3).save(tmp_path / 'image.png', kind, exif=b'Exif\0\0' + exif)
+  assert sorted(read_pixels(tmp_path / 'image.png', 0, '').shape) == [3, 6, 8]
 
 
 @MANY
@@ -96,7 +157,7 @@ def test_images(tmp_path, data, kind):
   path = tmp_path / f'image.{kind}'
   path.write_bytes(data.draw(changes(IMAGES[kind])))
   try:
-    image = read_image(str(path), 8, '')
+    image = read_pixels(path, 8, '')
   except UserError:
     return
   assert image.shape[:2] == (8, 8)
@@ -108,7 +169,7 @@ def test_npy_images(tmp_path, data):
   path = tmp_path / 'image.npy'
   path.write_bytes(data)
   with contextlib.suppress(UserError):
-    read_image(str(path), 8, 'last')
+    read_pixels(path, 8, 'last')
 
 
 def archive():
@@ -157,7 +218,7 @@ def test_inputs(tmp_path, data, name):
   path = tmp_path / name
   path.write_bytes(data.draw(st.sampled_from(PREDICTED).flatmap(changes)))
   try:
-    inputs = open_inputs(str(path), 4, '')
+    inputs = open_inputs([str(path)], Reading(4))
     fit(*inputs.read(0), ('R', 'G', 'B'))
   except UserError:
     return

@@ -5,34 +5,67 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mils_jax.data.inputs import fit, open_inputs
+from mils_jax.data.inputs import fit, open_inputs, settled_reading
+from mils_jax.data.sources.names import Listing
+from mils_jax.data.sources.pixels import Decoded, Reading
 from mils_jax.errors import UserError
 
 IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
 COLOUR = ('R', 'G', 'B')
 
 
-def fitted(own, input_channels):
+def fitted(input_channels, color=(), listed=(), own=(), data=(), count=None, flagged=False):
   """Which channel of the image each input channel gets."""
-  image, names, _ = fit(IMAGE[..., :len(own)], own, input_channels)
+  decoded = Decoded(IMAGE[..., :count or len(color or listed or own)], names=own, color=color)
+  listing = Listing('channels.txt', listed, ('',) * len(listed)) if listed else None
+  image, names, _ = fit(decoded, listing, input_channels, data, flagged)
   own_channels = {IMAGE[..., channel].tobytes(): channel for channel in range(4)}
   return {name: own_channels[image[..., place].tobytes()] for place, name in enumerate(names) if name}
 
 
-@pytest.mark.parametrize(('own', 'input_channels', 'expected'), [
+@pytest.mark.parametrize(('color', 'input_channels', 'expected'), [
     (('grey',), COLOUR, {'R': 0, 'G': 0, 'B': 0}),
     (('grey', 'alpha'), COLOUR, {'R': 0, 'G': 0, 'B': 0}),
     (('grey', 'alpha'), (*COLOUR, 'alpha'), {'R': 0, 'G': 0, 'B': 0, 'alpha': 1}),
-    (('grey', 'nir'), (*COLOUR, 'nir'), {'nir': 1}),
     (('grey',), ('grey', *COLOUR), {'grey': 0}),
 ])
-def test_only_a_grey_image_is_spread_over_the_colours(own, input_channels, expected):
-  assert fitted(own, input_channels) == expected
+def test_only_a_grey_image_is_spread_over_the_colours(color, input_channels, expected):
+  assert fitted(input_channels, color) == expected
 
 
 def test_a_grey_channel_among_others_is_no_colour():
+  assert fitted((*COLOUR, 'nir'), listed=('grey', 'nir')) == {'nir': 1}
   with pytest.raises(UserError, match=r'nir, grey, .*none fits'):
-    fitted(('nir', 'grey'), COLOUR)
+    fitted(COLOUR, listed=('nir', 'grey'))
+
+
+def test_what_nothing_names_is_as_the_training_data_was():
+  bands = ('NIR', 'R', 'G')
+  assert fitted(bands, COLOUR, data=bands) == {'NIR': 0, 'R': 1, 'G': 2}
+  assert fitted(('G', 'NIR'), COLOUR, data=bands) == {'NIR': 0, 'G': 2}  # of a run that was given two of them
+  assert fitted((*bands, 'B'), COLOUR, data=(*bands, 'B')) == {'R': 0, 'G': 1, 'B': 2}  # which four channels are not
+  assert fitted(COLOUR, data=COLOUR, count=2) == {'R': 0, 'G': 1}
+  with pytest.raises(UserError, match='4 channels without names; expected at most 3: NIR, R, G'):
+    fitted(bands, data=bands, count=4)
+
+
+def test_names_go_by_how_near_they_are():
+  bands = ('NIR', 'R', 'G')
+  assert fitted(bands, COLOUR, listed=('G', 'R', 'NIR'), own=bands, data=bands) == {'G': 0, 'R': 1, 'NIR': 2}
+  assert fitted(bands, COLOUR, own=('R', 'NIR', 'G'), data=bands) == {'R': 0, 'NIR': 1, 'G': 2}
+  renamed = ('B08', 'B04', 'B03')
+  assert fitted(bands, own=renamed, data=bands, flagged=True) == {'NIR': 0, 'R': 1, 'G': 2}
+  assert fitted(bands, own=renamed, data=bands) == {'NIR': 0, 'R': 1, 'G': 2}
+  with pytest.raises(UserError, match=r'B08, B04, B03, .*none fits'):
+    fitted(bands, listed=renamed, data=bands)
+
+
+def test_a_list_of_more_channels_than_an_image_has_names_the_first():
+  assert fitted((*COLOUR, 'nir'), listed=('B', 'G', 'R', 'nir'), count=3) == {'B': 0, 'G': 1, 'R': 2}
+
+
+def read(path, index=0, **reading):
+  return open_inputs([str(path)], Reading(8, **reading)).read(index)
 
 
 @pytest.mark.parametrize(('name', 'save'), [
@@ -40,19 +73,68 @@ def test_a_grey_channel_among_others_is_no_colour():
     ('y.npy', lambda path: np.save(path, IMAGE[None, ..., :3])),
     ('x.npz', lambda path: np.savez(path, images=IMAGE[None, ..., :3])),
 ])
-def test_three_unnamed_channels_of_an_array_fill_the_first_input_channels(tmp_path, name, save):
+def test_unnamed_channels_of_an_array_fill_the_first_channels(tmp_path, name, save):
   save(tmp_path / name)
-  for input_channels in (('red', 'green', 'blue'), ('nir', *COLOUR)):
-    _, names, notes = fit(*open_inputs(str(tmp_path / name), 8, '').read(0), input_channels)
+  for input_channels in (('red', 'green', 'blue', 'nir'), ('nir', *COLOUR)):
+    _, names, notes = fit(*read(tmp_path / name), input_channels)
     assert tuple(names) == input_channels[:3]
-    assert notes == [f'channels without names filled the first input channels: {", ".join(input_channels[:3])}']
+    assert notes == [f'channels without names filled the first channels: {", ".join(input_channels[:3])}']
 
 
 def test_three_channels_of_an_image_are_red_green_and_blue(tmp_path):
   Image.fromarray(IMAGE[..., :3]).save(tmp_path / 'x.png')
   tifffile.imwrite(tmp_path / 'x.tif', IMAGE[..., :3], photometric='rgb')
   for name in ('x.png', 'x.tif'):
-    assert open_inputs(str(tmp_path / name), 8, '').read(0)[1] == COLOUR
+    assert read(tmp_path / name)[0].color == COLOUR
+
+
+@pytest.mark.parametrize(('data_channels', 'expected'), [(('grey',), 'grey'), (COLOUR, 'rgb'), (('a',) * 7, 'rgb')])
+def test_pictures_are_read_in_colour_or_grey_as_the_training_data_was(data_channels, expected):
+  assert settled_reading(Reading(color='auto'), data_channels).color == expected
+  assert settled_reading(Reading(color='as_is'), data_channels).color == 'as_is'
+
+
+def listed_at(path, **options):
+  listing = open_inputs([str(path)], Reading(8), **options).read(0)[1]
+  return listing and listing.names
+
+
+def test_a_list_of_channels_is_searched_up_to_the_input_and_beyond_it_in_the_set_that_it_is_a_part_of(tmp_path):
+  image = tmp_path / 'set/test/cat/x.png'
+  image.parent.mkdir(parents=True)
+  Image.fromarray(IMAGE[..., :3]).save(image)
+  (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
+  parts = (tmp_path / 'set', tmp_path / 'set/test', image.parent, image)
+  assert [listed_at(path) for path in (tmp_path, *parts)] == [('a', 'b', 'c'), None, None, None, None]
+  (tmp_path / 'set/train').mkdir()
+  (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\n')
+  assert {listed_at(path) for path in parts} == {('NIR', 'R', 'G')}
+  notes = open_inputs([str(tmp_path / 'set/test')], Reading(8)).notes
+  assert notes == (f'{tmp_path}/set/channels.txt names the channels',)
+  (tmp_path / 'set/test/channels.txt').write_text('G\nR\nNIR\n')
+  assert {listed_at(path) for path in parts} == {('G', 'R', 'NIR')}
+
+
+def test_what_is_no_image_is_counted_and_an_image_that_cannot_be_read_has_its_place(tmp_path):
+  Image.fromarray(IMAGE[..., :3]).save(tmp_path / 'b.jp2')
+  (tmp_path / 'a.heic').write_bytes(b'x')
+  for name in ('labels.csv', 'notes.txt', 'more.txt'):
+    (tmp_path / name).write_text('x')
+  inputs = open_inputs([str(tmp_path)], Reading(8))
+  assert [name.rpartition('/')[2] for name in inputs.example_ids] == ['a.heic', 'b.jp2']
+  assert inputs.notes == (f'left out, because they are no images: .txt (2), .csv (1), such as {tmp_path}/labels.csv',)
+  assert inputs.read(1)[0].pixels.shape == (8, 8, 3)
+  with pytest.raises(UserError, match=r'a\.heic: is of a format that is not read here\. Valid: \.jpg'):
+    inputs.read(0)
+
+
+def test_several_files_are_taken_in_their_order(tmp_path):
+  for number, name in enumerate(('b.png', 'a.png')):
+    Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(tmp_path / name)
+  inputs = open_inputs([str(tmp_path / 'b.png'), str(tmp_path / 'a.png')], Reading(8))
+  assert [inputs.read(index)[0].pixels.max() for index in range(2)] == [0, 1]
+  with pytest.raises(UserError, match=r'a folder or an \.npz comes alone'):
+    open_inputs([str(tmp_path / 'b.png'), str(tmp_path)], Reading(8))
 
 
 def save_to(path, save, *arrays, **named):
@@ -62,14 +144,15 @@ def save_to(path, save, *arrays, **named):
 
 
 def test_an_array_file_is_what_it_holds_whatever_it_is_called(tmp_path):
-  archive = open_inputs(save_to(tmp_path / 'x.npy', np.savez, test_images=IMAGE[None], bands=list('wxyz')), 8, '')
+  path = save_to(tmp_path / 'x.npy', np.savez, test_images=IMAGE[None], bands=list('wxyz'))
+  archive = open_inputs([path], Reading(8))
   assert archive.example_ids == ['test_images[0]']
-  assert archive.read(0)[1] == tuple('wxyz')
-  many = open_inputs(save_to(tmp_path / 'x.npz', np.save, np.stack([IMAGE, IMAGE + 1])), 8, '')
+  assert archive.read(0)[1].names == tuple('wxyz')
+  many = open_inputs([save_to(tmp_path / 'x.npz', np.save, np.stack([IMAGE, IMAGE + 1]))], Reading(8))
   assert many.example_ids == ['x[0]', 'x[1]']
-  assert (many.read(1)[0] == IMAGE + 1).all()
+  assert (many.read(1)[0].pixels == IMAGE + 1).all()
   with pytest.raises(UserError, match=r'one array of the shape \(8, 8, 4\); call an image \.npy'):
-    open_inputs(save_to(tmp_path / 'one.npz', np.save, IMAGE), 8, '')
+    open_inputs([save_to(tmp_path / 'one.npz', np.save, IMAGE)], Reading(8))
 
 
 @pytest.mark.parametrize(('arrays', 'message'), [
@@ -78,7 +161,7 @@ def test_an_array_file_is_what_it_holds_whatever_it_is_called(tmp_path):
 ])
 def test_arrays_that_are_no_images_or_names(tmp_path, arrays, message):
   with pytest.raises(UserError, match=message):
-    open_inputs(save_to(tmp_path / 'x.npz', np.savez, **arrays), 8, '')
+    open_inputs([save_to(tmp_path / 'x.npz', np.savez, **arrays)], Reading(8))
 
 
 def test_a_member_that_is_no_array(tmp_path):
@@ -86,4 +169,4 @@ def test_a_member_that_is_no_array(tmp_path):
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('images', b'text')
   with pytest.raises(UserError, match='images has the shape'):
-    open_inputs(str(path), 8, '')
+    open_inputs([str(path)], Reading(8))

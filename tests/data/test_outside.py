@@ -3,8 +3,8 @@ import re
 import pytest
 from PIL import Image
 
-from mils_jax.data.sources.folder import FolderSource
 from mils_jax.errors import UserError
+from tests.data.fakes import folder_source
 
 
 @pytest.mark.parametrize('outside', ['../secret.png', 'a/../../secret.png', '{tmp}/secret.png'])
@@ -16,14 +16,14 @@ def test_a_list_cannot_leave_its_root_unless_allowed(outside, tmp_path):
   name = outside.format(tmp=tmp_path)
   (root / 'train.txt').write_text(f'secret.png 0\n{name} 0\n')
   with pytest.raises(UserError, match=r'lies outside of .*allow_outside=true'):
-    FolderSource(str(root))
-  assert FolderSource(str(root), allow_outside=True).example_id('train', 1) == name
+    folder_source(root)
+  assert folder_source(root, allow_outside=True).example_id('train', 1) == name
 
 
 def test_dots_that_stay_inside_are_no_leaving(tmp_path):
   Image.new('RGB', (4, 4)).save(tmp_path / '..a.png')
   (tmp_path / 'train.txt').write_text('./..a.png 0\nx/../..a.png 0\n')
-  assert FolderSource(str(tmp_path)).length('train') == 2
+  assert folder_source(tmp_path).length('train') == 2
 
 
 def test_nor_through_a_link(tmp_path):
@@ -42,10 +42,10 @@ def test_nor_through_a_link(tmp_path):
   for name in ('a/out.png', 'around/out.png', 'away/b.png', 'a/../away/b.png'):
     (root / 'train.txt').write_text(f'a/b.png 0\nwithin.png 0\naround/b.png 0\n{name} 0\n')
     with pytest.raises(UserError, match=rf"train\.txt: '{re.escape(name)}' lies outside of .*allow_outside=true"):
-      FolderSource(str(root)).inputs()
-    assert len(FolderSource(str(root), allow_outside=True).inputs()) == 4
+      folder_source(root).inputs()
+    assert len(folder_source(root, allow_outside=True).inputs()) == 4
   (root / 'train.txt').write_text('a/b.png 0\nwithin.png 0\naround/b.png 0\n')
-  assert len(FolderSource(str(root)).inputs()) == 3
+  assert len(folder_source(root).inputs()) == 3
 
 
 @pytest.mark.parametrize('link', ['train/a', 'train/a/b.png'])
@@ -58,5 +58,5 @@ def test_nor_does_a_tree_leave_it(link, tmp_path):
   Image.new('RGB', (4, 4)).save(image)
   (tmp_path / 'root' / link).symlink_to(target)
   with pytest.raises(UserError, match=r"'train/a/b\.png' lies outside of .*allow_outside=true"):
-    FolderSource(str(tmp_path / 'root')).inputs()
-  assert len(FolderSource(str(tmp_path / 'root'), allow_outside=True).inputs()) == 1
+    folder_source(tmp_path / 'root').inputs()
+  assert len(folder_source(tmp_path / 'root', allow_outside=True).inputs()) == 1

@@ -29,6 +29,22 @@ def test_what_must_not_be_torn_is_finished_first():
   assert finished == [True]
 
 
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR1])
+def test_schedulers_warnings_stop_like_sigterm(number):
+  with pytest.raises(Stopped, match=signal.Signals(number).name), StopSignals():
+    signalled(number)
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+  """As nohup asks for."""
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with StopSignals():
+      assert signalled(signal.SIGHUP)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_nothing_of_it_stays():
   before = {number: signal.getsignal(number) for number in SIGNALS}
   with StopSignals(), StopSignals():  # a sweep's and that of a run in it

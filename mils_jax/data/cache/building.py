@@ -13,38 +13,39 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax import progress
-from mils_jax.data.cache.dataset import CachedDataset, open_folder, write_manifest
+from mils_jax.data.cache.dataset import CachedDataset, open_folder
 from mils_jax.data.cache.pieces import Piece, PieceResult
 from mils_jax.data.cache.workers import built_pieces
-from mils_jax.data.moments import Moments
+from mils_jax.data.cache.writing import write_dataset
 from mils_jax.data.sources.source import SPLITS, Source
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
 PIECE_BYTES = 2**22  # of images that a process holds at a time, at most
 PIECE_IMAGES = 256
+DAMAGED_SHOWN = 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFINISHED = '.unfinished-'
 
 
-def open_dataset(source: Source, cache: Path, allow_nonfinite: bool = False) -> CachedDataset:
+def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> CachedDataset:
   """Opens the dataset cache of a source, building it first where there is none.
 
   Args:
     source: has all three splits.
     cache: folder of dataset caches, made where missing.
-    allow_nonfinite: also open a dataset with non-finite values.
+    skip_damaged: leave images out that cannot be read or used, and count them.
 
   Raises:
-    UserError: an image cannot be read or differs from the others, or values are non-finite.
+    UserError: images cannot be read or differ from the others; the first of them are named.
     RunError: the disk is full; nothing half-written stays.
   """
   for note in source.notes:
     progress.log(note)
-  mark = fingerprint(source)
+  mark = fingerprint(source, skip_damaged)
   try:
     with processes.first_goes_first('dataset'):  # on a shared disk, the other processes find what it built
-      dataset = _open_or_build(source, Path(cache) / mark, mark)
+      dataset = _open_or_build(source, Path(cache) / mark, mark, skip_damaged)
   except OSError as error:
     if error.errno in _DISK_FULL:
       raise RunError(f'building the dataset cache in {cache}: {os.strerror(error.errno)}; nothing half-written was '
@@ -53,22 +54,21 @@ def open_dataset(source: Source, cache: Path, allow_nonfinite: bool = False) -> 
       raise UserError(f'cannot use the cache {cache}: {error.strerror} ({error.filename}); expected a folder that can '
                       'be read and written') from error
     raise
-  bad = {split: found for split, found in dataset.nonfinite.items() if found[0]}
-  if bad and not allow_nonfinite:
-    where = '; '.join(f'{split}: {count}, first in {first}' for split, (count, first) in bad.items())
-    raise UserError(f'non-finite values ({where}); expected finite numbers only')
+  for remark in dataset.remarks:
+    progress.log(remark)
   return dataset
 
 
-def fingerprint(source: Source) -> str:
+def fingerprint(source: Source, skip_damaged: bool = False) -> str:
   """A hash of everything that shapes the dataset cache: settings, and names, sizes and times of the inputs."""
-  digest = hashlib.blake2b(json.dumps(source.settings(), sort_keys=True).encode(), digest_size=12)
+  settings = {**source.settings(), **({'skip_damaged': True} if skip_damaged else {})}
+  digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=12)
   for name, size, time in source.inputs():
     digest.update(f'\n{name}\0{size}\0{time}'.encode())
   return digest.hexdigest()
 
 
-def _open_or_build(source: Source, folder: Path, mark: str) -> CachedDataset:
+def _open_or_build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> CachedDataset:
   if folder.exists():
     with contextlib.suppress(DamagedError):
       return open_folder(folder)
@@ -82,12 +82,12 @@ def _open_or_build(source: Source, folder: Path, mark: str) -> CachedDataset:
         shutil.rmtree(folder)
     _remove_leftovers(folder.parent, mark)
     with _unfinished_folder(folder.parent, mark) as unfinished:
-      _build(source, unfinished, mark)
+      _build(source, unfinished, mark, skip_damaged)
       os.rename(unfinished, folder)
   return open_folder(folder)
 
 
-def _build(source: Source, folder: Path, mark: str) -> None:
+def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
   """Writes the dataset cache into a folder."""
   lengths = {split: source.length(split) for split in SPLITS}
   for split, length in lengths.items():
@@ -95,27 +95,39 @@ def _build(source: Source, folder: Path, mark: str) -> None:
       raise UserError(f'the {split} split is empty; expected at least one image '
                       '(data.val_fraction and data.test_fraction give the shares cut from training)')
     source.labels(split)  # refuses labels outside the classes, before anything is written
-  image = source.read('train', 0)[0]
+  image = _first_image(source, lengths['train'])
   pieces = [piece for split in SPLITS for piece in _lay_out(folder / split, split, lengths[split], image)]
-  results: dict[str, list[PieceResult]] = {split: [] for split in SPLITS}
+  results: list[PieceResult] = []
   with (progress.bar('building the dataset cache', sum(lengths.values())) as advance,
         built_pieces(source, pieces, folder) as built):
     for piece, result in zip(pieces, built, strict=True):
-      results[piece.split].append(result)
+      results.append(result)
       advance(piece.stop - piece.start)
-  moments = Moments.none(image.shape[-1])
-  for result in results['train']:
-    assert result.moments is not None  # as of every training piece
-    moments = moments.merge(result.moments)
-  for split in SPLITS:
-    np.save(folder / split / 'labels.npy', np.concatenate([result.labels for result in results[split]]))
-    example_ids = [name for result in results[split] for name in result.example_ids]
-    np.save(folder / split / 'example_ids.npy', np.array(example_ids))
-  write_manifest(folder, {
-      'fingerprint': mark, 'settings': source.settings(), 'classes': source.classes, 'channels': source.channels,
-      'units': source.units, 'mean': moments.mean.tolist(), 'std': np.where(moments.std > 0, moments.std, 1).tolist(),
-      'dtype': image.dtype.name, 'shapes': {split: [lengths[split], *image.shape] for split in SPLITS},
-      'nonfinite': {split: _nonfinite(results[split]) for split in SPLITS}})
+  damaged = [reason for result in results for reason in result.damaged.values()]
+  if damaged and not skip_damaged:
+    raise UserError(_damage(damaged, sum(lengths.values())))
+  write_dataset(folder, source, list(zip(pieces, results, strict=True)), mark)
+
+
+def _first_image(source: Source, length: int) -> np.ndarray:
+  """The first training image that can be read: the others have to be like it."""
+  failure: UserError | None = None
+  for index in range(length):
+    try:
+      return source.read('train', index)[0]
+    except UserError as error:
+      failure = failure or error
+  assert failure is not None
+  raise failure
+
+
+def _damage(damaged: list[str], count: int) -> str:
+  """The line that names what cannot be used, the first of them one by one."""
+  if len(damaged) == 1:
+    return damaged[0]
+  more = f'; and {len(damaged) - DAMAGED_SHOWN} more' if len(damaged) > DAMAGED_SHOWN else ''
+  return (f'{len(damaged)} of {count} images cannot be used (data.skip_damaged=true leaves them out): '
+          f'{"; ".join(damaged[:DAMAGED_SHOWN])}{more}')
 
 
 def _lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[Piece]:
@@ -134,11 +146,6 @@ def _lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[P
   step = max(1, min(PIECE_IMAGES, PIECE_BYTES // image.nbytes))
   return [Piece(split, start, min(start + step, length), image.shape, image.dtype.name, str(path), offset)
           for start in range(0, length, step)]
-
-
-def _nonfinite(results: list[PieceResult]) -> tuple[int, str]:
-  first = next((result.first_nonfinite for result in results if result.nonfinite), '')
-  return sum(result.nonfinite for result in results), first
 
 
 @contextlib.contextmanager

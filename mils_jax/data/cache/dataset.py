@@ -14,7 +14,7 @@ import numpy as np
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import DamagedError
 
-FORMAT_VERSION = 2  # of the folder; a dataset cache of another version is built again
+FORMAT_VERSION = 3  # of the folder; a dataset cache of another version is built again
 MANIFEST = 'manifest.json'
 
 
@@ -26,11 +26,13 @@ class Split:
     images: (N, H, W, C) in the source's dtype, a read-only memory map.
     labels: (N,) int32.
     example_ids: (N,) text that identifies each image, whatever its size in the cache.
+    present: (N, C) bool, which channels each image has; None: every image has all.
   """
 
   images: np.ndarray
   labels: np.ndarray
   example_ids: np.ndarray
+  present: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -45,10 +47,14 @@ class CachedDataset:
     classes: name of each class.
     channels: name of each channel.
     units: unit of each channel's values, '' where unknown.
-    mean, std: (C,) float64, of the training split's finite values in the stored unit; a std of 0 is replaced by 1.
+    mean, std: (C,) float64, of the training split's finite values in the stored unit, those without data left out; a
+      std of 0 is replaced by 1.
+    low, high: (C,) float64, least and largest of these values.
     fingerprint: of the inputs and settings that it was built from.
+    content: digest of all that a run sees: images, labels, and the names of classes and channels. A copy's is the same.
     splits: train, val and test.
-    nonfinite: per split, the number of non-finite values and the place of the first image with one.
+    nonfinite: per split, (C,) numbers of non-finite values and, per channel, the place of the first image with one.
+    remarks: lines on what was done with images when they were read, and what was left out.
   """
 
   folder: Path
@@ -57,9 +63,13 @@ class CachedDataset:
   units: tuple[str, ...]
   mean: np.ndarray
   std: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
   fingerprint: str
+  content: str
   splits: dict[str, Split]
-  nonfinite: dict[str, tuple[int, str]]
+  nonfinite: dict[str, tuple[list[int], list[str]]]
+  remarks: tuple[str, ...]
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -70,7 +80,7 @@ class CachedDataset:
 def write_manifest(folder: Path, values: dict) -> None:
   """Writes the manifest, with checksums of the small arrays that are already in the folder."""
   checksums = {f'{split}/{name}.npy': _checksum(folder / split / f'{name}.npy')
-               for split in SPLITS for name in ('labels', 'example_ids')}
+               for split in SPLITS for name in ('labels', 'example_ids', *(['present'] if values['partial'] else []))}
   text = json.dumps({'version': FORMAT_VERSION, **values, 'checksums': checksums}, indent=1)
   (folder / MANIFEST).write_text(text, encoding='utf-8')
 
@@ -92,10 +102,11 @@ def open_folder(folder: Path) -> CachedDataset:
         raise DamagedError(f'is damaged ({name} has changed)')
     splits = {split: _open_split(folder / split, manifest, split) for split in SPLITS}
     classes, channels, units = (tuple(manifest[key]) for key in ('classes', 'channels', 'units'))
-    mean, std = (np.array(manifest[key], np.float64) for key in ('mean', 'std'))
-    nonfinite = {split: (count, first) for split, (count, first) in manifest['nonfinite'].items()}
-    return CachedDataset(folder, classes=classes, channels=channels, units=units, mean=mean, std=std,
-                         fingerprint=manifest['fingerprint'], splits=splits, nonfinite=nonfinite)
+    mean, std, low, high = (np.array(manifest[key], np.float64) for key in ('mean', 'std', 'low', 'high'))
+    nonfinite = {split: (list(counts), list(first)) for split, (counts, first) in manifest['nonfinite'].items()}
+    return CachedDataset(folder, classes=classes, channels=channels, units=units, mean=mean, std=std, low=low,
+                         high=high, fingerprint=manifest['fingerprint'], content=manifest['content'], splits=splits,
+                         nonfinite=nonfinite, remarks=tuple(manifest['remarks']))
   except PermissionError:  # another user's, and whole for all that is known
     raise
   except FileNotFoundError as error:
@@ -113,7 +124,8 @@ def _open_split(folder: Path, manifest: dict, split: str) -> Split:
     raise DamagedError(f'is damaged ({split}/images.npy is {images.shape} of {images.dtype}, not {shape} of {dtype})')
   if labels.shape != shape[:1] or example_ids.shape != shape[:1]:
     raise DamagedError(f'is damaged ({split} has {len(images)} images but {len(labels)} labels)')
-  return Split(images, labels, example_ids)
+  present = np.load(folder / 'present.npy', allow_pickle=False) if manifest['partial'] else None
+  return Split(images, labels, example_ids, present)
 
 
 def _checksum(path: Path) -> int:

@@ -3,15 +3,19 @@
 The workers import this module, so it imports little: they have to start quickly, and without JAX.
 """
 
+import collections
 import dataclasses
+import hashlib
 import os
 
 import numpy as np
 
-from mils_jax.data.moments import Moments
-from mils_jax.data.sources.images import strict_warnings
+from mils_jax.data.moments import Moments, extremes
+from mils_jax.data.sources.images import decoders_settled
 from mils_jax.data.sources.source import Source
 from mils_jax.errors import UserError
+
+DIGEST_BYTES = 16  # of each image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Piece:
   path: str
   offset: int
 
+  @property
+  def mask_path(self) -> str:
+    """Where the mask of a piece lies that has masked values, until they are filled."""
+    return f'{self.path}.{self.start}.mask'
+
 
 @dataclasses.dataclass(frozen=True)
 class PieceResult:
@@ -43,60 +52,148 @@ class PieceResult:
   Attributes:
     labels: (n,) int32.
     example_ids: one per image.
+    digests: (n, DIGEST_BYTES) uint8, of each image's values and mask.
     moments: of the training images' values, None for other splits.
-    nonfinite: number of non-finite values.
-    first_nonfinite: place of the first image with such a value, '' without one.
+    low, high: (C,) least and largest finite value.
+    nonfinite: (C,) number of non-finite values of each channel.
+    first_nonfinite: per channel, the place of the first image with such a value, '' without one.
+    present: (n, C) bool, which channels each image has.
+    filled: number of values that are masked in a channel which is there; they wait to be filled.
+    masked: whether any value is masked.
+    remarks: how many images each remark of the source is about.
+    damaged: by the row in the piece, why an image cannot be used.
   """
 
   labels: np.ndarray
   example_ids: list[str]
+  digests: np.ndarray
   moments: Moments | None
-  nonfinite: int
-  first_nonfinite: str
+  low: np.ndarray
+  high: np.ndarray
+  nonfinite: np.ndarray
+  first_nonfinite: list[str]
+  present: np.ndarray
+  filled: int
+  masked: bool
+  remarks: collections.Counter
+  damaged: dict[int, str]
 
 
 def build_piece(source: Source, piece: Piece) -> PieceResult:
-  """Reads a piece's images and writes them to its file.
+  """Reads a piece's images and writes them to its file. An image that cannot be used leaves its place empty.
 
   Raises:
-    UserError: an image cannot be read, or differs in shape or dtype from the first training image.
     OSError: the disk is full.
   """
   count = piece.stop - piece.start
-  images = np.empty((count, *piece.shape), piece.dtype)
-  labels = np.empty(count, np.int32)
+  images = np.zeros((count, *piece.shape), piece.dtype)
+  masks: dict[int, np.ndarray] = {}
+  labels = np.zeros(count, np.int32)
   example_ids = []
-  with strict_warnings():
+  remarks: collections.Counter = collections.Counter()
+  damaged: dict[int, str] = {}
+  with decoders_settled():
     for row in range(count):
-      image, labels[row] = source.read(piece.split, piece.start + row)
-      example_ids.append(source.example_id(piece.split, piece.start + row))
-      if image.shape != piece.shape or image.dtype != images.dtype:
-        _check_alike(image, piece, source.place(piece.split, piece.start + row))
-      images[row] = image
+      index = piece.start + row
+      example_ids.append(source.example_id(piece.split, index))
+      try:
+        image, labels[row] = source.read(piece.split, index)
+        mask = _check(image, piece, source.place(piece.split, index))
+      except UserError as error:
+        damaged[row] = str(error)
+        continue
+      remarks.update(source.remarks(piece.split, index))
+      images[row] = np.ma.getdata(image)
+      if mask is not None:
+        images[row][mask] = 0
+        masks[row] = mask
+  present = np.ones((count, piece.shape[-1]), bool)
+  for row, mask in masks.items():
+    present[row] = ~mask.all((0, 1))
   _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
-  bad = np.zeros(count, np.int64)
-  if images.dtype.kind == 'f':
-    bad = count_nonfinite(images)
-  first = source.place(piece.split, piece.start + int(np.argmax(bad > 0))) if bad.any() else ''
-  moments = Moments.of(images) if piece.split == 'train' else None
-  return PieceResult(labels, example_ids, moments, int(bad.sum()), first)
+  if masks:
+    _write_mask(piece, masks)
+  good = np.delete(_masked(images, masks), list(damaged), axis=0) if damaged else _masked(images, masks)
+  nonfinite, first = _nonfinite(images, source, piece)
+  low, high = extremes(good) if len(good) else (np.full(piece.shape[-1], np.inf), np.full(piece.shape[-1], -np.inf))
+  moments = None
+  if piece.split == 'train':
+    moments = Moments.of(good) if len(good) else Moments.none(piece.shape[-1])
+  filled = sum(int(mask[..., present[row]].sum()) for row, mask in masks.items())
+  return PieceResult(labels, example_ids, _digests(images, masks), moments, low, high, nonfinite, first, present,
+                     filled, bool(masks), remarks, damaged)
 
 
-def count_nonfinite(images: np.ndarray) -> np.ndarray:
-  """(N,) number of non-finite values in each image (N, H, W, C)."""
-  return (~np.isfinite(images)).sum((1, 2, 3))
+def fill(piece: Piece, values: np.ndarray) -> None:
+  """Gives the masked values of a piece each channel's value (C,), rounded where the dtype is whole.
+
+  Raises:
+    OSError: the disk is full.
+  """
+  mask = np.unpackbits(np.fromfile(piece.mask_path, np.uint8), count=(piece.stop - piece.start) * int(
+      np.prod(piece.shape))).astype(bool).reshape(-1, *piece.shape)
+  whole = np.dtype(piece.dtype).kind != 'f'
+  values = (np.rint(values) if whole else values).astype(piece.dtype)
+  images = np.memmap(piece.path, piece.dtype, 'r+', piece.offset + piece.start * int(np.prod(piece.shape)) * np.dtype(
+      piece.dtype).itemsize, mask.shape)
+  images[...] = np.where(mask, values, images)
+  images.flush()
+  os.remove(piece.mask_path)
 
 
-def _check_alike(image: np.ndarray, piece: Piece, place: str) -> None:
+def _check(image: np.ndarray, piece: Piece, place: str) -> np.ndarray | None:
+  """The image's mask, None where nothing is; raises UserError for one unlike the first training image."""
   if image.shape[-1] != piece.shape[-1]:
     raise UserError(f'{place}: {image.shape[-1]} channels, but the first training image has {piece.shape[-1]}; '
-                    'expected the same in every image')
+                    'expected the same in every image, or data.channel_names that name all there are')
   if image.shape != piece.shape:
     raise UserError(f'{place}: {image.shape[0]} x {image.shape[1]} pixels, but the first training image has '
                     f'{piece.shape[0]} x {piece.shape[1]}; data.image_size brings all to one size')
   if image.dtype.name != piece.dtype:
     raise UserError(f'{place}: dtype {image.dtype}, but the first training image has {piece.dtype}; '
                     'expected the same in every image')
+  if not isinstance(image, np.ma.MaskedArray):
+    return None
+  mask = np.ma.getmaskarray(image)
+  if mask.all():
+    raise UserError(f'{place}: no pixel has any data (data.nodata)')
+  return mask if mask.any() else None
+
+
+def _masked(images: np.ndarray, masks: dict[int, np.ndarray]) -> np.ndarray:
+  if not masks:
+    return images
+  mask = np.zeros(images.shape, bool)
+  for row, one in masks.items():
+    mask[row] = one
+  return np.ma.masked_array(images, mask)
+
+
+def _nonfinite(images: np.ndarray, source: Source, piece: Piece) -> tuple[np.ndarray, list[str]]:
+  channels = piece.shape[-1]
+  if images.dtype.kind != 'f':
+    return np.zeros(channels, np.int64), [''] * channels
+  bad = (~np.isfinite(images)).sum((1, 2))  # (n, C)
+  first = [source.place(piece.split, piece.start + int(np.argmax(bad[:, channel] > 0)))
+           if bad[:, channel].any() else '' for channel in range(channels)]
+  return bad.sum(0), first
+
+
+def _digests(images: np.ndarray, masks: dict[int, np.ndarray]) -> np.ndarray:
+  digests = np.empty((len(images), DIGEST_BYTES), np.uint8)
+  for row, image in enumerate(images):
+    digest = hashlib.blake2b(image.data, digest_size=DIGEST_BYTES)
+    if row in masks:
+      digest.update(np.packbits(masks[row]).data)
+    digests[row] = np.frombuffer(digest.digest(), np.uint8)
+  return digests
+
+
+def _write_mask(piece: Piece, masks: dict[int, np.ndarray]) -> None:
+  mask = np.zeros((piece.stop - piece.start, *piece.shape), bool)
+  for row, one in masks.items():
+    mask[row] = one
+  np.packbits(mask).tofile(piece.mask_path)
 
 
 def _write_fully(path: str, images: np.ndarray, offset: int) -> None:

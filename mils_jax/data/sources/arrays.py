@@ -2,12 +2,14 @@
 
 import functools
 import os
-import zipfile
 
 import numpy as np
 
 from mils_jax.config import Section
-from mils_jax.data.sources import images, names
+from mils_jax.data.sources import names, npy, pixels
+from mils_jax.data.sources.array_labels import by_name, plain_labels
+from mils_jax.data.sources.layouts import CALLED
+from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import SPLITS, hashed_example_id
 from mils_jax.errors import UserError
@@ -23,11 +25,10 @@ class ArraysSource:
 
   Args:
     path: the .npz, or the folder. Arrays: `<split>_images` (N, H, W, C) or (N, H, W) of uint8, int16, uint16 or
-      float32 and `<split>_labels` (N,) for train and, if there, val and test; optionally `classes`, `channels` (or
-      `bands`) and `units`, arrays of text.
-    image_size: side of the square that every image becomes; 0: their own size.
+      float32 and `<split>_labels` (`plain_labels` says in which shapes) for train and, if there, val and test;
+      optionally `classes`, `channels` (or `bands`) and `units`, arrays of text.
+    reading: how images are read; channel_axis 'first' for (N, C, H, W).
     channel_names: names of the channels; empty: those in the file, else R, G, B for three, else c0, c1, ...
-    channel_axis: 'first' for (N, C, H, W).
 
   Raises:
     UserError: shapes, counts or types are not as described; the message names the array.
@@ -35,43 +36,55 @@ class ArraysSource:
 
   decodes = False
 
-  def __init__(self, path: str, image_size: int = 0, channel_names: tuple[str, ...] = (), channel_axis: str = ''):
+  def __init__(self, path: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = ()):
     self.path = os.path.abspath(path)
     if not path or not os.path.exists(self.path):
       raise UserError(f"data.path='{path}': no such file; expected an .npz, or a folder of .npy, with train_images")
-    self.image_size = image_size
-    self.channel_axis = channel_axis
-    self._headers = self._read_headers()
-    self.splits = tuple(split for split in SPLITS if f'{split}_images' in self._headers)
+    self.reading = reading
+    self._headers = npy.read_headers(self.path)
+    self._called = self._find_splits()
+    self.splits = tuple(self._called)
     if 'train' not in self.splits:
       raise UserError(f"{self.path}: no train_images. It holds: {', '.join(sorted(self._headers)) or 'nothing'}")
+    self._notes: list[str] = []
     count = {split: self._check_split(split) for split in self.splits}['train']
+    self._labels = {split: self._read_labels(split) for split in self.splits}
     self._settle_names(count, channel_names)
+    self._settle_classes()
+    self._name_unused()
+    self.notes = tuple(self._notes)
 
   def length(self, split: str) -> int:
-    return self._headers[f'{split}_images'][0][0]
+    return self._headers[f'{self._called[split]}_images'][0][0]
 
   def labels(self, split: str) -> np.ndarray:
-    labels = self._array(f'{split}_labels')
+    labels = self._labels[split]
     wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
     if len(wrong):
-      raise UserError(f'{self.path}: {split}_labels[{wrong[0]}] is {labels[wrong[0]]}, and {len(wrong)} labels in all '
-                      f'are out of range; valid: 0 to {len(self.classes) - 1}')
+      raise UserError(f'{self.path}: {self._called[split]}_labels[{wrong[0]}] is {labels[wrong[0]]}, and {len(wrong)} '
+                      f'labels in all are out of range; valid: 0 to {len(self.classes) - 1}')
     return np.array(labels, np.int32)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = images.channels_last(self._images(split)[index], self.channel_axis, f'{self.path}: {split}_images')
-    return images.resize_square(image, self.image_size), int(self._array(f'{split}_labels')[index])
+    image = pixels.channels_last(self._images(split)[index], self.reading.channel_axis,
+                                 f'{self.path}: {self._called[split]}_images')
+    image = pixels.without_nodata(image, self.reading.nodata)
+    return pixels.resize_square(image, self.reading.size), int(self._labels[split][index])
+
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return ()
 
   def example_id(self, split: str, index: int) -> str:
     return hashed_example_id(split, self._images(split)[index])
 
   def place(self, split: str, index: int) -> str:
-    return f'{split}_images[{index}]'
+    return f'{self._called[split]}_images[{index}]'
 
   def settings(self) -> dict:
-    return {'source': 'arrays', 'image_size': self.image_size, 'channel_axis': self.channel_axis,
-            'channels': self.channels, 'units': self.units, 'classes': self.classes}
+    nodata = self.reading.nodata
+    return {'source': 'arrays', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
+            'channels': self.channels, 'units': self.units, 'classes': self.classes,
+            **({'nodata': nodata} if nodata not in (NO_NODATA, pixels.FROM_FILE) else {})}
 
   def inputs(self) -> list[tuple[str, int, int]]:
     files = [self.path]
@@ -96,83 +109,97 @@ class ArraysSource:
     return self._opened[name]
 
   def _images(self, split: str) -> np.ndarray:
-    return self._array(f'{split}_images')
+    return self._array(f'{self._called[split]}_images')
 
   def _load(self, name: str) -> np.ndarray:
     try:
       if os.path.isdir(self.path):
         return np.load(os.path.join(self.path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
-      offset = _stored_offset(self.path, f'{name}.npy')
+      offset = npy.stored_offset(self.path, f'{name}.npy')
       if offset is None:
         with np.load(self.path, allow_pickle=False) as arrays:
           return arrays[name]
       shape, fortran_order, dtype = self._headers[name]
       return np.memmap(self.path, dtype, 'r', offset, shape, 'F' if fortran_order else 'C')
     except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-      raise UserError(f'{self.path}: {name} does not load: {_reason(error)}') from error
+      raise UserError(f'{self.path}: {name} does not load: {npy.reason(error)}') from error
 
-  def _read_headers(self) -> dict[str, tuple[tuple[int, ...], bool, np.dtype]]:
-    """Shape, Fortran order and dtype of every array, without reading the arrays."""
-    headers = {}
-    try:
-      if os.path.isdir(self.path):
-        for name in sorted(os.listdir(self.path)):
-          if name.endswith('.npy'):
-            with open(os.path.join(self.path, name), 'rb') as file:
-              headers[name[:-4]] = _read_header(file)
-      else:
-        with zipfile.ZipFile(self.path) as archive:
-          for name in archive.namelist():
-            if name.endswith('.npy'):
-              with archive.open(name) as file:
-                headers[name[:-4]] = _read_header(file)
-    except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-      raise UserError(f'{self.path}: not an .npz or a folder of .npy: {_reason(error)}') from error
-    for name, (_, _, dtype) in headers.items():
-      if dtype.hasobject:
-        raise UserError(f'{self.path}: {name} is an object array, which only unpickling could read; that is refused. '
-                        'Expected arrays of numbers, or of text for names')
-    return headers
+  def _find_splits(self) -> dict[str, str]:
+    """By split, what its arrays are called: val, valid or the like."""
+    found = {}
+    for split in SPLITS:
+      called = [name for name in CALLED[split] if f'{name}_images' in self._headers]
+      if len(called) > 1:
+        raise UserError(f'{self.path}: {"_images and ".join(called)}_images are all called like the {split} split; '
+                        'expected one of them')
+      if called:
+        found[split] = called[0]
+    return found
 
   def _check_split(self, split: str) -> int:
     """Checks one split's shapes and types, and gives its number of channels."""
-    where = f'{self.path}: {split}_images'
-    shape, _, dtype = self._headers[f'{split}_images']
-    images.check_dtype(dtype, where)
+    name = self._called[split]
+    where = f'{self.path}: {name}_images'
+    shape, _, dtype = self._headers[f'{name}_images']
+    pixels.check_dtype(dtype, where)
     if len(shape) not in (3, 4):
       raise UserError(f'{where}: shape {shape}; expected (N, H, W, C) or (N, H, W)')
     if 0 in shape:
       raise UserError(f'{where}: shape {shape}: an empty split; expected at least one image')
-    if f'{split}_labels' not in self._headers:
-      raise UserError(f'{self.path}: {split}_images without {split}_labels')
-    labels_shape, _, labels_dtype = self._headers[f'{split}_labels']
-    if labels_dtype.kind not in 'iu' or labels_shape != shape[:1]:
-      raise UserError(f'{self.path}: {split}_labels has shape {labels_shape} and type {labels_dtype}; '
-                      f'expected {shape[:1]} whole numbers, as {split}_images has shape {shape}')
-    image = images.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.channel_axis, where)
-    train_shape, _, train_dtype = self._headers['train_images']
+    if f'{name}_labels' not in self._headers:
+      raise UserError(f'{self.path}: {name}_images without {name}_labels')
+    labels_shape, _, labels_dtype = self._headers[f'{name}_labels']
+    if labels_dtype.kind not in 'biufUS' or len(labels_shape) not in (1, 2) or labels_shape[:1] != shape[:1]:
+      raise UserError(f'{self.path}: {name}_labels has shape {labels_shape} and type {labels_dtype}; '
+                      f'expected {shape[:1]} whole numbers, as {name}_images has shape {shape}')
+    image = pixels.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.reading.channel_axis, where)
+    train_shape, _, train_dtype = self._headers[f'{self._called["train"]}_images']
     if (shape[1:], dtype) != (train_shape[1:], train_dtype):
       raise UserError(f'{where}: images {shape[1:]} of {dtype}, but train_images has {train_shape[1:]} of '
                       f'{train_dtype}')
     return image.shape[-1]
+
+  def _read_labels(self, split: str) -> np.ndarray:
+    name = f'{self._called[split]}_labels'
+    labels, note = plain_labels(np.asarray(self._load(name)), name)
+    if note:
+      self._notes.append(note)
+    return labels
 
   def _settle_names(self, count: int, channel_names: tuple[str, ...]) -> None:
     given = next((name for name in ('channels', 'bands') if name in self._headers), '')
     where = 'data.channel_names'
     if given and not channel_names:
       channel_names, where = self._texts(given), f'{self.path}: {given}'
-    self.channels, self.notes = names.name_channels(count, channel_names, where)
+    self.channels, notes = names.name_channels(count, channel_names, where)
+    self._notes += notes
     self.units = self._texts('units') if 'units' in self._headers else ('',) * count
     if len(self.units) != count:
       raise UserError(f'{self.path}: {len(self.units)} units, but the images have {count} channels')
+
+  def _settle_classes(self) -> None:
+    """The names of the classes, and text labels by them as numbers."""
+    train = self._labels['train']
     if 'classes' in self._headers:
       self.classes = self._texts('classes')
+    elif train.dtype.kind == 'U':
+      self.classes = tuple(sorted(set(train.tolist())))
     else:
-      highest = int(self._array('train_labels').max())
+      highest = int(train.max())
       if highest >= MAX_CLASSES:
         raise UserError(f'{self.path}: train_labels go up to {highest}; expected fewer than {MAX_CLASSES}, or an array '
                         'classes that names them')
       self.classes = tuple(str(label) for label in range(highest + 1))
+    for split, labels in self._labels.items():
+      if labels.dtype.kind == 'U':
+        self._labels[split] = by_name(labels, self.classes, f'{self.path}: {self._called[split]}_labels')
+
+  def _name_unused(self) -> None:
+    used = {f'{name}_{what}' for name in self._called.values() for what in ('images', 'labels')}
+    others = sorted(set(self._headers) - used - {'classes', 'channels', 'bands', 'units'})
+    if others:
+      self._notes.append(f'{os.path.basename(self.path)}: not used, because no split is called so: '
+                         + ', '.join(others[:10]) + (f' and {len(others) - 10} more' if len(others) > 10 else ''))
 
   def _texts(self, name: str) -> tuple[str, ...]:
     array = self._load(name)
@@ -181,30 +208,6 @@ class ArraysSource:
     return tuple(str(value) for value in array)
 
 
-def _reason(error: Exception) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
-
-
-def _read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-  version = np.lib.format.read_magic(file)
-  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-  return read(file)
-
-
-def _stored_offset(path: str, member: str) -> int | None:
-  """Where the data of an uncompressed member of an .npz begins in the file; None where it is compressed."""
-  with zipfile.ZipFile(path) as archive:
-    info = archive.getinfo(member)
-    if info.compress_type != zipfile.ZIP_STORED:
-      return None
-  with open(path, 'rb') as file:
-    file.seek(info.header_offset + 26)
-    name_length, extra_length = np.frombuffer(file.read(4), '<u2')
-    file.seek(info.header_offset + 30 + int(name_length) + int(extra_length))
-    _read_header(file)
-    return file.tell()
-
-
 @register('arrays', Section)
 def open_arrays_source(data: DataOptions, _: Section) -> ArraysSource:
-  return ArraysSource(data.path, data.image_size, data.names, data.channel_axis)
+  return ArraysSource(data.path, data.reading, data.names)

@@ -1,33 +1,48 @@
-"""A folder of image files: split lists (`relative/path label` a line), or trees `train/<class>/...`."""
+"""A folder of image files: split lists (`relative/path label` a line, or a table), trees `train/<class>/...`, or class
+folders alone."""
 
 import dataclasses
 import os
-import re
 import stat
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from mils_jax.config import Section, option
-from mils_jax.data.sources import images, names
+from mils_jax.data.sources import band_files, formats, names, pictures
+from mils_jax.data.sources.band_files import AUTO, OFF, BandFiles
+from mils_jax.data.sources.images import decoders_settled, read_image
+from mils_jax.data.sources.layouts import find_layout
+from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Decoded, Reading
+from mils_jax.data.sources.placing import placed
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError
 
-_LABEL = re.compile('-?[0-9]{1,9}')
+HEADS = 1000  # pictures, evenly spaced, whose heads tell whether a set is grey
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(Section):
+  """What folders alone have."""
+
+  section: ClassVar[str] = 'data.folder'
+
+  allow_outside: bool = option(False, "let images lie outside of the folder, by a list's paths or by links")
+  label_column: str = option('', 'of a table such as train.csv, the column of labels; empty: found by its name')
+  band_files: str = option(AUTO, "images with a file for each channel: a pattern such as '{image}_{band}.tif'; auto: "
+                           'the names of Sentinel-2 and Landsat; none: every file is an image', before=OFF)
 
 
 class FolderSource:
-  """Reads JPEG, PNG and the like through Pillow, TIFF through tifffile, and `.npy` images.
+  """Reads pictures through Pillow, TIFF through tifffile, and `.npy` images.
 
   Args:
-    root: holds `train.txt` (then also, if there, `val.txt`, `test.txt` and `classes.txt`), or `train/<class>/...`
-      (then also `val/` and `test/`); `channels.txt` may name the channels, one a line, with their units.
-    image_size: side of the square that every image becomes; 0: images keep their size, which must be the same.
-    channel_names: names of the channels; empty: those of `channels.txt`, else R, G, B for three, else c0, c1, ...
-    channel_axis: 'first' or 'last' for `.npy` and TIFF files that do not tell which axis the channels are, else ''.
-    allow_outside: let images lie outside of root: by absolute paths or `..` in the lists, or by links.
+    root: laid out as `layouts` describes; `channels.txt` may name the channels, one a line, with their units: in the
+      root for all images, in a folder for those beneath it.
+    reading: how files become arrays.
+    channel_names: names of the channels; empty: those of `channels.txt`, else the first file's own, else R, G, B for
+      three, else c0, c1, ...
+    options: of folders alone.
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -35,26 +50,26 @@ class FolderSource:
 
   decodes = True
 
-  def __init__(self, root: str, image_size: int = 0, channel_names: tuple[str, ...] = (), channel_axis: str = '',
-               allow_outside: bool = False):
+  def __init__(self, root: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = (),
+               options: FolderOptions = FolderOptions()):
     self.root = os.path.abspath(root)
     if not root or not os.path.isdir(self.root):
       raise UserError(f"data.path='{root}': no such folder; expected one with train.txt or train/<class>/ in it")
-    self.image_size = image_size
-    self.channel_axis = channel_axis
-    self.allow_outside = allow_outside
-    if os.path.isfile(os.path.join(self.root, 'train.txt')):
-      self._read_lists()
-    elif os.path.isdir(os.path.join(self.root, 'train')):
-      self._read_trees()
-    else:
-      raise UserError(f"data.path='{root}': has neither a list train.txt nor a folder train/<class>/")
-    for split, files in self._files.items():
+    self.options = options
+    layout = find_layout(self.root, options.label_column)
+    self.classes, self._origin, self._labels = layout.classes, layout.origin, layout.labels
+    self._notes = list(layout.notes)
+    self._given = channel_names
+    for split, files in layout.files.items():
       if not files:
         raise UserError(f"data.path='{root}': the {split} split is empty; expected at least one image")
       for folder, name in {os.path.dirname(name): name for name in files}.items():
         self._check_inside(split, name, folder)
-    self._name_channels(channel_names)
+    self._files = self._put_together(layout.files)
+    self.reading = dataclasses.replace(reading, color=self._settled_color(reading.color))
+    self._remarks: tuple[str, ...] = ()
+    self._name_channels()
+    self.notes = tuple(self._notes)
 
   @property
   def splits(self) -> tuple[str, ...]:
@@ -67,24 +82,36 @@ class FolderSource:
     return self._labels[split]
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    path = os.path.join(self.root, self._files[split][index])
-    return images.read_image(path, self.image_size, self.channel_axis), int(self._labels[split][index])
+    image = self._files[split][index]
+    decoded = self._decode(image)
+    pixels, note = placed(decoded, self.channels, self._listing(image), bool(self._given), self._named,
+                          self.example_id(split, index))
+    self._remarks = (*decoded.notes, *([note] if note else []))
+    return pixels, int(self._labels[split][index])
+
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return self._remarks
 
   def example_id(self, split: str, index: int) -> str:
-    return self._files[split][index]
+    image = self._files[split][index]
+    return image.example_id if isinstance(image, BandFiles) else image
 
-  def place(self, split: str, index: int) -> str:
-    return self._files[split][index]
+  place = example_id
 
   def settings(self) -> dict:
-    return {'source': 'folder', 'image_size': self.image_size, 'channel_axis': self.channel_axis,
-            'channels': self.channels, 'units': self.units, 'classes': self.classes}
+    # What is as it was before an option existed is left out, so that older runs know their data again.
+    later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
+             'band_files': (self.options.band_files if self._has_bands else OFF, OFF)}
+    return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
+            'channels': self.channels, 'units': self.units, 'classes': self.classes,
+            **{name: value for name, (value, before) in later.items() if value != before}}
 
   def inputs(self) -> list[tuple[str, int, int]]:
     root = os.open(self.root, os.O_RDONLY)  # from here a name is found sooner than from the top
     try:
-      return [(f'{split} {label} {name}', *self._size_and_time(root, split, name)) for split, files in
-              self._files.items() for name, label in zip(files, self._labels[split].tolist(), strict=True)]
+      return [(f'{split} {label} {name}', *self._size_and_time(root, split, name)) for split, images in
+              self._files.items() for image, label in zip(images, self._labels[split].tolist(), strict=True)
+              for name in _files_of(image)]
     finally:
       os.close(root)
 
@@ -98,127 +125,119 @@ class FolderSource:
       raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such image beneath {self.root}') from error
     return status.st_size, status.st_mtime_ns
 
-  def _read_lists(self) -> None:
-    self._files, self._labels, self._origin = {}, {}, {}
-    for split in SPLITS:
-      path = os.path.join(self.root, f'{split}.txt')
-      if os.path.isfile(path):
-        self._files[split], self._labels[split] = _read_list(path)
-        self._origin[split] = path
-    classes_file = Path(self.root, 'classes.txt')
-    used = {label for label in self._labels['train'].tolist() if label >= 0}
-    if classes_file.is_file():
-      self.classes = _read_classes(classes_file)
-    elif used == set(range(len(used))):
-      self.classes = tuple(str(label) for label in range(len(used)))
-    else:
-      missing = min(set(range(len(used))) - used)
-      raise UserError(f"{self._origin['train']}: label {missing} never occurs, but {max(used)} does; expected every "
-                      'label from 0 on, or a classes.txt that lists the classes')
-    for split, labels in self._labels.items():
-      wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
-      if len(wrong):
-        row = wrong[0]
-        raise UserError(f'{self._origin[split]}: label {labels[row]} of {self._files[split][row]} is out of range; '
-                        f'valid: 0 to {len(self.classes) - 1}')
-
-  def _read_trees(self) -> None:
-    self.classes = tuple(_folders(os.path.join(self.root, 'train')))
-    if not self.classes:
-      raise UserError(f"{os.path.join(self.root, 'train')}: no class folders in it; expected train/<class>/...")
-    self._files, self._labels, self._origin = {}, {}, {}
-    for split in SPLITS:
-      tree = os.path.join(self.root, split)
-      if not os.path.isdir(tree):
-        continue
-      files, labels = [], []
-      for name in _folders(tree):
-        if name not in self.classes:
-          raise UserError(f"{tree}: class folder '{name}' is not in train/. Valid: {', '.join(self.classes)}")
-        found = images_beneath(os.path.join(tree, name), f'{split}/{name}')
-        files += found
-        labels += [self.classes.index(name)] * len(found)
-      self._files[split], self._labels[split], self._origin[split] = files, np.array(labels, np.int32), tree
-
   def _check_inside(self, split: str, name: str, path: str) -> None:
     """Raises UserError where a path, that of an image or its folder, leads out of the root, by a link too."""
-    if self.allow_outside or '\0' in path:  # a character that no path can have: reported when its image is listed
+    if self.options.allow_outside or '\0' in path:  # a character that no path can have: reported when it is listed
       return
     root = os.path.realpath(self.root)
     if os.path.commonpath([root, os.path.realpath(os.path.join(root, path))]) != root:
       raise UserError(f"{self._origin[split]}: '{name[:120]}' lies outside of {self.root}, perhaps by a link; expected "
                       'paths beneath it (data.folder.allow_outside=true allows others)')
 
-  def _name_channels(self, channel_names: tuple[str, ...]) -> None:
-    count = self.read('train', 0)[0].shape[-1]
-    file = Path(self.root, 'channels.txt')
-    units: tuple[str, ...] = ()
-    where = 'data.channel_names'
-    if file.is_file():
-      listed, listed_units = names.read_channels_file(file)
-      if not channel_names:
-        channel_names, where = listed, str(file)
-      units = listed_units
-    self.channels, self.notes = names.name_channels(count, channel_names, where)
-    self.units = units if len(units) == count else ('',) * count
-
-
-def _read_list(path: str) -> tuple[list[str], np.ndarray]:
-  """The relative paths and labels of a split list; empty lines are skipped."""
-  files, labels = [], []
-  for number, line in enumerate(names.read_text(path).split('\n'), 1):
-    parts = line.rsplit(maxsplit=1)
-    if not parts:
-      continue
-    if len(parts) == 1 or not _LABEL.fullmatch(parts[1]):
-      raise UserError(f"{path}, line {number}: '{line.strip()[:120]}'; expected 'relative/path label', "
-                      'the label being a whole number')
-    files.append(parts[0].strip())
-    labels.append(int(parts[1]))
-  if not files:
-    raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
-  return files, np.array(labels, np.int32)
-
-
-def _read_classes(path: Path) -> tuple[str, ...]:
-  """Class names, one a line; a line may begin with the label, if all do, in order."""
-  lines = [line.strip() for line in names.read_text(path).splitlines() if line.strip()]
-  if not lines:
-    raise UserError(f'{path}: an empty list; expected one class name a line')
-  parts = [line.split(maxsplit=1) for line in lines]
-  if all(len(part) == 2 and part[0] == str(label) for label, part in enumerate(parts)):
-    return tuple(part[1] for part in parts)
-  return tuple(lines)
-
-
-def _folders(path: str) -> list[str]:
-  with os.scandir(path) as entries:
-    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
-
-
-def images_beneath(folder: str, prefix: str) -> list[str]:
-  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted."""
-  found = []
-  with os.scandir(folder) as entries:
-    for entry in sorted(entries, key=lambda entry: entry.name):
-      if entry.name.startswith('.'):
+  def _put_together(self, files: dict[str, list[str]]) -> dict[str, list[str | BandFiles]]:
+    """The images of each split: a file each, or the files of its bands."""
+    pattern = band_files.pattern_of(self.options.band_files)
+    together: dict[str, list[str | BandFiles]] = {}
+    number = sum(map(len, files.values()))
+    for split, names_ in files.items():
+      together[split], rows = band_files.grouped(names_, pattern)
+      if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
         continue
-      if entry.is_dir():
-        found += images_beneath(entry.path, f'{prefix}/{entry.name}')
-      elif entry.name.lower().endswith(images.SUFFIXES):
-        found.append(f'{prefix}/{entry.name}')
-  return found
+      labels = dict(zip(names_, self._labels[split].tolist(), strict=True))
+      for image in together[split]:
+        mine = {labels[name] for name in _files_of(image)}
+        if isinstance(image, BandFiles) and len(mine) > 1:
+          raise UserError(f'{self._origin[split]}: the bands of {image.example_id} have different labels: '
+                          f'{sorted(mine)}')
+      self._labels[split] = self._labels[split][rows]
+    seen: dict[str, str] = {}
+    for split, images in together.items():
+      for image in images:
+        if isinstance(image, BandFiles) and seen.setdefault(image.example_id, split) != split:
+          raise UserError(f'{self._origin[split]}: some bands of {image.example_id} are in the {split} split, others '
+                          f'in {seen[image.example_id]}; expected all in one')
+    self._has_bands = bool(seen)
+    if self._has_bands:
+      bands = band_files.band_names(image for images in together.values() for image in images)
+      self._notes.append(f'{number} files of one band each are {sum(map(len, together.values()))} images: '
+                         f'{", ".join(bands)}')
+    elif any(band_files.looks_like_bands(names_) for names_ in files.values()):
+      self._notes.append('some files are called like single bands of the same images, such as x_B02.tif; '
+                         "data.folder.band_files='{image}_{band}.tif' puts them together")
+    return together
+
+  def _settled_color(self, color: str) -> str:
+    """What `auto` means here: grey where all pictures looked at are, else rgb."""
+    if color != 'auto':
+      return color
+    pictured = [image for image in self._files.get('train', []) if isinstance(image, str)
+                and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
+    some = pictured[::max(1, len(pictured) // HEADS)]
+    with decoders_settled():
+      return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, name)) for name in some) else 'grey'
+
+  def _name_channels(self) -> None:
+    """Settles the names and units of the set's channels, which each image has all or some of."""
+    folders = {os.path.dirname(_files_of(image)[0]) for images in self._files.values() for image in images}
+    self._listings = names.listings(map(self._inside, folders), self.root, beyond=False)
+    found = {one.path: one for one in self._listings.values() if one is not None}
+    listings = dict(sorted(found.items(), key=lambda item: (item[0].count(os.sep), item)))  # the root's first
+    listed = dict.fromkeys(name for one in listings.values() for name in one.names)
+    units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
+    bands = band_files.band_names(image for images in self._files.values() for image in images)
+    self._renamed = dict(zip(bands, self._given, strict=True)) if len(bands) == len(self._given) else {}
+    decoded = self._first()
+    count = decoded.pixels.shape[-1]
+    self._named = bool(self._given or listed or bands or decoded.names)
+    if self._given:
+      names.check_different(self._given, 'data.channel_names')
+      self.channels = self._given
+      if not bands and len(self._given) < count:
+        names.name_channels(count, self._given, 'data.channel_names')  # raises
+    elif listed or bands:
+      self.channels = tuple(listed) or bands
+      if not bands and len(self.channels) < count:
+        names.name_channels(count, self.channels, next(iter(listings)))  # raises
+    elif decoded.names or (decoded.color == (names.GREY,) and self.reading.color != 'as_is'):
+      self.channels = decoded.names or decoded.color
+      units = dict(zip(decoded.names, decoded.units, strict=False))
+    else:
+      self.channels, notes = names.name_channels(count, (), '')
+      self._notes += notes
+    self.units = tuple(units.get(name, '') for name in self.channels)
+    if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
+      self.units = tuple(units.values())
+
+  def _first(self) -> Decoded:
+    """The first training image that can be read; whoever reads all of them names those that cannot."""
+    failure: UserError | None = None
+    for image in self._files.get('train', self._files[next(iter(self._files))]):
+      try:
+        return self._decode(image)
+      except UserError as error:
+        failure = failure or error
+    assert failure is not None
+    raise failure
+
+  def _decode(self, image: str | BandFiles) -> Decoded:
+    if isinstance(image, BandFiles):
+      decoded = band_files.read_bands(image, self.root, self.reading)
+      return dataclasses.replace(decoded, names=tuple(self._renamed.get(name, name) for name in decoded.names))
+    return read_image(os.path.join(self.root, image), self.reading)
+
+  def _listing(self, image: str | BandFiles) -> names.Listing | None:
+    return self._listings[self._inside(os.path.dirname(_files_of(image)[0]))]
+
+  def _inside(self, folder: str) -> str:
+    """The absolute path of an image's folder; the root for one outside of it."""
+    path = os.path.normpath(os.path.join(self.root, folder))
+    return path if path == self.root or path.startswith(f'{self.root}{os.sep}') else self.root
 
 
-@dataclasses.dataclass(frozen=True)
-class FolderOptions(Section):
-  """What folders alone have."""
-
-  section: ClassVar[str] = 'data.folder'
-
-  allow_outside: bool = option(False, "let images lie outside of the folder, by a list's paths or by links")
+def _files_of(image: str | BandFiles) -> list[str]:
+  return list(image.files.values()) if isinstance(image, BandFiles) else [image]
 
 
 @register('folder', FolderOptions)
 def open_folder_source(data: DataOptions, own: FolderOptions) -> FolderSource:
-  return FolderSource(data.path, data.image_size, data.names, data.channel_axis, own.allow_outside)
+  return FolderSource(data.path, data.reading, data.names, own)

@@ -1,9 +1,21 @@
-"""Names and units of channels, from the config, from a file, or assumed."""
+"""Names and units of channels: the one rule by which training and prediction read them.
 
-from collections.abc import Sequence
+What names an image's channels, the nearest first: the configuration (or, in prediction, --channels), the nearest
+channels.txt, the file itself, then what is known of the other images.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mils_jax.errors import UserError
+
+GREY, ALPHA = 'grey', 'alpha'
+RGB = ('R', 'G', 'B')
+CHANNELS_FILE = 'channels.txt'
+# What shows that a folder is the root of a set, whose channels.txt counts for every part of it.
+_ROOT_MARKS = ('train.txt', 'train.csv', 'train')
 
 
 def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -24,17 +36,98 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
     if len(given) != count:
       raise UserError(f"{where}: {len(given)} channel names ({', '.join(given)}), but the images have {count} "
                       'channels')
-    if '' in given:
-      raise UserError(f"{where}: an empty channel name among '{','.join(given)}'; expected {count} names")
-    twice = sorted({name for name in given if list(given).count(name) > 1})
-    if twice:
-      raise UserError(f"{where}: channel name '{twice[0]}' is given twice; expected {count} different names")
+    check_different(given, where)
     return tuple(given), ()
   if count == 3:
-    return ('R', 'G', 'B'), ()
+    return RGB, ()
   names = unnamed(count)
   span = names[0] if count == 1 else f'{names[0]} to {names[-1]}'
   return names, (f'channels: nothing names them, so they are called {span} (data.channel_names names them)',)
+
+
+def check_different(names: Sequence[str], where: str) -> None:
+  """Raises UserError where a name is empty or given twice."""
+  if '' in names:
+    raise UserError(f"{where}: an empty channel name among '{','.join(names)}'; expected {len(names)} names")
+  twice = sorted({name for name in names if list(names).count(name) > 1})
+  if twice:
+    raise UserError(f"{where}: channel name '{twice[0]}' is given twice; expected {len(names)} different names")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """The channels that a channels.txt lists, one a line.
+
+  Attributes:
+    path: of the file.
+    names: of the channels.
+    units: of each, '' where none is given.
+  """
+
+  path: str
+  names: tuple[str, ...]
+  units: tuple[str, ...]
+
+
+def listings(folders: Iterable[str], root: str, beyond: bool) -> dict[str, Listing | None]:
+  """The nearest channels.txt of each folder, None where there is none.
+
+  Args:
+    folders: absolute paths at or beneath root.
+    root: absolute; up to where it is searched.
+    beyond: search above the root too, for that of a set which the root is a part of.
+
+  Raises:
+    UserError: a channels.txt is no text or lists a name twice.
+  """
+  found: dict[str, Listing | None] = {}
+  top = _listing_beyond(root) if beyond else None
+
+  def nearest(folder: str) -> Listing | None:
+    if folder not in found:
+      own = read_channels_file(Path(folder, CHANNELS_FILE)) if os.path.isfile(f'{folder}/{CHANNELS_FILE}') else None
+      inside = os.path.commonpath([root, folder]) == root and folder != root
+      found[folder] = own or (nearest(os.path.dirname(folder)) if inside else top)
+    return found[folder]
+
+  return {folder: nearest(folder) for folder in folders}
+
+
+def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequence[str], color: Sequence[str],
+           flagged: bool = False) -> tuple[tuple[str, ...], str]:
+  """The names of one image's channels.
+
+  Args:
+    count: how many it has.
+    known: names of the set's channels, in their order; in prediction, of the training data's.
+    listed: what the nearest channels.txt lists.
+    own: what the file says.
+    color: by what kind of picture it is.
+    flagged: whether the configuration gave `known`: it then comes before what files say.
+
+  Returns:
+    The names, which may be none of the known ones, and a note on what was assumed.
+
+  Raises:
+    UserError: there are more channels than anything names.
+  """
+  if flagged and count == len(known):
+    return tuple(known), ''
+  if tuple(known) == unnamed(len(known)):  # nothing that a name could mean
+    own = color = ()
+    listed = known[:count] if listed else ()
+  if len(listed) == count:
+    return tuple(listed), ''
+  if set(own) & set(known):
+    return tuple(own), ''
+  if count == len(known):  # what nothing names is as the set's other images are
+    return tuple(known), f'channels called {", ".join(own)} were taken for {", ".join(known)}, in order' if own else ''
+  if own or color:
+    return tuple(own or color), ''
+  slots = listed or known
+  if count > len(slots):
+    raise UserError(f'{count} channels without names; expected at most {len(slots)}: {", ".join(slots)}')
+  return tuple(slots[:count]), f'channels without names filled the first channels: {", ".join(slots[:count])}'
 
 
 def unnamed(count: int) -> tuple[str, ...]:
@@ -50,12 +143,23 @@ def split_config_names(text: str) -> tuple[str, ...]:
 def read_text(path: str | Path) -> str:
   """A text file's text; raises UserError where it is not UTF-8."""
   try:
-    return Path(path).read_text(encoding='utf-8')
+    return Path(path).read_text(encoding='utf-8-sig')  # spreadsheets begin theirs with a mark of the byte order
   except UnicodeDecodeError as error:
     raise UserError(f'{path}: is no UTF-8 text (byte {error.start}); expected plain lines') from error
 
 
-def read_channels_file(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """Names and units from a file with one channel a line: its name and, after white space, its unit."""
+def read_channels_file(path: Path) -> Listing | None:
+  """Names and units from a file with one channel a line: its name and, after white space, its unit; None if empty."""
   lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
-  return tuple(line[0] for line in lines), tuple(line[1].strip() if len(line) > 1 else '' for line in lines)
+  names = tuple(line[0] for line in lines)
+  check_different(names, str(path))
+  return Listing(str(path), names, tuple(line[1].strip() if len(line) > 1 else '' for line in lines)) if names else None
+
+
+def _listing_beyond(root: str) -> Listing | None:
+  nearest: Path | None = None
+  for place in Path(root).parents:
+    nearest = nearest or (place / CHANNELS_FILE if (place / CHANNELS_FILE).is_file() else None)
+    if any((place / mark).exists() for mark in _ROOT_MARKS):
+      return read_channels_file(nearest) if nearest else None
+  return None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mils_jax.config import Section, option
-from mils_jax.data.sources.images import CHANNEL_AXES
 from mils_jax.data.sources.names import split_config_names
+from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, NO_NODATA, Reading
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import unknown
@@ -27,13 +27,19 @@ class DataOptions(Section):
   section: ClassVar[str] = 'data'
 
   source: str = option('shapes', 'the kind: shapes (built in), folder, arrays or tfds')
-  path: str = option('', 'folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty')
+  path: str = option('', 'folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty',
+                     path=True)
   image_size: int = option(0, "pixels of a side; 0: the images' own size", low=0)
   normalization: str = option('data', "data: mean and std of the training split; imagenet: ImageNet's (R, G, B)",
                               choices=('data', 'imagenet'))
   seed: int = option(0, 'of the cut of missing splits, and of the drawing of shapes', low=0)
   channel_names: str = option('', 'comma-separated; empty: what the data says')
   channel_axis: str = option('', 'first or last, where TIFF files and arrays do not say', choices=CHANNEL_AXES)
+  color: str = option('auto', 'of JPEG, PNG and the like: rgb (grey ones spread, alpha left out), grey (by luminance) '
+                      'or as_is; auto: rgb, or grey where all are', choices=COLORS, before='as_is')
+  nodata: str = option(FROM_FILE, 'the value of pixels without data: a number or nan; empty: what a TIFF says of '
+                       'itself; none: every value counts', before=NO_NODATA)
+  skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
   val_fraction: float = option(0.1, 'of the training split, where there is no validation split', above=0, below=1)
   test_fraction: float = option(0.1, 'likewise for a missing test split', above=0, below=1)
 
@@ -41,11 +47,17 @@ class DataOptions(Section):
     super().__post_init__()
     if self.source not in sources():
       raise unknown('data.source', self.source, sources())
+    _ = self.reading  # refuses a nodata that is no number
 
   @property
   def names(self) -> tuple[str, ...]:
     """The channel names that the configuration gives."""
     return split_config_names(self.channel_names)
+
+  @property
+  def reading(self) -> Reading:
+    """How images become arrays."""
+    return Reading(self.image_size, self.channel_axis, self.color, self.nodata)
 
 
 def register(name: str, options: type[Section]) -> Callable[[Opener], Opener]:

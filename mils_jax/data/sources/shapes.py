@@ -66,6 +66,9 @@ class ShapesSource:
     label = index % len(CLASSES)
     return draw((self.seed, self.splits.index(split), index), label, self.size), label
 
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return ()
+
   def example_id(self, split: str, index: int) -> str:
     original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # what the image is drawn from, whatever its size
     return f'{split}:{hashlib.blake2b(original.encode(), digest_size=10).hexdigest()}'

@@ -46,7 +46,11 @@ class Source(Protocol):
     ...
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    """One image (H, W, C), in its own dtype, and its label."""
+    """One image (H, W, C), in its own dtype, masked where pixels or channels are missing, and its label."""
+    ...
+
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    """What was done with the image that is not plain; asked right after it was read."""
     ...
 
   def example_id(self, split: str, index: int) -> str:

@@ -68,6 +68,9 @@ class EverySplit:
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     return self.source.read(*self._origin(split, index))
 
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return self.source.remarks(*self._origin(split, index))
+
   def example_id(self, split: str, index: int) -> str:
     return self.source.example_id(*self._origin(split, index))
 

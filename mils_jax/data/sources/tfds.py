@@ -10,7 +10,7 @@ import numpy as np
 
 from mils_jax import invocation
 from mils_jax.config import Section, option
-from mils_jax.data.sources import images, names
+from mils_jax.data.sources import names, pixels
 from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import hashed_example_id
 from mils_jax.errors import RunError, UserError
@@ -53,7 +53,7 @@ class TfdsSource:
       raise UserError(f"data.tfds.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
     image = self._image('train', 0)
-    images.check_dtype(image.dtype, f"{name}, feature '{image_key}'")
+    pixels.check_dtype(image.dtype, f"{name}, feature '{image_key}'")
     self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names')
     self.units = ('',) * len(self.channels)
 
@@ -73,8 +73,11 @@ class TfdsSource:
     return labels
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = images.resize_square(self._image(split, index), self.image_size)
+    image = pixels.resize_square(self._image(split, index), self.image_size)
     return image, int(self._example(split, index)[self.label_key])
+
+  def remarks(self, split: str, index: int) -> tuple[str, ...]:
+    return ()
 
   def example_id(self, split: str, index: int) -> str:
     return hashed_example_id(split, self._image(split, index))
@@ -92,7 +95,7 @@ class TfdsSource:
       return sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
 
   def _image(self, split: str, index: int) -> np.ndarray:
-    return images.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
+    return pixels.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
 
   def _example(self, split: str, index: int) -> dict[str, Any]:
     """Keeps the latest example: its image, label and example_id are read one after the other."""

@@ -1,0 +1,125 @@
+"""A whole scene, a georeferenced raster of any size, window by window: what is read, and where its tiles lie."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mils_jax import invocation
+from mils_jax.data.sources.names import RGB, Listing, listings
+from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading, without_nodata
+from mils_jax.errors import UserError
+
+BLOCK = 512  # pixels of a side of what is written at a time; a multiple of the 256 in which the files are laid out
+CACHE_BYTES = 2**26  # of GDAL, which would take a share of the machine's memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """A part of the scene that is classified and written at a time, and the tiles that have a pixel in it.
+
+  Attributes:
+    rows, columns: first and last + 1.
+    row_starts, column_starts: where its tiles begin.
+  """
+
+  rows: tuple[int, int]
+  columns: tuple[int, int]
+  row_starts: tuple[int, ...]
+  column_starts: tuple[int, ...]
+
+  @property
+  def corners(self) -> list[tuple[int, int]]:
+    """First row and column of each tile."""
+    return [(row, column) for row in self.row_starts for column in self.column_starts]
+
+
+def blocks(height: int, width: int, tile: int, stride: int) -> Iterator[Block]:
+  """The parts of a scene, from the top to the bottom."""
+  rows, columns = starts(height, tile, stride), starts(width, tile, stride)
+  for top in range(0, height, BLOCK):
+    bottom = min(top + BLOCK, height)
+    for left in range(0, width, BLOCK):
+      right = min(left + BLOCK, width)
+      yield Block((top, bottom), (left, right), tuple(row for row in rows if row < bottom and row + tile > top),
+                  tuple(column for column in columns if column < right and column + tile > left))
+
+
+def starts(length: int, tile: int, stride: int) -> list[int]:
+  """Where tiles begin along an axis: every `stride` pixels, and one at its end; a tile may be longer than the axis."""
+  last = max(length - tile, 0)
+  return [*range(0, last, stride), last]
+
+
+class Scene:
+  """A raster that rasterio opens; close it after use.
+
+  Args:
+    path: of the raster.
+    reading: as of the training images; its size and color do not count here.
+
+  Attributes:
+    height, width: in pixels.
+    profile: coordinate system and transform, for files of the same place.
+    notes: what the user should know of it.
+
+  Raises:
+    UserError: rasterio is not installed or cannot open it.
+  """
+
+  def __init__(self, path: str, reading: Reading):
+    rasterio = import_rasterio()
+    self._nodata = reading.nodata
+    self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
+    self._environment.__enter__()
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)  # said below
+        self._file = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+      self._environment.__exit__(None, None, None)
+      raise UserError(f'--input {path}: no raster that GDAL opens: {" ".join(str(error).split())}') from error
+    self.path = path
+    self.height, self.width = self._file.height, self._file.width
+    self.profile = {'crs': self._file.crs, 'transform': self._file.transform}
+    self.notes = () if self._file.crs else (f'{path} has no coordinate system, so the maps have none',)
+    names = tuple(name or '' for name in self._file.descriptions)
+    self._names = names if all(names) and len(set(names)) == len(names) else ()
+    self._units = tuple(unit or '' for unit in self._file.units)
+    kinds = [kind.name for kind in self._file.colorinterp]
+    self._color = RGB if kinds == ['red', 'green', 'blue'] else ()
+    folder = str(Path(path).absolute().parent)
+    self.listing: Listing | None = listings([folder], folder, beyond=True)[folder]
+
+  def close(self) -> None:
+    self._file.close()
+    self._environment.__exit__(None, None, None)
+
+  def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Decoded:
+    """A window (H, W, C), masked where there is no data, beyond the scene's edge too."""
+    from rasterio.windows import Window
+
+    inside = Window(columns[0], rows[0], min(columns[1], self.width) - columns[0], min(rows[1], self.height) - rows[0])
+    values = self._file.read(window=inside, masked=self._nodata != NO_NODATA)
+    image = np.moveaxis(values, 0, -1)
+    if self._nodata not in (FROM_FILE, NO_NODATA):
+      image = without_nodata(np.ma.getdata(image), self._nodata)
+    missing = (rows[1] - rows[0] - image.shape[0], columns[1] - columns[0] - image.shape[1])
+    if any(missing):
+      padding = ((0, missing[0]), (0, missing[1]), (0, 0))
+      image = np.ma.masked_array(np.pad(np.ma.getdata(image), padding),
+                                 np.pad(np.ma.getmaskarray(image), padding, constant_values=True))
+    return Decoded(image, self._names, self._units if self._names else (), self._color)
+
+
+def import_rasterio() -> Any:
+  """The module; raises UserError where it is not installed."""
+  try:
+    import rasterio
+    import rasterio.errors
+  except ImportError as error:
+    raise UserError(f'--tile needs rasterio; {invocation.install("geo")}') from error
+  return rasterio

@@ -1,0 +1,53 @@
+"""Which files are images, by the suffixes of their names."""
+
+import collections
+import functools
+import os
+from collections.abc import Iterable
+
+ARRAY = '.npy'
+TIFF = ('.tif', '.tiff')
+COMMON = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', *TIFF, ARRAY)  # named first in messages
+# What Pillow knows by name but does not decode itself: containers, films, and programs for other interpreters.
+_NOT_DECODED = {'.bufr', '.emf', '.eps', '.grib', '.h5', '.hdf', '.mpeg', '.mpg', '.ps', '.wmf'}
+# Images of formats that nothing here decodes: in predict each has its row, so that none is missing without a word.
+_UNREADABLE = {'.arw', '.cr2', '.cr3', '.czi', '.dcm', '.dng', '.exr', '.hdr', '.heic', '.heif', '.jxl', '.lif', '.nd2',
+               '.nef', '.nii', '.nrrd', '.orf', '.raf', '.raw', '.rw2', '.svg', '.zarr'}
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+  """All that can be read: whatever the installed Pillow decodes, TIFF and `.npy`."""
+  from PIL import Image, features
+
+  Image.init()
+  known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+  without = {suffix for feature, kinds in (('avif', ('.avif', '.avifs')), ('webp', ('.webp',)),
+                                           ('jpg_2000', ('.jp2', '.j2k', '.j2c', '.jpc', '.jpf', '.jpx')))
+             if not features.check(feature) for suffix in kinds}
+  return frozenset((known - _NOT_DECODED - without) | {*TIFF, ARRAY})
+
+
+def suffix(name: str) -> str:
+  """'.jpg' of 'a/b.JPG'."""
+  return os.path.splitext(name)[1].lower()
+
+
+def is_readable(name: str) -> bool:
+  return suffix(name) in suffixes()
+
+
+def is_image(name: str) -> bool:
+  """Whether a file is called like an image, of a format that can be read here or not."""
+  return is_readable(name) or suffix(name) in _UNREADABLE | _NOT_DECODED
+
+
+def listed() -> str:
+  """The suffixes for a message, the usual ones first."""
+  return ', '.join([*COMMON, *sorted(suffixes().difference(COMMON))])
+
+
+def by_suffix(names: Iterable[str]) -> str:
+  """'.heic (12), .txt (1)': how many files have each suffix, the most frequent first."""
+  counts = collections.Counter(suffix(name) or os.path.basename(name) for name in names)
+  return ', '.join(f'{kind} ({number})' for kind, number in counts.most_common())

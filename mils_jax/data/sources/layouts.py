@@ -1,0 +1,184 @@
+"""Where the images of a folder lie and what their labels are: split lists, trees of splits, or class folders alone."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from mils_jax.data.sources import formats, lists
+from mils_jax.data.sources.source import SPLITS
+from mils_jax.errors import UserError
+
+# What a split's folder or list may be called, upper and lower case alike.
+CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
+_NO_DATA = {'readme', 'license', 'licence', 'requirements', 'source'}  # names of texts that list no images
+
+
+@dataclasses.dataclass
+class Layout:
+  """The images of a folder.
+
+  Attributes:
+    files: per split, relative paths.
+    labels: per split, (N,) int32.
+    origin: per split, the list or folder that it comes from, for messages.
+    classes: the names.
+    notes: what was left out or assumed.
+  """
+
+  files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+  labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  origin: dict[str, str] = dataclasses.field(default_factory=dict)
+  classes: tuple[str, ...] = ()
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def find_layout(root: str, label_column: str = '') -> Layout:
+  """Finds the images of a folder; raises UserError, which names the place, where it is laid out in none of the ways."""
+  with os.scandir(root) as entries:
+    there = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
+  folders = [name for name, is_folder in there if is_folder]
+  texts = [name for name, is_folder in there if not is_folder and formats.suffix(name) in ('.txt', '.csv')]
+  split_lists, split_folders = _called(texts, root), _called(folders, root)
+  if 'train' in split_lists:
+    layout = _from_lists(root, split_lists, split_folders, label_column)
+    beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name, layout)]
+  else:
+    trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
+    layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
+    own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
+    beside = [f'{name}/' for name in folders if name not in own and images_beneath(os.path.join(root, name), name)[0]]
+  if beside:
+    layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
+  return layout
+
+
+def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
+  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
+  found, others = [], []
+  with os.scandir(folder) as entries:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+      if entry.name.startswith('.'):
+        continue
+      if entry.is_dir():
+        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
+        found += images
+        others += rest
+      else:
+        (found if formats.is_readable(entry.name) else others).append(f'{prefix}/{entry.name}')
+  return found, others
+
+
+def _called(names: list[str], root: str) -> dict[str, str]:
+  """By split, what stands for it among names; raises UserError where two do."""
+  found = {}
+  for split in SPLITS:
+    mine = [name for name in names if name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED[split]]
+    plain = [name for name in mine if formats.suffix(name) == '.txt']
+    mine = plain if len(mine) > len(plain) == 1 else mine  # train.txt was made from the train.csv beside it
+    if len(mine) > 1:
+      raise UserError(f'{root}: {" and ".join(mine)} are all called like the {split} split; expected one of them')
+    if mine:
+      found[split] = mine[0]
+  return found
+
+
+def _may_be_a_list(name: str, layout: Layout) -> bool:
+  """Whether a text is worth naming among what is not used: it lists no channels, and is not named already."""
+  stem = os.path.splitext(name)[0].lower()
+  said = any(note.startswith(f'{name}:') for note in layout.notes)
+  return stem not in (*_NO_DATA, 'classes', 'channels') and not said
+
+
+def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str, str], label_column: str) -> Layout:
+  layout = Layout()
+  entries: dict[str, lists.Entries] = {}
+  for split, name in split_lists.items():
+    read = lists.read(os.path.join(root, name), root, split_folders.get(split, ''), label_column)
+    if read.labels is None and split == 'train':
+      raise UserError(f'{os.path.join(root, name)}: no column of labels. {read.columns}')
+    if read.labels is None:
+      layout.notes.append(f'{name}: {len(read.files)} images without labels are not used; the {split} split is cut '
+                          'from training')
+      continue
+    entries[split] = read
+    layout.files[split], layout.origin[split] = read.files, os.path.join(root, name)
+  for split in split_folders:
+    if split not in split_lists:
+      _note_unlabelled(root, split, split_folders[split], layout)
+  origin = {split: layout.origin[split] for split in entries}
+  layout.classes, layout.labels = lists.numbered(entries, origin, root)
+  return layout
+
+
+def _from_trees(root: str, trees: dict[str, str]) -> Layout:
+  """train/<class>/... and, if they are there, the other splits likewise."""
+  layout = Layout(classes=tuple(_folders(os.path.join(root, trees['train']))))
+  if not layout.classes:
+    raise UserError(f"{os.path.join(root, trees['train'])}: no class folders in it; expected train/<class>/...")
+  for split, name in trees.items():
+    tree = os.path.join(root, name)
+    folders = _folders(tree)
+    if not folders:
+      _note_unlabelled(root, split, name, layout)
+      continue
+    _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
+                 f'{name}/: left out, because they lie in no class folder', layout)
+    for folder in folders:
+      if folder not in layout.classes:
+        raise UserError(f"{tree}: class folder '{folder}' is not in train/. Valid: {', '.join(layout.classes)}")
+    _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in folders}, tree)
+  return layout
+
+
+def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
+  """<class>/... alone: every missing split is cut from it."""
+  classes = [name for name in folders if name not in trees.values()
+             and images_beneath(os.path.join(root, name), name)[0]]
+  if len(classes) < 2:
+    raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
+                    'class folders of its own')
+  layout = Layout(classes=tuple(classes))
+  _add_classes(layout, 'train', root, {name: name for name in classes}, root)
+  layout.notes.append(f'splits: {root} holds {len(classes)} class folders and no split: ' + ', '.join(classes[:10])
+                      + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))
+  for split, name in trees.items():
+    if split != 'train':
+      tree = os.path.join(root, name)
+      inner = _folders(tree)
+      if inner and set(inner) <= set(classes):
+        _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in inner}, tree)
+      else:
+        _note_unlabelled(root, split, name, layout)
+  return layout
+
+
+def _add_classes(layout: Layout, split: str, root: str, folders: dict[str, str], origin: str) -> None:
+  """Adds the images of a split, which lie in one folder for each class."""
+  files: list[str] = []
+  labels: list[int] = []
+  others: list[str] = []
+  for name, folder in folders.items():
+    found, rest = images_beneath(os.path.join(root, folder), folder)
+    files += found
+    others += [file for file in rest if os.path.basename(file) != 'channels.txt']
+    labels += [layout.classes.index(name)] * len(found)
+  layout.files[split], layout.labels[split], layout.origin[split] = files, np.array(labels, np.int32), origin
+  _note_others(others, f'{split}: left out, because they are no images that can be read', layout)
+
+
+def _note_others(files: list[str], what: str, layout: Layout) -> None:
+  if files:
+    layout.notes.append(f'{what}: {formats.by_suffix(files)}, such as {files[0]}')
+
+
+def _note_unlabelled(root: str, split: str, name: str, layout: Layout) -> None:
+  count = len(images_beneath(os.path.join(root, name), name)[0])
+  if count and split != 'train':
+    layout.notes.append(f'{name}/: {count} images without labels (no class folders or list) are not used; '
+                        f'the {split} split is cut from training')
+
+
+def _folders(path: str) -> list[str]:
+  with os.scandir(path) as entries:
+    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))

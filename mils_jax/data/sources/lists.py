@@ -1,0 +1,216 @@
+"""Split lists: which images belong to a split, with their labels, from plain lines or a table (CSV)."""
+
+import csv
+import dataclasses
+import io
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mils_jax.data.sources import formats, names
+from mils_jax.errors import UserError, unknown
+
+_LABEL = re.compile('-?[0-9]{1,9}')
+_FILES = ('path', 'file', 'filename', 'file_name', 'filepath', 'file_path', 'image', 'image_path', 'image_name', 'img',
+          'id', 'image_id', 'name')  # what tables call the column of images
+_LABELS = ('label', 'labels', 'class', 'class_name', 'class_id', 'target', 'category', 'y')  # and that of labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+  """What a list says.
+
+  Attributes:
+    files: relative paths.
+    labels: of each, as written; None where the list has none.
+    lines: the number of each one's line.
+    columns: what a table has, for messages.
+  """
+
+  files: list[str]
+  labels: list[str] | None
+  lines: list[int]
+  columns: str = ''
+
+
+def read(path: str, root: str, folder: str, label_column: str) -> Entries:
+  """Reads a list.
+
+  Args:
+    path: of the list: a `.csv`, or lines `relative/path label`, or `relative/path,label`.
+    root: which paths are relative to.
+    folder: the split's own folder, relative to root, where a table's images may lie too; '': none.
+    label_column: of a table, the column of labels; '': found by its name.
+
+  Raises:
+    UserError: a line is not as described.
+  """
+  text = names.read_text(path)
+  entries = _read_table(path, text, root, folder, label_column) if path.endswith('.csv') else _read_lines(path, text)
+  if not entries.files:
+    raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
+  return entries
+
+
+def numbered(entries: dict[str, Entries], origin: dict[str, str], root: str
+             ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+  """The classes and, per split, labels (N,) int32 of lists whose labels are all numbers or all names.
+
+  Raises:
+    UserError: they are neither, a number is out of range, or a name is not one of the training split's.
+  """
+  file = Path(root, 'classes.txt')
+  given = _read_classes(file) if file.is_file() else ()
+  for split, one in entries.items():
+    for label, line in zip(one.labels or (), one.lines, strict=True):
+      if re.fullmatch('-?[0-9]{10,}', label):
+        raise UserError(f"{origin[split]}, line {line}: label '{label[:20]}...' is too large")
+  labels = {split: list(one.labels or ()) for split, one in entries.items()}
+  are_numbers = {split: [bool(_LABEL.fullmatch(label)) for label in own] for split, own in labels.items()}
+  by_number = sum(are_numbers['train']) * 2 >= len(labels['train']) and not set(labels['train']) <= set(given)
+  for split, one in entries.items():
+    odd = [row for row, is_number in enumerate(are_numbers[split]) if is_number != by_number]
+    if odd and (by_number or not given):
+      line = f'{one.files[odd[0]][:120]} {labels[split][odd[0]]}'
+      raise UserError(f"{origin[split]}, line {one.lines[odd[0]]}: '{line}'; expected 'relative/path label', the "
+                      f"label being a {'whole number' if by_number else 'name'} as in the other lines")
+  if by_number:
+    return _by_number(entries, origin, given, labels)
+  classes = given or tuple(sorted(set(labels['train'])))
+  for split, one in entries.items():
+    for row, label in enumerate(labels[split]):
+      if label not in classes:
+        raise UserError(f'{origin[split]}, line {one.lines[row]}: {unknown("class", label, classes)}')
+  numbers = {name: number for number, name in enumerate(classes)}
+  return classes, {split: np.array([numbers[label] for label in own], np.int32) for split, own in labels.items()}
+
+
+def _by_number(entries: dict[str, Entries], origin: dict[str, str], given: tuple[str, ...],
+               labels: dict[str, list[str]]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+  numbers = {split: np.array([int(label) for label in own], np.int32) for split, own in labels.items()}
+  used = {label for label in numbers['train'].tolist() if label >= 0}
+  if not given and used != set(range(len(used))):
+    missing = min(set(range(len(used))) - used)
+    raise UserError(f"{origin['train']}: label {missing} never occurs, but {max(used)} does; expected every label from "
+                    '0 on, or a classes.txt that lists the classes')
+  classes = given or tuple(str(label) for label in range(len(used)))
+  for split, own in numbers.items():
+    wrong = np.flatnonzero((own < 0) | (own >= len(classes)))
+    if len(wrong):
+      raise UserError(f'{origin[split]}: label {own[wrong[0]]} of {entries[split].files[wrong[0]]} is out of range; '
+                      f'valid: 0 to {len(classes) - 1}')
+  return classes, numbers
+
+
+def _read_lines(path: str, text: str) -> Entries:
+  files, labels, lines = [], [], []
+  for number, line in enumerate(text.split('\n'), 1):
+    if not line.strip():
+      continue
+    parts = line.rsplit(maxsplit=1)
+    if not (len(parts) == 2 and _LABEL.fullmatch(parts[1])) and ',' in line:
+      parts = line.rsplit(',', maxsplit=1)
+    if len(parts) < 2 or not parts[1].strip() or not parts[0].strip(' ,\t'):
+      raise UserError(f"{path}, line {number}: '{line.strip()[:120]}'; expected 'relative/path label'")
+    files.append(parts[0].strip().rstrip(','))
+    labels.append(parts[1].strip())
+    lines.append(number)
+  return Entries(files, labels, lines)
+
+
+def _read_table(path: str, text: str, root: str, folder: str, label_column: str) -> Entries:
+  head = text.split('\n', maxsplit=1)[0]
+  delimiter = max(',;\t', key=head.count)
+  try:
+    rows = [(number, [cell.strip() for cell in row])
+            for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1) if any(row)]
+  except csv.Error as error:
+    raise UserError(f'{path}: is no table that can be read: {error}') from error
+  if not rows:
+    return Entries([], [], [])
+  find = _Finder(root, folder)
+  first = rows[0][1]
+  headed = not any(find(cell) for cell in first)
+  header = first if headed else [str(number) for number in range(1, len(first) + 1)]
+  rows = rows[1:] if headed else rows
+  file_column = _file_column(header, rows, find, headed, path)
+  label = _label_column(header, file_column, label_column, path)
+  columns = f'Its columns: {", ".join(header)} (data.folder.label_column names that of the labels)'
+  uneven = next((number for number, row in rows if len(row) != len(header)), None)
+  if uneven is not None:
+    raise UserError(f'{path}, line {uneven}: another number of columns than the first line, which has {len(header)}')
+  files = [find(row[file_column]) or row[file_column] for _, row in rows]
+  labels = [row[label] for _, row in rows] if label is not None else None
+  return Entries(files, labels, [number for number, _ in rows], columns)
+
+
+class _Finder:
+  """Finds the image that a table's cell means: a path, or a name with or without its suffix."""
+
+  def __init__(self, root: str, folder: str):
+    self._root, self._folder = root, folder
+    self._known: dict[str, str] | None = None
+
+  def __call__(self, cell: str) -> str:
+    """The relative path, '' where there is no such image."""
+    if not cell or '\0' in cell:
+      return ''
+    for place in (cell, f'{self._folder}/{cell}' if self._folder else cell):
+      if formats.is_image(place) and os.path.isfile(os.path.join(self._root, place)):
+        return place
+    if self._known is None:
+      self._known = self._index()
+    return self._known.get(cell, '')
+
+  def _index(self) -> dict[str, str]:
+    """Relative paths of the images in the split's folder (without one, in the whole root) by name and by stem."""
+    known: dict[str, str] = {}
+    top = os.path.join(self._root, self._folder)
+    for folder, _, files in os.walk(top):
+      for name in sorted(files):
+        if formats.is_readable(name):
+          place = os.path.relpath(os.path.join(folder, name), self._root)
+          known.setdefault(name, place)
+          known.setdefault(os.path.splitext(name)[0], place)
+    return known
+
+
+def _file_column(header: list[str], rows: list, find: _Finder, headed: bool, path: str) -> int:
+  if headed:
+    for name in _FILES:
+      if name in [cell.lower() for cell in header]:
+        return [cell.lower() for cell in header].index(name)
+  for column in range(len(header)):
+    if header[column].lower() not in _LABELS and rows and find(rows[0][1][min(column, len(rows[0][1]) - 1)]):
+      return column
+  raise UserError(f'{path}: no column names images. Its columns: {", ".join(header)}; expected one called '
+                  f'{", ".join(_FILES[:4])} or the like')
+
+
+def _label_column(header: list[str], files: int, asked: str, path: str) -> int | None:
+  others = [column for column in range(len(header)) if column != files]
+  if asked:
+    if asked not in header or header.index(asked) == files:
+      if path.endswith('train.csv'):
+        raise UserError(f'{path}: {unknown("data.folder.label_column", asked, [header[column] for column in others])}')
+      return None
+    return header.index(asked)
+  called = [column for column in others if header[column].lower() in _LABELS]
+  candidates = called or others
+  if len(candidates) > 1:
+    raise UserError(f'{path}: several columns may be the labels: {", ".join(header[column] for column in candidates)}. '
+                    'data.folder.label_column names the one')
+  return candidates[0] if candidates else None
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+  """Class names, one a line; a line may begin with the label, if all do, in order."""
+  lines = [line.strip() for line in names.read_text(path).splitlines() if line.strip()]
+  if not lines:
+    raise UserError(f'{path}: an empty list; expected one class name a line')
+  parts = [line.split(maxsplit=1) for line in lines]
+  if all(len(part) == 2 and part[0] == str(label) for label, part in enumerate(parts)):
+    return tuple(part[1] for part in parts)
+  return tuple(lines)

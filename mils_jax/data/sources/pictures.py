@@ -1,0 +1,130 @@
+"""Pictures: JPEG, PNG and whatever else Pillow decodes, upright, and in the colours that are asked for."""
+
+import contextlib
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from mils_jax.data.sources.names import ALPHA, GREY, RGB
+from mils_jax.data.sources.pixels import (
+  FROM_FILE,
+  NO_NODATA,
+  Decoded,
+  Reading,
+  central_square,
+  check_size,
+  resize_square,
+)
+from mils_jax.errors import UserError
+
+SMALL_FILE = 2**16  # bytes
+TURNED = 'turned upright, as its EXIF orientation says'
+GREY_AS_RGB = 'a grey image was read as a colour image whose R, G and B are equal'
+RGB_AS_GREY = 'a colour image was read as a grey one, by its luminance'
+WITHOUT_ALPHA = 'the alpha channel was left out'
+FIRST_FRAME = 'the first of several frames was read'
+
+# Pillow's modes that are read as another one; modes that are in neither table are refused.
+_CONVERTED = {'1': 'L', 'P': 'RGB', 'PA': 'RGBA', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB',
+              'RGBX': 'RGB', 'La': 'LA', 'RGBa': 'RGBA'}
+_KEPT = {'L': 'uint8', 'LA': 'uint8', 'RGB': 'uint8', 'RGBA': 'uint8', 'I;16': 'uint16', 'I;16B': 'uint16',
+         'F': 'float32'}
+_COLORS = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}  # the channels of a picture, by their number
+
+
+def decode(path: str, reading: Reading) -> Decoded:
+  """Reads a picture; raises UserError for one that is too large or of no supported mode, and anything for damage."""
+  size = reading.size if reading.nodata in (FROM_FILE, NO_NODATA) else 0  # pixels without data go before resizing
+  with _open(path) as image:
+    width, height = image.size
+    bands = len(image.getbands())
+    check_size(path, (width, height, max(bands, 3) if image.mode == 'P' or reading.color == 'rgb' else bands))
+    shrink = 2 * size / min(width, height)
+    if 0 < shrink < 1 and image.format == 'JPEG':
+      # The JPEG decoder may halve the image while it stays at least twice the size asked for: the resizing below
+      # averages what is left, so the result stays within about a grey level of resizing the whole.
+      image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
+    if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in image.tile):
+      raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
+    frames = [FIRST_FRAME] if getattr(image, 'is_animated', False) else []
+    upright, turned = _upright(image)
+    plain, changed = _in_colour(_plain(upright, path, reading.color), reading.color)
+    pixels = _pixels(plain, path, size)
+    if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not spread
+      pixels = np.repeat(pixels, 3, axis=-1)
+    return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=(*frames, *turned, *changed))
+
+
+def is_colour(path: str) -> bool:
+  """Whether a picture has colours, by its head alone; one that cannot be opened has none."""
+  with contextlib.suppress(Exception), _open(path) as image:  # a damaged file makes decoders raise anything at all
+    if image.mode in ('P', 'PA'):
+      return not _has_grey_palette(image)
+    return image.mode not in ('1', 'L', 'LA', 'La', 'F') and not image.mode.startswith('I')
+  return False
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+  palette = np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
+  return bool((palette == palette[:, :1]).all())
+
+
+def _open(path: str) -> ImageFile.ImageFile:
+  """Opens an image, a small file in memory: there Pillow's many little reads cost less."""
+  with open(path, 'rb', buffering=0) as file:
+    data = file.read(SMALL_FILE)
+  return Image.open(io.BytesIO(data) if len(data) < SMALL_FILE else path)
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
+  """The picture as a viewer shows it."""
+  try:
+    orientation = image.getexif().get(0x0112, 1)
+  except Exception:  # damage there is no damage of the pixels, and viewers pass over it
+    return image, []
+  if orientation not in range(2, 9):
+    return image, []
+  return ImageOps.exif_transpose(image), [TURNED]
+
+
+def _plain(image: Image.Image, path: str, color: str) -> Image.Image:
+  """The picture in one of the modes of _KEPT."""
+  if image.mode == 'P' and 'transparency' in image.info:
+    return image.convert('RGBA')
+  if image.mode == 'P' and color != 'as_is' and _has_grey_palette(image):
+    return image.convert('L')
+  if image.mode in _CONVERTED:
+    return image.convert(_CONVERTED[image.mode])
+  if image.mode == 'I':  # of 32 bits; usually of 16, which Pillow says so
+    low, high = image.getextrema()
+    if low >= 0 and high < 2**16:
+      return Image.fromarray(np.asarray(image).astype(np.uint16))
+  if image.mode not in _KEPT:
+    raise UserError(f"{path}: Pillow mode {image.mode}. Valid: {', '.join([*_KEPT, *_CONVERTED])}")
+  return image
+
+
+def _in_colour(image: Image.Image, color: str) -> tuple[Image.Image, list[str]]:
+  """The picture with the channels that `color` asks for, as far as Pillow can, and what that changed."""
+  if color == 'as_is':
+    return image, []
+  notes = [WITHOUT_ALPHA] if image.mode in ('LA', 'RGBA') else []
+  grey = image.mode not in ('RGB', 'RGBA')
+  if grey and color == 'rgb':
+    notes.append(GREY_AS_RGB)
+  if not grey and color == 'grey':
+    notes.append(RGB_AS_GREY)
+  if image.mode in ('L', 'LA', 'RGB', 'RGBA'):
+    return image.convert('RGB' if color == 'rgb' else 'L'), notes
+  return image, notes
+
+
+def _pixels(image: Image.Image, path: str, size: int) -> np.ndarray:
+  if size and image.mode == 'RGB':
+    if image.size != (size, size):
+      image = image.resize((size, size), Image.Resampling.BILINEAR, central_square(*image.size))
+    return np.asarray(image)
+  pixels = np.asarray(image).astype(_KEPT[image.mode], copy=False)
+  return resize_square(pixels[..., None] if pixels.ndim == 2 else pixels, size)

@@ -1,0 +1,169 @@
+"""What an image file becomes: an array (H, W, C), what the file says of its channels, and how it is resized."""
+
+import dataclasses
+import math
+import os
+
+import numpy as np
+from PIL import Image
+
+from mils_jax.data.sources.source import DTYPES
+from mils_jax.errors import UserError
+
+CHANNEL_AXES = ('', 'first', 'last')
+COLORS = ('auto', 'rgb', 'grey', 'as_is')
+FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata beside a number
+MAX_VALUES = 2**30  # of one image, over all channels: what claims more is refused before it is decoded
+LARGE = 2**28  # values from which on a file must have a byte for so many
+MOST_COMPRESSED = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How image files become arrays: the same in training and in prediction.
+
+  Attributes:
+    size: side of the square that an image becomes (shorter side resized, central square); 0: its own size.
+    channel_axis: 'first' or 'last' where TIFF files and arrays do not say which axis the channels are, else ''.
+    color: what images of picture formats (JPEG, PNG and the like) become: 'rgb' or 'grey'; 'as_is': what they are.
+    nodata: the value of pixels without data, as text; FROM_FILE: the file's own; NO_NODATA: none.
+  """
+
+  size: int = 0
+  channel_axis: str = ''
+  color: str = 'as_is'
+  nodata: str = FROM_FILE
+
+  def __post_init__(self):
+    if self.nodata not in (FROM_FILE, NO_NODATA):
+      nodata_value(self.nodata)
+
+
+AS_IT_IS = Reading(nodata=NO_NODATA)
+
+
+@dataclasses.dataclass
+class Decoded:
+  """An image as it was read.
+
+  Attributes:
+    pixels: (H, W, C) of one of `DTYPES`; masked where a pixel has no data.
+    names: of its channels, where the file gives them itself.
+    units: of its channels, as many as names or none.
+    color: names of its channels by the kind of image that it is, such as R, G, B; none for other channels.
+    nodata: the value that the file says stands for no data.
+    notes: what was done with it that is not plain.
+  """
+
+  pixels: np.ndarray
+  names: tuple[str, ...] = ()
+  units: tuple[str, ...] = ()
+  color: tuple[str, ...] = ()
+  nodata: float | None = None
+  notes: tuple[str, ...] = ()
+
+
+def check_size(path: str, shape: tuple[int, ...]) -> None:
+  """Raises UserError where an image is too large, or larger than its file can well be: what it claims is damage."""
+  values, size = math.prod(shape), ' x '.join(map(str, shape))
+  if values > MAX_VALUES:
+    raise UserError(f'{path}: {size} are {values} values; expected at most {MAX_VALUES} in one image: cut it '
+                    'into parts')
+  if values > LARGE and values > os.path.getsize(path) * MOST_COMPRESSED:
+    raise UserError(f'{path}: claims {size} values in {os.path.getsize(path)} bytes; expected a whole image')
+
+
+def check_dtype(dtype: np.dtype, where: str) -> None:
+  """Raises UserError where images of this dtype cannot be stored."""
+  if dtype.name not in DTYPES:
+    raise UserError(f"{where}: dtype {dtype.name}. Valid: {', '.join(DTYPES)} (convert it with astype)")
+
+
+def channels_last(image: np.ndarray, channel_axis: str, where: str) -> np.ndarray:
+  """Brings an array (..., H, W), (..., H, W, C) or (..., C, H, W) of one image to (H, W, C), as a view.
+
+  Raises:
+    UserError: the array has another number of axes, or looks like channels first and nothing says which it is.
+  """
+  if image.ndim == 2:
+    return image[..., None]
+  if image.ndim != 3:
+    raise UserError(f'{where}: shape {image.shape}; expected (H, W), (H, W, C) or, '
+                    'with data.channel_axis=first, (C, H, W)')
+  if channel_axis == 'first':
+    return np.moveaxis(image, 0, -1)
+  if channel_axis == '' and image.shape[0] < min(image.shape[1:]):
+    raise UserError(f'{where}: shape {image.shape} looks like channels first; say data.channel_axis=first or last')
+  return image
+
+
+def nodata_value(text: str) -> float:
+  """The number in data.nodata; raises UserError where it is none."""
+  try:
+    return float(text)
+  except ValueError as error:
+    raise UserError(f"data.nodata='{text}': expected a number, nan, {NO_NODATA}, or nothing for the file's own"
+                    ) from error
+
+
+def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -> np.ndarray:
+  """The same pixels, masked where they have no data; a plain array where all have.
+
+  Args:
+    pixels: (H, W, C).
+    setting: as Reading.nodata.
+    own: the value that the file names.
+  """
+  if setting == NO_NODATA or (setting == FROM_FILE and own is None) or isinstance(pixels, np.ma.MaskedArray):
+    return pixels
+  value = own if setting == FROM_FILE else nodata_value(setting)
+  assert value is not None
+  if np.isnan(value):
+    if pixels.dtype.kind != 'f':
+      return pixels
+    empty = np.isnan(pixels)
+  else:
+    # Compared in the pixels' own type: a file says -3.4028234663852886e+38, or a few digits fewer.
+    empty = np.isclose(pixels, value, rtol=1e-6, atol=0) if pixels.dtype.kind == 'f' else pixels == value
+  return np.ma.masked_array(pixels, empty) if empty.any() else pixels
+
+
+def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
+  """Resizes the central square of (H, W, C) to (size, size, C), in the same dtype; size 0: leaves it alone.
+
+  Masked values have no part in their neighbours': a new one is the mean of what was there, and masked where half or
+  more of it was.
+  """
+  height, width, channels = pixels.shape
+  if size == 0 or (height == size and width == size):
+    return pixels
+  if isinstance(pixels, np.ma.MaskedArray):
+    return _resize_masked(pixels, size)
+  box = central_square(width, height)
+  if pixels.dtype == np.uint8 and channels == 3:
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box))
+  result = np.empty((size, size, channels), pixels.dtype)
+  for channel in range(channels):
+    plane = np.ascontiguousarray(pixels[..., channel])
+    image = Image.fromarray(plane if plane.dtype == np.uint8 else plane.astype(np.float32))
+    resized = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
+    # Bilinear weights never leave the range of the values, so rounding cannot overflow.
+    result[..., channel] = resized if pixels.dtype.kind == 'f' else np.rint(resized)
+  return result
+
+
+def central_square(width: int, height: int) -> tuple[float, float, float, float]:
+  side = min(width, height)
+  left, top = (width - side) / 2, (height - side) / 2
+  return left, top, left + side, top + side
+
+
+def _resize_masked(pixels: np.ma.MaskedArray, size: int) -> np.ma.MaskedArray:
+  there = (~np.ma.getmaskarray(pixels)).astype(np.float32)
+  share = resize_square(there, size)  # of each new value that was there
+  total = resize_square(np.where(there > 0, pixels.data, 0).astype(np.float32), size)
+  values = total / np.maximum(share, np.finfo(np.float32).tiny)
+  low, high = (float(bound(initial=0)) if pixels.count() == 0 else float(bound()) for bound in (pixels.min, pixels.max))
+  values = np.clip(values, low, high)  # rounding of the share must not leave the range
+  result = values if pixels.dtype.kind == 'f' else np.rint(values)
+  return np.ma.masked_array(result.astype(pixels.dtype), share <= 0.5)

@@ -1,0 +1,84 @@
+"""TIFF files through tifffile: any number of channels, and what their tags say of them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mils_jax.data.sources.names import RGB
+from mils_jax.data.sources.pictures import TURNED
+from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
+from mils_jax.data.sources.tiff_tags import channel_names, nodata
+from mils_jax.errors import UserError
+
+if TYPE_CHECKING:
+  from tifffile import TiffFrame, TiffPage
+
+_COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
+_ORIENTATION = 274  # the tag's number
+# Of each orientation but the first: whether rows and columns change places, and which axes are mirrored then.
+_TURNS = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)), 5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)),
+          8: (True, (0,))}
+
+
+def decode(path: str, reading: Reading) -> Decoded:
+  """Reads a TIFF; raises UserError for one whose layout or dtype is not supported, and anything for damage."""
+  import tifffile  # here, as it takes a while to load
+
+  with tifffile.TiffFile(path) as file:
+    series = file.series[0]
+    others = [other for other in file.series[1:] if not _belongs_to_another(other.keyframe)]
+    if others:
+      raise UserError(f'{path}: a TIFF of {1 + len(others)} separate images; expected one')
+    shape, page = tuple(series.shape), series.keyframe
+    check_size(path, shape)
+    if series.dtype != bool:
+      check_dtype(np.dtype(series.dtype), path)
+    rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
+    image, coloured = _in_colour(series.asarray(), page)
+    pixels = channels_last(image, 'last' if coloured else rule, path)
+    pixels, notes = _upright(pixels, page)
+    names, units = channel_names(file, pixels.shape[-1])
+    color = RGB if pixels.shape[-1] == 3 and (coloured or page.photometric in _COLOURED) else ()
+    return Decoded(np.ascontiguousarray(pixels), names, units, color, nodata(page), notes)
+
+
+def _belongs_to_another(page: 'TiffPage | TiffFrame') -> bool:
+  """Whether this is a smaller copy of the image before it, or its mask, as in cloud-optimised GeoTIFF."""
+  return bool(int(page.subfiletype) & 0b101)
+
+
+def _in_colour(image: np.ndarray, page: 'TiffPage | TiffFrame') -> tuple[np.ndarray, bool]:
+  """The image with the colours of its palette (then True), if it has one, black as 0 and in whole bytes."""
+  from tifffile import PHOTOMETRIC
+
+  if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None and image.dtype == np.uint8:
+    return (np.moveaxis(page.colormap, 0, -1)[image] >> 8).astype(np.uint8), True
+  if image.dtype == bool:
+    image = image.astype(np.uint8) * 255
+  if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype == np.uint8:
+    image = 255 - image
+  return image, False
+
+
+def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:
+  """Which axis of the TIFF the channels are: what the file says, else the config's rule."""
+  if len(shape) == 2:
+    return 'last'
+  if axes in ('YXS', 'YXC'):
+    return 'last'
+  if axes in ('SYX', 'CYX'):
+    return 'first'
+  if len(shape) == 3 and channel_axis:
+    return channel_axis
+  raise UserError(f'{path}: a TIFF of several pages, shape {shape}, that does not say what they are; '
+                  'say data.channel_axis=first or last')
+
+
+def _upright(pixels: np.ndarray, page: 'TiffPage | TiffFrame') -> tuple[np.ndarray, tuple[str, ...]]:
+  """The image (H, W, C) as a viewer shows it."""
+  tags = getattr(page, 'tags', {})  # none of a page that is like the first
+  tag = tags.get(_ORIENTATION)
+  if tag is None or tag.value not in _TURNS:
+    return pixels, ()
+  swapped, mirrored = _TURNS[tag.value]
+  return np.flip(np.swapaxes(pixels, 0, 1) if swapped else pixels, mirrored), (TURNED,)

@@ -1,0 +1,88 @@
+"""What a TIFF says of its channels: names, units and wavelengths from GDAL's, OME's or ImageJ's tags, and nodata."""
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+  from tifffile import TiffFile, TiffFrame, TiffPage
+
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113  # numbers of the tags
+# What text that is not as it should be raises; the image is whole for all that.
+_ODD = (ElementTree.ParseError, ValueError, TypeError, AttributeError, KeyError, StopIteration)
+_LONGEST = 2**22  # characters of such a text: more is no list of channels
+
+
+def channel_names(file: 'TiffFile', count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Names and units of the channels; nothing where the file names not every channel, or two alike.
+
+  Args:
+    file: is open.
+    count: of channels.
+  """
+  for read in (_from_gdal, _from_ome, _from_imagej):
+    found: dict[int, tuple[str, str]] = {}
+    with contextlib.suppress(*_ODD):
+      found = read(file)
+    names = tuple(found.get(channel, ('', ''))[0].strip() for channel in range(count))
+    if all(names) and len(set(names)) == count:
+      return names, tuple(found[channel][1] for channel in range(count))
+  return (), ()
+
+
+def nodata(page: 'TiffPage | TiffFrame') -> float | None:
+  """The value that GDAL's tag gives to pixels without data, None where there is none."""
+  tag = getattr(page, 'tags', {}).get(_GDAL_NODATA)  # a page that is like the first has none
+  with contextlib.suppress(ValueError):
+    return float(str(tag.value).strip('\0 ')) if tag is not None else None
+  return None
+
+
+def _from_gdal(file: 'TiffFile') -> dict[int, tuple[str, str]]:
+  """By channel, its description, and its unit and wavelength."""
+  tag = file.pages.first.tags.get(_GDAL_METADATA)
+  if tag is None:
+    return {}
+  names: dict[int, str] = {}
+  units: dict[int, list[str]] = {}
+  for item in _parsed(str(tag.value)).iter('Item'):
+    if 'sample' not in item.attrib or not (item.text or '').strip():
+      continue
+    channel, text = int(item.attrib['sample']), (item.text or '').strip()
+    role, name = item.attrib.get('role', ''), item.attrib.get('name', '').lower()
+    if role == 'description':
+      names[channel] = text
+    elif role == 'unittype':
+      units.setdefault(channel, []).insert(0, text)
+    elif 'wavelength' in name and 'unit' not in name:
+      units.setdefault(channel, []).append(f'wavelength {text}')
+  return {channel: (name, ', '.join(units.get(channel, []))) for channel, name in names.items()}
+
+
+def _from_ome(file: 'TiffFile') -> dict[int, tuple[str, str]]:
+  """By channel, its name and the wavelength that it was seen at."""
+  if not file.is_ome or file.ome_metadata is None:
+    return {}
+  pixels = next(part for part in _parsed(file.ome_metadata).iter() if part.tag.rpartition('}')[2] == 'Pixels')
+  found = {}
+  for channel, part in enumerate(part for part in pixels if part.tag.rpartition('}')[2] == 'Channel'):
+    wavelength = part.attrib.get('EmissionWavelength') or part.attrib.get('ExcitationWavelength')
+    if wavelength and math.isfinite(float(wavelength)):
+      unit = part.attrib.get('EmissionWavelengthUnit') or part.attrib.get('ExcitationWavelengthUnit') or 'nm'
+      found[channel] = part.attrib.get('Name', ''), f'wavelength {wavelength} {unit}'
+    else:
+      found[channel] = part.attrib.get('Name', ''), ''
+  return found
+
+
+def _from_imagej(file: 'TiffFile') -> dict[int, tuple[str, str]]:
+  labels = (file.imagej_metadata or {}).get('Labels', [])
+  return {channel: (str(label), '') for channel, label in enumerate(labels)}
+
+
+def _parsed(text: str) -> ElementTree.Element:
+  """The root of an XML text; one with a document type, whose entities could grow without end, is none."""
+  if '<!DOCTYPE' in text or len(text) > _LONGEST:
+    raise ValueError('no plain XML')
+  return ElementTree.fromstring(text)

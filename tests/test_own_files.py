@@ -1,0 +1,183 @@
+"""What people arrive with, from their files to the answer: one set as PNG whose channels are named in channels.txt."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import mils_jax
+from mils_jax.cli import main
+from mils_jax.metrics.predictions import Predictions
+from mils_jax.training.run_folder import RunFolder
+
+COUNTS = {'train': 12, 'val': 4, 'test': 4}
+CLASSES = ('cat', 'dog')
+
+
+def write_set(root):
+  """Noise, brighter in the first channel (cat) or the second (dog)."""
+  random = np.random.default_rng(0)
+  for split, count in COUNTS.items():
+    for channel, name in enumerate(CLASSES):
+      (root / split / name).mkdir(parents=True)
+      for number in range(count):
+        image = random.integers(0, 60, (16, 16, 3), np.uint8)
+        image[..., channel] += 150
+        Image.fromarray(image).save(root / split / name / f'{number}.png')
+  (root / 'channels.txt').write_text('NIR\nR\nG\n')
+
+
+def command(root, set_path, *words):
+  return main(['main.py', '--config=configs/task_b.py', f'--workdir={root / "run"}', '--config.data.source=folder',
+               f'--config.data.path={set_path}', '--config.model.stages=2', '--config.model.width=8',
+               '--config.train.batch_size=8', '--config.train.epochs=2', f'--config.runtime.cache={root / "cache"}',
+               *words])
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  root = tmp_path_factory.mktemp('own')
+  write_set(root / 'set')
+  assert command(root, root / 'set') == 0
+  return root
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+  """The run with the set elsewhere: the same files, written anew."""
+  shutil.copytree(trained, tmp_path / 'all', ignore=shutil.ignore_patterns('set'))
+  shutil.copytree(trained / 'set', tmp_path / 'all/moved', copy_function=shutil.copy)
+  return tmp_path / 'all'
+
+
+def test_images(root):
+  """The test images by their paths beneath the set."""
+  return {str(path.relative_to(root)): np.asarray(Image.open(path)) for path in sorted((root / 'test').rglob('*.png'))}
+
+
+test_images.__test__ = False
+
+
+def as_npy(images, folder):
+  for name, image in images.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    np.save((folder / name).with_suffix('.npy'), image)
+  return folder
+
+
+def as_tiff(images, folder):
+  for name, image in images.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite((folder / name).with_suffix('.tif'), image, photometric='minisblack', planarconfig='contig')
+  return folder
+
+
+def as_npz(images, folder):
+  folder.mkdir()
+  np.savez(folder / 'set.npz', test_images=np.stack(list(images.values())))
+  return folder / 'set.npz'
+
+
+def predicted(run, path, target, *words):
+  assert main(['main.py', '--mode=predict', f'--workdir={run}', f'--input={path}', f'--output={target}',
+               '--all_classes', *words]) == 0
+  with open(target, newline='') as file:
+    return np.array([[float(row[f'p({name})']) for name in CLASSES] for row in csv.DictReader(file)])
+
+
+@pytest.mark.parametrize('form', [lambda images, folder: None, as_npy, as_tiff, as_npz])
+def test_predict_says_what_the_runs_own_test_says(trained, tmp_path, form, capsys):
+  own = Predictions.load(trained / 'run/predictions.npz')
+  path = form(test_images(trained / 'set'), tmp_path / 'other') or trained / 'set/test'
+  found = predicted(trained / 'run', path, tmp_path / 'out.csv')
+  expected = np.exp(own.logits) / np.exp(own.logits).sum(1, keepdims=True)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  assert 'channels missing: none' in capsys.readouterr().out
+
+
+def test_values_of_another_unit_are_warned_of(trained, tmp_path, capsys):
+  images = np.stack(list(test_images(trained / 'set').values()))
+  for name, changed in {'share': images / np.float32(255), 'sixteen': images.astype(np.uint16) * 257}.items():
+    np.save(tmp_path / f'{name}.npy', changed)
+    predicted(trained / 'run', tmp_path / f'{name}.npy', tmp_path / 'out.csv')
+    assert 'are they in the same units? (8 of 8 images)' in capsys.readouterr().out
+    classifier = mils_jax.load(trained / 'run')
+    with pytest.warns(UserWarning, match=r'of the training data \(0 to 2\d\d\): are they in the same units'):
+      classifier(changed)
+    classifier(changed)  # once is enough: warnings are errors here
+  mils_jax.load(trained / 'run')(images)
+
+
+def test_a_copy_elsewhere_is_the_same_data(copied, capsys):
+  results = (copied / 'run/results.json').read_bytes()
+  for path in (copied / 'moved', f'{copied / "moved"}/'):
+    assert command(copied, path) == 0
+    assert 'is finished; this is its result' in capsys.readouterr().out
+    assert command(copied, path, '--mode=evaluate') == 0
+    assert (copied / 'run/evaluation/test').is_dir()
+    assert command(copied, path, '--mode=subsets') == 0
+  (copied / 'run/results.json').unlink()
+  assert command(copied, copied / 'moved') == 0
+  assert 'resuming from step 6' in capsys.readouterr().out
+  assert json.loads((copied / 'run/results.json').read_text())['test'] == json.loads(results)['test']
+  assert RunFolder(copied / 'run').read_config()['data']['path'] == str(copied / 'moved')
+
+
+def test_changed_data_is_still_refused(copied, capsys):
+  Image.new('RGB', (16, 16)).save(copied / 'moved/train/cat/0.png')
+  assert command(copied, copied / 'moved') == 2
+  assert 'belongs to another configuration: data.path is' in capsys.readouterr().err
+  (copied / 'run/results.json').unlink()
+  assert command(copied, copied / 'moved') == 2
+  assert 'belongs to another configuration: data.path is' in capsys.readouterr().err
+  assert command(copied, copied / 'moved', '--mode=subsets') == 2
+  assert 'this is not the data that the run was trained on' in capsys.readouterr().err
+
+
+def test_more_epochs_for_a_finished_run_name_the_way(trained, capsys):
+  assert command(trained, trained / 'set', '--config.train.epochs=3') == 2
+  assert f'--config.train.init_from={trained / "run"}' in capsys.readouterr().err
+
+
+def test_the_command_of_an_older_run_goes_on_with_it(copied, trained, capsys):
+  """Options that came later have other defaults, but not for a run from before them."""
+  config = json.loads((copied / 'run/config.json').read_text())
+  later = ('color', 'nodata', 'skip_damaged')
+  config['data'] = {name: value for name, value in config['data'].items() if name not in later}
+  del config['data']['folder']['band_files']
+  (copied / 'run/config.json').write_text(json.dumps(config))
+  assert command(copied, trained / 'set') == 0
+  assert 'is finished; this is its result' in capsys.readouterr().out
+
+
+def test_evaluation_takes_any_number_of_devices(trained, tmp_path, capsys):
+  assert command(trained, trained / 'set', '--mode=evaluate', '--config.runtime.devices=3',
+                 f'--output={tmp_path / "evaluation"}') == 0
+  found = Predictions.load(tmp_path / 'evaluation/predictions.npz')
+  np.testing.assert_allclose(found.logits, Predictions.load(trained / 'run/predictions.npz').logits, atol=1e-5)
+
+
+def test_images_that_lack_a_channel_train_and_predict(tmp_path, capsys):
+  """Three and four channels in one set: each image's own count, without any filling in."""
+  write_set(tmp_path / 'set')
+  for path in sorted((tmp_path / 'set').rglob('*.png')):
+    image = np.asarray(Image.open(path))
+    odd = int(path.stem) % 2
+    np.save(path.with_suffix('.npy'), np.concatenate([image, image[..., :1]], -1) if odd else image)
+    path.unlink()
+  (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\nB\n')
+  assert command(tmp_path, tmp_path / 'set', '--config.train.epochs=1') == 0
+  output = capsys.readouterr().out
+  assert 'channels without names filled the first channels: NIR, R, G (20 of 40 images)' in output
+  assert '20 of 40 images lack some of the channels' in output
+  own = Predictions.load(tmp_path / 'run/predictions.npz')
+  found = predicted(tmp_path / 'run', tmp_path / 'set/test', tmp_path / 'out.csv')
+  expected = np.exp(own.logits) / np.exp(own.logits).sum(1, keepdims=True)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  assert 'channels missing: B (4 of 8 images)' in capsys.readouterr().out
+  assert command(tmp_path, tmp_path / 'set', f'--workdir={tmp_path / "mixed"}', '--config.augment.mixup_alpha=0.2') == 2
+  assert 'some images lack channels that others have' in capsys.readouterr().err
