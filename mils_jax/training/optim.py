@@ -94,11 +94,11 @@ class OptimizerOptions(Section):
 def matrices_of_kernels(params: Any) -> Any:
   """How Muon takes each parameter as a matrix: kernels from all inputs to the outputs, K of them side by side.
 
-  None for what Adam trains: scales, biases, and the classifier, whose rows are classes ("Muon", Jordan et al., 2024,
-  https://kellerjordan.github.io/posts/muon/).
+  None for what Adam trains: scales, biases, the classifier and what treats the input's channels one by one ("Muon",
+  Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/).
   """
   def of(path: tuple, value: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-    if value.ndim < 2 or path[0].key == 'classifier':
+    if value.ndim < 2 or path[0].key in ('input', 'classifier'):
       return None
     first = 1 if value.ndim == 5 else 0
     return optax.contrib.MuonDimensionNumbers(tuple(range(first, value.ndim - 1)), value.ndim - 1)
