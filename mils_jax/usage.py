@@ -86,7 +86,7 @@ def _own_flags(name: str) -> list[str]:
 def _config_lines(words: Words) -> list[str]:
   """Every field of a configuration with its value and meaning."""
   config, _ = load_config(words)
-  if COMMANDS[words.command].takes == 'sweep' or 'runs' in config:
+  if COMMANDS[words.command].takes == 'sweep' or 'table' in config:
     return [*_command_lines('sweep'), '',
             f'{words.config} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
   from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
