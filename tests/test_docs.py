@@ -10,6 +10,7 @@ import pytest
 
 from mils_jax import builtin_configs
 from mils_jax.command_line import load_config, read_words
+from mils_jax.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -39,8 +40,8 @@ def commands(page):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
   """A folder with everything that a command names."""
-  for folder in ('runs/task_a', 'runs/task_b', 'runs/generalist'):
-    (tmp_path / folder).mkdir(parents=True)
+  for folder in ('task_a', 'task_b', 'generalist', 'mine', 'bands'):
+    (tmp_path / 'runs' / folder).mkdir(parents=True)
   (tmp_path / 'configs').symlink_to(ROOT / 'configs')
   for title, code in python_blocks(ROOT / 'docs/recipes.md'):
     (tmp_path / title).write_text(code)
@@ -69,17 +70,31 @@ def test_every_python_block_runs(page, small_runs, tmp_path, monkeypatch):
   names = {}
   for _, code in python_blocks(page):
     exec(code, names)
-  if page.name in ('api.md', 'README.md'):
-    assert names['logits'].shape[1] == 10
+  if page.name == 'api.md':
+    assert names['logits'].shape == (4, 10)
+    assert names['missing'] == ('G',)
   if page.name == 'recipes.md':
     assert names['get_config']().data.source == 'arrays'
 
 
-def test_every_page_and_every_built_in_configuration_is_reached():
+def test_every_file_that_the_readme_names_exists():
+  names = re.findall(r'\]\(([^):]+)\)|\b((?:configs|docs)/[\w./]+\w)', PAGES[0].read_text())
+  assert len(names) > 10
+  assert [name for found in names for name in found if name and not (ROOT / name).exists()] == []
+
+
+def test_the_map_of_the_code_names_every_folder():
+  text = (ROOT / 'docs/code.md').read_text()
+  folders = {path.name for path in (ROOT / 'mils_jax').iterdir() if path.is_dir()} - {'__pycache__'}
+  assert [name for name in folders if f'{name}/' not in text] == []
+
+
+def test_every_command_page_and_built_in_configuration_is_reached():
   nav = (ROOT / 'mkdocs.yml').read_text()
   assert all(f': {page.name}\n' in nav for page in PAGES[1:])
   text = ''.join(page.read_text() for page in PAGES[1:])
   assert all(f'`{name}`' in text for name in builtin_configs.builtin_configs())
+  assert all(re.search(rf'`(mils-jax )?{name}[ `]|^\$ mils-jax {name} ', text, re.MULTILINE) for name in COMMANDS)
 
 
 def test_every_field_that_is_named_is_one():
