@@ -137,8 +137,9 @@ def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
   height, width, channels = pixels.shape
   if size == 0 or (height == size and width == size):
     return pixels
-  if isinstance(pixels, np.ma.MaskedArray):
-    return _resize_masked(pixels, size)
+  if np.ma.is_masked(pixels):
+    return _resize_masked(np.ma.asarray(pixels), size)
+  pixels = np.ma.getdata(pixels)
   box = central_square(width, height)
   if pixels.dtype == np.uint8 and channels == 3:
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box))
