@@ -1,7 +1,6 @@
 """From a configuration to objects: wiring only, and the checks that need the data and the options together."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -102,10 +101,11 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
     stds = dict(zip(data.channels, map(float, data.std), strict=True))
   units = dict(zip(data.channels, data.units, strict=True))
-  lows, highs = (dict(zip(data.channels, map(float, values), strict=True)) for values in (data.low, data.high))
+  ranges = (np.where(np.isfinite(values), values, 0.0).tolist() for values in (data.low, data.high))
+  lows, highs = (dict(zip(data.channels, values, strict=True)) for values in ranges)
   return ChannelSpec(names, tuple(units.get(name, '') for name in names), tuple(means.get(name, 0.0) for name in names),
-                     tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, math.inf) for name in names),
-                     tuple(highs.get(name, -math.inf) for name in names))
+                     tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, 0.0) for name in names),
+                     tuple(highs.get(name, 0.0) for name in names))
 
 
 def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:

@@ -36,7 +36,8 @@ class ChannelSpec:
     units: unit of each channel's values ('' where unknown).
     mean: what is subtracted from each channel's values, in their unit.
     std: what they are divided by afterwards, in their unit.
-    low, high: least and largest value of the training data; empty: not kept, as before it was.
+    low, high: least and largest value of the training data, both 0 where it has none; empty: not kept, as before it
+      was.
   """
 
   names: tuple[str, ...]

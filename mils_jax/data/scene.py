@@ -104,7 +104,7 @@ class Scene:
 
     inside = Window(columns[0], rows[0], min(columns[1], self.width) - columns[0], min(rows[1], self.height) - rows[0])
     values = self._file.read(window=inside, masked=self._nodata != NO_NODATA)
-    image = np.moveaxis(values, 0, -1)
+    image = np.moveaxis(values if np.ma.is_masked(values) else np.ma.getdata(values), 0, -1)
     if self._nodata not in (FROM_FILE, NO_NODATA):
       image = without_nodata(np.ma.getdata(image), self._nodata)
     missing = (rows[1] - rows[0] - image.shape[0], columns[1] - columns[0] - image.shape[1])

@@ -11,7 +11,7 @@ from mils_jax.config import option
 from mils_jax.models.network import ImageClassifier, register
 from mils_jax.models.res_block import ResBlock
 from mils_jax.nn.batch_norm import BatchNorm
-from mils_jax.nn.conditioning import ConditionFeatures, Film
+from mils_jax.nn.conditioning import Film
 from mils_jax.nn.dynamic_conv import MIXES, DynamicConv
 from mils_jax.nn.input_channels import InputChannels
 from mils_jax.nn.pooling import max_pool
@@ -45,8 +45,9 @@ class DynamicResNet12(ImageClassifier):
                           mix=self.mix, implementation=self.implementation, dtype=self.dtype, **options)
       return partial(layer, temperature=temperature)
 
-    x, present, condition = InputChannels(self.in_channels, self.imputation, self.rescale, self.conditioning,
-                                          self.dtype, name='input')(images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
+        images, present)
+    condition = self.condition(present)
     x = conv(self.stem_width, self.in_channels, name='stem_conv')(x, present if self.attend_presence else None)
     x = norm(name='stem_norm')(x, train, mask, partial(max_pool, window=2, stride=2))
     x = Film(name='stem_film')(nn.relu(x), condition)  # ReLU as before the pooling, on a quarter of the values
@@ -56,5 +57,4 @@ class DynamicResNet12(ImageClassifier):
             x, train, mask)
       x = Film(name=f'stage{stage}_film')(x, condition)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
-    x = ConditionFeatures(name='condition')(x, condition, train)
-    return nn.Dense(self.num_classes, name='classifier')(x)
+    return self.classify(x, images, present, train)

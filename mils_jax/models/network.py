@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mils_jax.config import option
-from mils_jax.nn.conditioning import CONDITIONINGS
-from mils_jax.nn.input_channels import IMPUTATIONS
+from mils_jax.nn.conditioning import CONDITIONINGS, StatisticsClassifier
+from mils_jax.nn.input_channels import IMPUTATIONS, pad_channels
+
+HEADS = 'heads'
 
 
 class Network(Protocol):
@@ -19,13 +21,14 @@ class Network(Protocol):
 
   Fields that are options (config.option) are its section `model` of a configuration; the program sets num_classes,
   in_channels, implementation, dtype and axis_name. A field `temperature` gets a schedule (section `attention`), `mix`
-  is counted in both of its values, and 'dropout' is the stream of random numbers in training.
+  is counted in both of its values, and 'dropout' is the stream of random numbers in training. A network that averages
+  classifiers sows the logits of each into the collection HEADS, and each is trained by itself.
 
   Attributes:
     num_classes: number of logits.
     in_channels: input channels; images may have fewer.
     imputation, rescale: of missing channels, as in InputChannels.
-    conditioning: of every stage and the classifier on the channels, as in InputChannels.
+    conditioning: on which channels are present, and whether a classifier by their statistics is asked too.
     implementation: of its convolutions, as in Conv; 'lax' where its multiply-adds are counted.
     dtype: of the computation; parameters and statistics are float32.
     axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
@@ -64,11 +67,46 @@ class ImageClassifier(nn.Module):
   imputation: str = option('zero', 'of missing channels: zero, a learned value each, or an MLP of the present ones',
                            choices=IMPUTATIONS)
   rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
-  conditioning: str = option('none', 'of every stage: on which channels are present, or also on statistics of their '
-                             'values, which the classifier then has as well', choices=CONDITIONINGS)
+  conditioning: str = option('none', 'presence: every stage is told which channels are there; statistics: and the mean '
+                             "is taken with a classifier by each channel's statistics", choices=CONDITIONINGS)
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
+
+
+  @nn.nowrap  # so that its modules are the network's own
+  def condition(self, present: jax.Array) -> jax.Array | None:
+    """What every stage is told, (B, in_channels), of the present channels (B, in_channels); None: nothing."""
+    if self.conditioning not in CONDITIONINGS:
+      raise ValueError(f"conditioning '{self.conditioning}' is none of {', '.join(CONDITIONINGS)}")
+    return None if self.conditioning == 'none' else present.astype(jnp.float32)
+
+  @nn.nowrap
+  def classify(self, features: jax.Array, images: jax.Array, present: jax.Array, train: bool) -> jax.Array:
+    """The logits: the classifier's, or the mean of its opinion and that of one by statistics.
+
+    The two err differently, so their mean is better than either: with landcover's seven bands and a quarter of the
+    width, validation accuracy in the mean over 30 subsets was 72.9% and 74.5%, and 77.1% of both. Trained as one on the
+    joined features they were no better than the second alone.
+
+    Args:
+      features: (B, F), pooled.
+      images: (B, H, W, C <= in_channels), as the network was given them.
+      present: (B, in_channels) bool.
+      train: whether the network is being trained.
+
+    Returns:
+      (B, num_classes) float32; of a mean the logarithms of probabilities.
+    """
+    logits = nn.Dense(self.num_classes, name='classifier')(features)
+    if self.conditioning != 'statistics':
+      return logits
+    padded = pad_channels(images, self.in_channels, present[:, :images.shape[-1]])
+    by_statistics = StatisticsClassifier(self.num_classes, name='statistics')(padded, present, train)
+    if not self.is_initializing():  # else they would be among the variables
+      self.sow(HEADS, 'logits', jnp.stack([logits, by_statistics]), reduce_fn=lambda _, new: new, init_fn=lambda: None)
+    both = nn.log_softmax(logits), nn.log_softmax(by_statistics)
+    return jnp.logaddexp(*both) - jnp.log(2.0)
 
 
 _NETWORKS: dict[str, type[nn.Module]] = {}

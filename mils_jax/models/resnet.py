@@ -11,7 +11,7 @@ from mils_jax.config import option
 from mils_jax.models.network import ImageClassifier, register
 from mils_jax.models.res_block import ResBlock
 from mils_jax.nn.batch_norm import BatchNorm
-from mils_jax.nn.conditioning import ConditionFeatures, Film
+from mils_jax.nn.conditioning import Film
 from mils_jax.nn.convolution import Conv
 from mils_jax.nn.input_channels import InputChannels
 from mils_jax.nn.pooling import max_pool
@@ -35,8 +35,9 @@ class ResNet34(ImageClassifier):
     def conv(features: int, _: int, **options: Any) -> Conv:
       return Conv(features, implementation=self.implementation, dtype=self.dtype, **options)
 
-    x, _, condition = InputChannels(self.in_channels, self.imputation, self.rescale, self.conditioning, self.dtype,
-                                    name='input')(images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
+        images, present)
+    condition = self.condition(present)
     x = conv(self.widths[0], self.in_channels, kernel_size=7, stride=2, name='stem_conv')(x)
     x = norm(name='stem_norm')(x, train, mask, partial(max_pool, window=3, stride=2, padding=1))
     x = Film(name='stem_film')(nn.relu(x), condition)  # ReLU as before the pooling, on a quarter of the values
@@ -46,5 +47,4 @@ class ResNet34(ImageClassifier):
         x = ResBlock(width, partial(conv, width), norm, stride, name=f'stage{stage}_block{block}')(x, train, mask)
       x = Film(name=f'stage{stage}_film')(x, condition)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
-    x = ConditionFeatures(name='condition')(x, condition, train)
-    return nn.Dense(self.num_classes, name='classifier')(x)
+    return self.classify(x, images, present, train)

@@ -7,7 +7,7 @@ from flax import linen as nn
 from mils_jax.config import option
 from mils_jax.models.network import ImageClassifier, register
 from mils_jax.nn.batch_norm import BatchNorm
-from mils_jax.nn.conditioning import ConditionFeatures, Film
+from mils_jax.nn.conditioning import Film
 from mils_jax.nn.convolution import Conv
 from mils_jax.nn.drop_block import DropBlock
 from mils_jax.nn.input_channels import InputChannels
@@ -63,14 +63,14 @@ class WideCNN(ImageClassifier):
       raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
-    x, _, condition = InputChannels(self.in_channels, self.imputation, self.rescale, self.conditioning, self.dtype,
-                                    name='input')(images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
+        images, present)
+    condition = self.condition(present)
     for stage in range(self.stages):
       x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.implementation, self.dtype,
                     self.axis_name, name=f'stage{stage + 1}')(x, train, mask)
       x = Film(name=f'stage{stage + 1}_film')(x, condition)
       x = DropBlock(self.drop_block, self.drop_block_size, name=f'drop_block{stage + 1}')(x, train)
     x = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
-    x = ConditionFeatures(name='condition')(x, condition, train)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return nn.Dense(self.num_classes, name='classifier')(x)
+    return self.classify(x, images, present, train)

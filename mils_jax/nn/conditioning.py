@@ -1,15 +1,15 @@
-"""Conditioning on the input's channels: every stage of a network is told which are there, and what their values are.
+"""Conditioning on the input's channels: every stage is told which are there; and what each says by itself.
 
 A convolution sees a missing channel as zeros, which also is what a present one looks like where it is average. Only
 the mask tells the two apart, and features that mean the same whichever channels they were computed from need it at
-every depth.
+every depth. Statistics of each channel, free of that, classify about as well by themselves where channels are few.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-CONDITIONINGS = ('none', 'presence', 'statistics')
+CONDITIONINGS = ('none', 'presence', 'statistics')  # the last: on presence, and a classifier by statistics beside it
 # Of each of `channel_statistics`, where it usually lies and how far it spreads for normalised images (two real sets, of
 # seven optical and nine radar channels): what is embedded is of order 1.
 CENTRES = (0.0, -1.0, 0.2, 1.6, 0.39, -1.2, 1.5, -1.8, -1.8)
@@ -75,33 +75,6 @@ class StatisticsEmbedding(nn.Module):
     return jnp.where(present[..., None, None], embedded, 0.0).reshape(len(statistics), -1)
 
 
-class ChannelCondition(nn.Module):
-  """What a network is told about its input's channels.
-
-  Attributes:
-    kind: 'presence': the mask; 'statistics': the mask and embedded `channel_statistics`; 'none': nothing.
-  """
-
-  kind: str = 'none'
-
-  @nn.compact
-  def __call__(self, images: jax.Array, present: jax.Array) -> jax.Array | None:
-    """(B, H, W, C), normalised, missing channels zero, and (B, C) bool -> (B, D) float32, None where nothing is told.
-
-    Raises:
-      ValueError: the kind is unknown.
-    """
-    if self.kind not in CONDITIONINGS:
-      raise ValueError(f"conditioning '{self.kind}' is none of {', '.join(CONDITIONINGS)}")
-    if self.kind == 'none':
-      return None
-    mask = present.astype(jnp.float32)
-    if self.kind == 'presence':
-      return mask
-    embedded = StatisticsEmbedding(name='embedding')(channel_statistics(images, present), present)
-    return jnp.concatenate([mask, embedded], axis=-1)
-
-
 class Film(nn.Module):
   """Scales and shifts each feature by what a condition says; the identity at the start.
 
@@ -115,7 +88,7 @@ class Film(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array | None) -> jax.Array:
-    """(B, H, W, C) and (B, D) -> (B, H, W, C); a condition of None leaves x as it is."""
+    """(B, H, W, C) and (B, D) float32 -> (B, H, W, C); a condition of None leaves x as it is."""
     if condition is None:
       return x
     units = nn.relu(nn.Dense(self.hidden, name='hidden')(condition))
@@ -124,24 +97,26 @@ class Film(nn.Module):
     return x * (1 + gain) + shift
 
 
-class ConditionFeatures(nn.Module):
-  """Features of the condition itself, for the classifier to have beside those of the convolutions.
+class StatisticsClassifier(nn.Module):
+  """Classifies images by their channels' statistics alone, with whichever channels are there.
 
   Attributes:
+    num_classes: number of logits.
     width: of its two layers.
     dropout: rate before and behind each of them, from the stream 'dropout'.
   """
 
+  num_classes: int
   width: int = 256
   dropout: float = 0.2
 
   @nn.compact
-  def __call__(self, pooled: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
-    """(B, F) and (B, D) -> (B, F + width); a condition of None leaves `pooled` as it is."""
-    if condition is None:
-      return pooled
-    x = nn.Dropout(self.dropout, deterministic=not train)(condition)
+  def __call__(self, images: jax.Array, present: jax.Array, train: bool) -> jax.Array:
+    """(B, H, W, C), normalised, missing channels zero, and (B, C) bool -> (B, num_classes) logits."""
+    x = StatisticsEmbedding(name='embedding')(channel_statistics(images, present), present)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = jnp.concatenate([present.astype(jnp.float32), x], axis=-1)
     for number in (1, 2):
       x = nn.relu(nn.Dense(self.width, name=f'hidden{number}')(x))
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return jnp.concatenate([pooled, x], axis=-1)
+    return nn.Dense(self.num_classes, name='classifier')(x)

@@ -1,10 +1,8 @@
-"""The input channels of a network: which are there, what stands where one is missing, and what the network is told."""
+"""The input channels of a network: which channels are there, and what stands where one is missing."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-
-from mils_jax.nn.conditioning import ChannelCondition
 
 IMPUTATIONS = ('zero', 'learned', 'mlp')
 MLP_WIDTH = 32  # hidden units of the imputing MLP: a few per channel for the usual 3 to 13
@@ -34,7 +32,7 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
 
 
 class InputChannels(nn.Module):
-  """Pads images to a network's input channels, imputes the missing ones and makes the condition of later layers.
+  """Pads images to a network's input channels and imputes the missing ones.
 
   Attributes:
     in_channels: number of input channels.
@@ -43,19 +41,16 @@ class InputChannels(nn.Module):
       channels that are there and the mask (the report's "MLP-based channel expansion").
     rescale: multiply the present channels by the number of input channels / their number, as ChannelViT does in
       training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
-    conditioning: what later layers are told of the channels, as in ChannelCondition; of their true values.
     dtype: of the computation.
   """
 
   in_channels: int
   imputation: str = 'zero'
   rescale: bool = False
-  conditioning: str = 'none'
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, images: jax.Array, present: jax.Array | None = None
-               ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+  def __call__(self, images: jax.Array, present: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """Pads and imputes.
 
     Args:
@@ -63,19 +58,17 @@ class InputChannels(nn.Module):
       present: (B, C) bool, False where a sample lacks the channel; None: all C are there.
 
     Returns:
-      (B, H, W, in_channels), which of them are present (B, in_channels), and the condition (B, D) or None.
+      (B, H, W, in_channels), and which of them are present (B, in_channels).
 
     Raises:
-      ValueError: more channels than in_channels, or an unknown imputation or conditioning.
+      ValueError: more channels than in_channels, or an unknown imputation.
     """
     if self.imputation not in IMPUTATIONS:
       raise ValueError(f"imputation '{self.imputation}' is none of {', '.join(IMPUTATIONS)}")
     batch, _, _, channels = images.shape
-    x = pad_channels(images, self.in_channels, present)
+    x = pad_channels(images, self.in_channels, present).astype(self.dtype)
     present = jnp.ones((batch, channels), bool) if present is None else present
     present = jnp.pad(present, ((0, 0), (0, self.in_channels - channels)))
-    condition = ChannelCondition(self.conditioning, name='condition')(x, present)
-    x = x.astype(self.dtype)
     if self.rescale:
       factor = self.in_channels / jnp.maximum(present.sum(axis=1), 1)  # (B,)
       x *= factor[:, None, None, None].astype(x.dtype)
@@ -84,7 +77,7 @@ class InputChannels(nn.Module):
       x = jnp.where(present[:, None, None, :], x, value[None, None, None])
     elif self.imputation == 'mlp':
       x = jnp.where(present[:, None, None, :], x, self._predict(x, present))
-    return x, present, condition
+    return x, present
 
   def _predict(self, x: jax.Array, present: jax.Array) -> jax.Array:
     """A value for every channel at every pixel, (B, H, W, in_channels)."""

@@ -98,7 +98,7 @@ def matrices_of_kernels(params: Any) -> Any:
   Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/).
   """
   def of(path: tuple, value: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-    if value.ndim < 2 or path[0].key in ('input', 'classifier'):
+    if value.ndim < 2 or path[0].key in ('classifier', 'statistics'):
       return None
     first = 1 if value.ndim == 5 else 0
     return optax.contrib.MuonDimensionNumbers(tuple(range(first, value.ndim - 1)), value.ndim - 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from flax import linen as nn
 from jax import lax
 
 from mils_jax.distributed.devices import sum_over_devices
+from mils_jax.models.network import HEADS
 from mils_jax.random_streams import stream_key
 from mils_jax.training.plan import StepPlan
 from mils_jax.training.state import EpochSums, NonFinite, TrainState, scheduled_values
@@ -38,10 +40,12 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
     present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
     logits, updates = model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
-                                  mutable=['batch_stats'], rngs={'dropout': key})
-    logits = logits.reshape(views, len(part['mask']), -1)
-    losses = view_losses(logits, part['target'], plan.channel_dropout.distillation).mean(axis=0)
-    return (losses * part['weight']).sum(), (logits[0], updates['batch_stats'])
+                                  mutable=['batch_stats', HEADS], rngs={'dropout': key})
+    heads = updates[HEADS]['logits'] if HEADS in updates else logits[None]
+    by_view = (len(heads), views, len(part['mask']), model.num_classes)
+    losses = jax.vmap(partial(view_losses, targets=part['target'], distillation=plan.channel_dropout.distillation))(
+        heads.reshape(by_view)).mean(axis=(0, 1))
+    return (losses * part['weight']).sum(), (logits[:len(part['mask'])], updates['batch_stats'])
 
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
     local = batch['label'].shape[0]

@@ -140,7 +140,7 @@ def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
   module = InputChannels(CHANNELS, **options)
   params = module.init(jax.random.key(0), images).get('params', {})
   params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(1), leaf.shape), params)
-  filled, seen, _ = module.apply({'params': params}, images, present)
+  filled, seen = module.apply({'params': params}, images, present)
   expected = fill_by_numpy(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), **options, images=images,
                            present=present)
   np.testing.assert_allclose(filled, expected, rtol=1e-4, atol=1e-4)
@@ -174,12 +174,10 @@ def test_only_what_is_asked_for_adds_parameters():
   assert parameters(imputation='learned') == 17_446_699 + 3
   assert parameters(imputation='mlp') == 17_446_699 + 3 * 32 + (3 * 32 + 32) + (32 * 3 + 3)
   films = 4 * (3 * 32 + 32) + (32 + 1) * 2 * (64 + 64 + 128 + 256)  # after the stem and three stages
-  features = (3 * 256 + 256) + (256 * 256 + 256) + 256 * 100  # and 256 more inputs of the classifier
-  assert parameters(conditioning='presence') == 17_446_699 + films + features
-  statistics = 3 * STATISTICS
-  embedding = statistics * (16 + 32 * 8 + 8)
-  assert parameters(conditioning='statistics') == (
-      17_446_699 + films + features + embedding + statistics * 8 * (4 * 32 + 256))  # more inputs of each of these
+  assert parameters(conditioning='presence') == 17_446_699 + films
+  embedding = 3 * STATISTICS * (16 + 32 * 8 + 8)
+  layers = (3 + 3 * STATISTICS * 8 + 1) * 256 + (256 + 1) * 256 + (256 + 1) * 100
+  assert parameters(conditioning='statistics') == 17_446_699 + films + embedding + layers
   assert parameters(attend_presence=True) == 17_446_699 + 3  # three more inputs of one hidden unit
 
 

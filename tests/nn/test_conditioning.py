@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mils_jax.models import DynamicResNet12, ResNet34, WideCNN
-from mils_jax.nn import ChannelCondition, ConditionFeatures, Film, InputChannels, channel_statistics
+from mils_jax.nn import Film, StatisticsClassifier, channel_statistics
 from mils_jax.nn.conditioning import CENTRES, SPREADS, STATISTICS
 
 PRESENT = np.array([[1, 1, 0], [0, 1, 1]], bool)
@@ -46,38 +46,19 @@ def test_constant_images_have_finite_statistics_and_gradients(flat):
   assert np.isfinite(channel_statistics(jnp.zeros(flat), jnp.asarray(PRESENT))).all()
 
 
-def test_the_condition_is_the_mask_then_the_embedded_statistics_of_what_is_there():
+def test_statistics_are_embedded_by_waves_and_classified_with_the_mask():
   x, present = jnp.asarray(images()), jnp.asarray(PRESENT)
-
-  def of(kind):
-    return ChannelCondition(kind).init_with_output(jax.random.key(0), x, present)
-
-  assert of('none') == (None, {})
-  np.testing.assert_array_equal(of('presence')[0], PRESENT)
-  both, variables = of('statistics')
-  np.testing.assert_array_equal(both[:, :3], PRESENT)
-  params = jax.tree.map(lambda value: np.asarray(value, np.float64), variables['params']['embedding'])
-  angles = 2 * np.pi * np.asarray(channel_statistics(x, present), np.float64)[..., None] * params['frequencies']
+  logits, variables = StatisticsClassifier(5, width=4).init_with_output(jax.random.key(0), x, present, train=False)
+  params = jax.tree.map(lambda value: np.asarray(value, np.float64), variables['params'])
+  own = params['embedding']
+  angles = 2 * np.pi * np.asarray(channel_statistics(x, present), np.float64)[..., None] * own['frequencies']
   waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
-  embedded = np.maximum(np.einsum('bcsf,csfo->bcso', waves, params['kernel']) + params['bias'], 0)
-  expected = (embedded * PRESENT[:, :, None, None]).reshape(2, -1)
-  np.testing.assert_allclose(both[:, 3:], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_an_unknown_condition_lists_the_valid_ones():
-  with pytest.raises(ValueError, match="conditioning 'mask' is none of none, presence, statistics"):
-    InputChannels(3, conditioning='mask').init(jax.random.key(0), images())
-
-
-def test_the_condition_is_of_the_values_before_imputation_and_rescaling():
-  plain, changed = (InputChannels(3, conditioning='statistics', **options)
-                    for options in ({}, {'imputation': 'learned', 'rescale': True}))
-  conditions = []
-  for module in (plain, changed):
-    params = module.init(jax.random.key(0), images(), PRESENT)['params']
-    params = {name: value if name == 'condition' else value + 3.0 for name, value in params.items()}
-    conditions.append(module.apply({'params': params}, images(), PRESENT)[2])
-  np.testing.assert_array_equal(*conditions)
+  embedded = np.maximum(np.einsum('bcsf,csfo->bcso', waves, own['kernel']) + own['bias'], 0)
+  values = np.concatenate([PRESENT, (embedded * PRESENT[:, :, None, None]).reshape(2, -1)], axis=1)
+  for name in ('hidden1', 'hidden2'):
+    values = np.maximum(values @ params[name]['kernel'] + params[name]['bias'], 0)
+  np.testing.assert_allclose(logits, values @ params['classifier']['kernel'] + params['classifier']['bias'], rtol=1e-3,
+                             atol=1e-4)
 
 
 def test_film_begins_as_the_identity_and_then_scales_and_shifts_each_feature():
@@ -93,12 +74,16 @@ def test_film_begins_as_the_identity_and_then_scales_and_shifts_each_feature():
   np.testing.assert_allclose(module.apply({'params': params}, x, condition), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_without_a_condition_nothing_is_there():
+def test_without_a_condition_film_does_nothing():
   x = jnp.asarray(images())
-  assert Film().init(jax.random.key(0), x, None) == {}
-  pooled, variables = ConditionFeatures().init_with_output(jax.random.key(0), x[:, 0, 0], None, train=True)
-  np.testing.assert_array_equal(pooled, x[:, 0, 0])
+  output, variables = Film().init_with_output(jax.random.key(0), x, None)
+  np.testing.assert_array_equal(output, x)
   assert variables == {}
+
+
+def test_an_unknown_conditioning_lists_the_valid_ones():
+  with pytest.raises(ValueError, match="conditioning 'mask' is none of none, presence, statistics"):
+    WideCNN(3, stages=2, width=8, conditioning='mask').init(jax.random.key(0), images(), train=False)
 
 
 @pytest.mark.parametrize('network', [
@@ -118,6 +103,21 @@ def test_a_missing_channel_can_be_told_from_one_that_is_zero(network):
   assert np.abs(logits[0] - logits[1]).min() > 1e-4
   gradients = jax.grad(lambda params: network.apply({**variables, 'params': params}, x, train=False).sum())(
       variables['params'])
-  conditioned = {name: value for name, value in gradients.items() if 'film' in name or name == 'condition'}
-  assert len(conditioned) == 3
+  conditioned = {name: value for name, value in gradients.items() if 'film' in name}
+  assert len(conditioned) == 2  # after the stem and a stage, or after two stages
   assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(conditioned))
+
+
+def test_opinions_are_averaged_as_probabilities_and_sown_for_training():
+  network = WideCNN(3, stages=2, width=8, conditioning='statistics')
+  x = images()
+  variables = network.init(jax.random.key(0), x, train=False)
+  assert set(variables) == {'params', 'batch_stats'}
+  logits, sown = network.apply(variables, x, train=False, mutable=['heads'])
+  both = np.exp(jax.nn.log_softmax(sown['heads']['logits']))
+  assert np.abs(both[0] - both[1]).max() > 1e-3
+  np.testing.assert_allclose(np.exp(logits), both.mean(axis=0), rtol=1e-5)
+  plain = WideCNN(3, stages=2, width=8, conditioning='presence')
+  params = {name: value for name, value in variables['params'].items() if name != 'statistics'}
+  alone = plain.apply({**variables, 'params': params}, x, train=False)
+  np.testing.assert_allclose(alone, sown['heads']['logits'][0], rtol=1e-5, atol=1e-6)

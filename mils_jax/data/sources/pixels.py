@@ -137,8 +137,9 @@ def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
   height, width, channels = pixels.shape
   if size == 0 or (height == size and width == size):
     return pixels
-  if isinstance(pixels, np.ma.MaskedArray):
-    return _resize_masked(pixels, size)
+  if np.ma.is_masked(pixels):
+    return _resize_masked(np.ma.asarray(pixels), size)
+  pixels = np.ma.getdata(pixels)
   box = central_square(width, height)
   if pixels.dtype == np.uint8 and channels == 3:
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box))
@@ -163,7 +164,8 @@ def _resize_masked(pixels: np.ma.MaskedArray, size: int) -> np.ma.MaskedArray:
   share = resize_square(there, size)  # of each new value that was there
   total = resize_square(np.where(there > 0, pixels.data, 0).astype(np.float32), size)
   values = total / np.maximum(share, np.finfo(np.float32).tiny)
-  low, high = (float(bound(initial=0)) if pixels.count() == 0 else float(bound()) for bound in (pixels.min, pixels.max))
-  values = np.clip(values, low, high)  # rounding of the share must not leave the range
+  valid = pixels.compressed()
+  if valid.size:
+    values = np.clip(values, valid.min(), valid.max())  # rounding of the share must not leave the range
   result = values if pixels.dtype.kind == 'f' else np.rint(values)
   return np.ma.masked_array(result.astype(pixels.dtype), share <= 0.5)
