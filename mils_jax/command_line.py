@@ -155,8 +155,10 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
   for name, default in {'mode': 'train', 'config': '', 'workdir': ''}.items():
     flags.DEFINE_string(name, default, '', flag_values=values)
   for name, flag in _command_flags().items():
-    define = flags.DEFINE_bool if isinstance(flag.default, bool) else flags.DEFINE_string
-    define(name, flag.default, '', flag_values=values)
+    if isinstance(flag.default, bool):
+      flags.DEFINE_bool(name, flag.default, '', flag_values=values)
+    else:
+      flags.DEFINE_string(name, flag.default, '', flag_values=values)
   own = COMMANDS[verb].flags if verb else ('mode', *_command_flags())
   valid = [f'--{name}' for name in ('config', 'config.FIELD', 'workdir', *own, 'help')]
   try:
