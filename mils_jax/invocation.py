@@ -64,6 +64,11 @@ def command(name: str, **flags: Any) -> str:
   return f'{program()} {shlex.join([*named, *words])}'
 
 
+def next_lines(what: str, line: str) -> list[str]:
+  """What to print at the end of a command's output: what the user may want next, and the command for it."""
+  return ['', f'next: {what}:', f'  {line}']
+
+
 def install(extra: str) -> str:
   """The command that installs what one of the extras brings."""
   checkout = (Path(__file__).parents[1] / 'pyproject.toml').is_file()

@@ -93,7 +93,9 @@ def test_evaluating_a_run_folder_gives_its_result_again(finished, capsys):
   results = json.loads((folder / 'results.json').read_text())
   assert main(['main.py', '--mode', 'evaluate', '--workdir', str(folder)]) == 0
   correct = results['test']['correct']
-  assert f'({correct} of 41;' in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert f'({correct} of 41;' in out
+  assert f"\n  python main.py --mode subsets --workdir '{folder}'\n" in out
 
 
 def test_evaluating_writes_scores_and_a_page_for_any_split(finished, capsys):
@@ -221,6 +223,7 @@ def test_inspecting_shows_the_set_and_leaves_a_folder_that_can_be_trained_in(tmp
   out = capsys.readouterr().out
   assert 'train 90, val 21, test 41 images of 16 x 16, 3 channels of uint8' in out
   assert 'warning: ' in out  # under ten images of a class
+  assert f'next: train on it:\n  python main.py --workdir {tmp_path / "run"}\n' in out
   assert len(list((tmp_path / 'run' / 'inspection' / 'sheets').glob('*.png'))) == 20
   assert run('--workdir', tmp_path / 'run', *TINY) == 0
 

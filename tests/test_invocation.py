@@ -31,6 +31,11 @@ def test_a_suggestion_can_be_pasted_and_asks_for_what_it_says(started, command, 
                          'stride': ''}
 
 
+def test_the_next_command_stands_on_a_line_of_its_own():
+  line = invocation.command('report', runs='runs/a')
+  assert invocation.next_lines('a page', line) == ['', 'next: a page:', '  mils-jax report runs/a']
+
+
 def test_training_is_what_main_does_without_a_mode():
   fields = {'config': 'task_a', 'config.train.epochs': 3, 'workdir': 'x'}
   assert invocation.command('train', **fields) == 'mils-jax train task_a --config.train.epochs=3 --workdir x'

@@ -125,8 +125,8 @@ def run(request: Request) -> None:
   write_json(path, cost.to_json())
   log_lines([*cost_lines(cost), '', f'saved as {path}'])
   if not request.flags['xla']:
-    log_lines(['', "next: XLA's own counts, which takes a minute or two on a CPU:",
-               f'  {invocation.command("cost", workdir=request.folder.path, xla=True)}'])
+    log_lines(invocation.next_lines("XLA's own counts, which takes a minute or two on a CPU",
+                                    invocation.command('cost', workdir=request.folder.path, xla=True)))
 
 
 def cost_lines(cost: Cost) -> list[str]:

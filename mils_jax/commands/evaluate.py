@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from mils_jax import invocation
 from mils_jax.commands.request import Request
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError, unknown
@@ -104,6 +105,9 @@ def run(request: Request) -> None:
   evaluation = run_evaluation(request.config, request.folder, request.flags['split'], request.flags['output'])
   log_lines(score_lines(evaluation))  # before anything is written, whatever becomes of that
   log(_saved(evaluation))
+  if len(evaluation.results['channels']) > 1:
+    log_lines(invocation.next_lines('what each missing channel costs it',
+                                    invocation.command('subsets', workdir=evaluation.run.path)))
 
 
 def score_lines(evaluation: Evaluation) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mils_jax import invocation
 from mils_jax.build import open_data
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.dataset import CachedDataset, Split
@@ -34,7 +35,8 @@ def run(request: Request) -> None:
   data = open_data(request.config)
   claim(request.folder, request.config)
   folder = request.folder.path / 'inspection'
-  log_lines([*describe(inspect(data), data), f'sheets of sample images: {write_sheets(data, folder)}'])
+  log_lines([*describe(inspect(data), data), f'sheets of sample images: {write_sheets(data, folder)}',
+             *invocation.next_lines('train on it', invocation.command('train', workdir=request.folder.path))])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tests what every channel subset costs the trained model."""
 
+from mils_jax import invocation
 from mils_jax.channel_subsets import Subset
 from mils_jax.commands.request import Request
 from mils_jax.metrics import holm
@@ -21,7 +22,8 @@ LISTED = 16  # subsets that are all printed; of more, sizes are
 
 def run(request: Request) -> None:
   """Evaluates the subsets that the configuration selects."""
-  log_lines(subset_lines(evaluate_subsets(request.folder, config=request.config), request.folder))
+  log_lines([*subset_lines(evaluate_subsets(request.folder, config=request.config), request.folder),
+             *invocation.next_lines('a page with its figures', invocation.command('report', runs=request.folder.path))])
 
 
 def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:

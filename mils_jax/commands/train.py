@@ -31,7 +31,6 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       f'  MACs            {grouped(results["macs"])} per image{parallel}',
       f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
       f'  everything in   {folder}',
-      '',
-      'next: classify images of your own:',
-      f'  {invocation.command("predict", workdir=folder, input="IMAGES")}',
+      *invocation.next_lines('classify images of your own',
+                             invocation.command('predict', workdir=folder, input='IMAGES')),
   ]
