@@ -71,7 +71,8 @@ class ChannelSpec:
     span = f'({low.min():g} to {high.max():g})'
     if ((least < low - width / 2) | (most > high + width / 2)).any():
       return f'values lie far outside of those of the training data {span}: are they in the same units?'
-    if ((most < low + width / 64) | (least > high - width / 64)).all():
+    at_an_end = (most < low + width / 64) | (least > high - width / 64)
+    if at_an_end.all() and (least < most).any():  # an image of one value says nothing of its unit
       return f'all values lie at one end of those of the training data {span}: are they in the same units?'
     return ''
 

@@ -70,3 +70,15 @@ def test_names_are_split_at_commas():
 
 def test_a_spec_survives_its_json():
   assert ChannelSpec.from_json(SPEC.to_json()) == SPEC
+
+
+@pytest.mark.parametrize(('values', 'said'), [
+    ([0, 255], ''), ([40, 60], ''), ([-20, 300], ''), ([0.1, 0.9], 'at one end'), ([253, 254], 'at one end'),
+    ([0, 0], ''), ([0, 900], 'far outside'), ([-200, 30], 'far outside')])
+def test_values_in_another_unit_are_told_from_dark_and_bright_images(values, said):
+  spec = ChannelSpec(('R', 'nir'), ('', ''), (100.0, 0.0), (50.0, 1.0), (0.0, 0.0), (255.0, 0.0))  # without nir
+  image = np.array(values, np.float32).reshape(2, 1, 1) * np.ones((1, 1, 2), np.float32)
+  found = spec.unusual(image, np.array([True, True]))
+  assert (said in found) if said else found == ''
+  assert spec.unusual(image, np.array([False, True])) == ''
+  assert ChannelSpec(('R',), ('',), (100.0,), (50.0,)).unusual(image[..., :1], np.array([True])) == ''

@@ -141,7 +141,7 @@ def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile:
   if not channels:
     image, names, notes = fit(decoded, scene.listing, classifier.channels, classifier.data_channels, flagged)
     maps.notes.update(dict.fromkeys(notes))
-  there = ~np.ma.getmaskarray(image).all(-1)  # (h, w) of what was read
+  there = np.asarray(~np.ma.getmaskarray(image).all(-1))  # (h, w) of what was read
   total = np.zeros((*there.shape, len(classifier.classes)), np.float32)
   number = np.zeros(there.shape, np.float32)
   corners = [(row - top, column - left) for row, column in part.corners

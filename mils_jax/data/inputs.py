@@ -95,14 +95,14 @@ class ImageFiles:
   def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = ()):
     self._images = images
     self._reading = reading
-    self.example_ids = [image.example_id if isinstance(image, BandFiles) else image for image in images]
+    self.example_ids: Sequence[str] = [image.example_id if isinstance(image, BandFiles) else image for image in images]
     folders = {os.path.dirname(os.path.abspath(example_id)) for example_id in self.example_ids}
     tops = [os.path.abspath(root)] if root else sorted(folders)
     self._listings = {folder: listing for top in tops for folder, listing in names.listings(
         [folder for folder in folders if folder == top or root], top, beyond=True).items()}
     beyond = sorted({one.path for one in self._listings.values() if one is not None
                      and not any(os.path.dirname(one.path).startswith(top) for top in tops)})
-    self.notes = (*notes, *(f'{path} names the channels' for path in beyond))
+    self.notes: tuple[str, ...] = (*notes, *(f'{path} names the channels' for path in beyond))
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
     image = self._images[index]
@@ -118,7 +118,7 @@ class ImageFiles:
 class ImageArrays:
   """The images of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
 
-  notes = ()
+  notes: tuple[str, ...] = ()
 
   def __init__(self, path: str, loaded: np.ndarray | np.lib.npyio.NpzFile, reading: Reading):
     self._path = path

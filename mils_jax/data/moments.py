@@ -29,7 +29,7 @@ class Moments:
   def of(cls, images: np.ndarray) -> 'Moments':
     """The moments of images (N, H, W, C) of any dtype; masked values count as little as non-finite ones."""
     if isinstance(images, np.ma.MaskedArray):
-      images = images.astype(np.float32).filled(np.nan)
+      images = np.ma.filled(images.astype(np.float32), np.nan)
     channels = images.shape[-1]
     flat = images.reshape(len(images), -1)  # (N, H * W * C)
     # Sums are taken about a value near the mean, so that large offsets do not cancel.
@@ -59,7 +59,7 @@ def extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   Infinity and its negative where a channel has none.
   """
   if isinstance(images, np.ma.MaskedArray):
-    images = images.astype(np.float32).filled(np.nan)
+    images = np.ma.filled(images.astype(np.float32), np.nan)
   flat = images.reshape(-1, images.shape[2] * images.shape[3])  # (N * H, W * C): long rows, which NumPy is fast on
   low, high = flat, flat
   if images.dtype.kind == 'f':

@@ -100,9 +100,7 @@ class Scene:
 
   def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Decoded:
     """A window (H, W, C), masked where there is no data, beyond the scene's edge too."""
-    from rasterio.windows import Window
-
-    inside = Window(columns[0], rows[0], min(columns[1], self.width) - columns[0], min(rows[1], self.height) - rows[0])
+    inside = ((rows[0], min(rows[1], self.height)), (columns[0], min(columns[1], self.width)))
     values = self._file.read(window=inside, masked=self._nodata != NO_NODATA)
     image = np.moveaxis(values if np.ma.is_masked(values) else np.ma.getdata(values), 0, -1)
     if self._nodata not in (FROM_FILE, NO_NODATA):

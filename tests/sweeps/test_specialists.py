@@ -4,7 +4,7 @@ import pytest
 
 from configs.sweeps import generalist
 from mils_jax.errors import UserError
-from mils_jax.sweeps.sweep import read_sweep
+from mils_jax.sweeps.sweep import build_plan, read_sweep
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def test_specialists_and_generalists_of_the_named_subsets_share_all_but_channels
   assert (first.config.channel_dropout.method, short.config.channel_dropout.method) == ('none', 'hierarchical')
   assert short.config.train.in_epochs(3).epochs == first.config.train.in_epochs(3).epochs == 4
   assert long.config.train.in_epochs(3).epochs == 2 * 4
+  for run in (first, short, long):
+    build_plan(run)  # each of them can be trained
   for run in sweep.runs:
     assert run.config.model == first.config.model
     assert run.config.optimizer == first.config.optimizer

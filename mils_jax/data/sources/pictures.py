@@ -98,9 +98,9 @@ def _plain(image: Image.Image, path: str, color: str) -> Image.Image:
   if image.mode in _CONVERTED:
     return image.convert(_CONVERTED[image.mode])
   if image.mode == 'I':  # of 32 bits; usually of 16, which Pillow says so
-    low, high = image.getextrema()
-    if low >= 0 and high < 2**16:
-      return Image.fromarray(np.asarray(image).astype(np.uint16))
+    values = np.asarray(image)
+    if values.min() >= 0 and values.max() < 2**16:
+      return Image.fromarray(values.astype(np.uint16))
   if image.mode not in _KEPT:
     raise UserError(f"{path}: Pillow mode {image.mode}. Valid: {', '.join([*_KEPT, *_CONVERTED])}")
   return image

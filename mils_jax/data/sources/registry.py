@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mils_jax.config import Section, option
 from mils_jax.data.sources.names import split_config_names
@@ -42,6 +42,9 @@ class DataOptions(Section):
   skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
   val_fraction: float = option(0.1, 'of the training split, where there is no validation split', above=0, below=1)
   test_fraction: float = option(0.1, 'likewise for a missing test split', above=0, below=1)
+
+  if TYPE_CHECKING:
+    def __getattr__(self, name: str) -> Any: ...  # the own options of each kind of source
 
   def __post_init__(self):
     super().__post_init__()

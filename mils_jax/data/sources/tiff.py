@@ -1,6 +1,6 @@
 """TIFF files through tifffile: any number of channels, and what their tags say of them."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +9,6 @@ from mils_jax.data.sources.pictures import TURNED
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
 from mils_jax.data.sources.tiff_tags import channel_names, nodata
 from mils_jax.errors import UserError
-
-if TYPE_CHECKING:
-  from tifffile import TiffFrame, TiffPage
 
 _COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
 _ORIENTATION = 274  # the tag's number
@@ -29,7 +26,8 @@ def decode(path: str, reading: Reading) -> Decoded:
     others = [other for other in file.series[1:] if not _belongs_to_another(other.keyframe)]
     if others:
       raise UserError(f'{path}: a TIFF of {1 + len(others)} separate images; expected one')
-    shape, page = tuple(series.shape), series.keyframe
+    shape = tuple(series.shape)
+    page: Any = series.keyframe  # a TiffPage, or a TiffFrame that is like one
     check_size(path, shape)
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
@@ -42,12 +40,12 @@ def decode(path: str, reading: Reading) -> Decoded:
     return Decoded(np.ascontiguousarray(pixels), names, units, color, nodata(page), notes)
 
 
-def _belongs_to_another(page: 'TiffPage | TiffFrame') -> bool:
+def _belongs_to_another(page: Any) -> bool:
   """Whether this is a smaller copy of the image before it, or its mask, as in cloud-optimised GeoTIFF."""
   return bool(int(page.subfiletype) & 0b101)
 
 
-def _in_colour(image: np.ndarray, page: 'TiffPage | TiffFrame') -> tuple[np.ndarray, bool]:
+def _in_colour(image: np.ndarray, page: Any) -> tuple[np.ndarray, bool]:
   """The image with the colours of its palette (then True), if it has one, black as 0 and in whole bytes."""
   from tifffile import PHOTOMETRIC
 
@@ -74,7 +72,7 @@ def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: st
                   'say data.channel_axis=first or last')
 
 
-def _upright(pixels: np.ndarray, page: 'TiffPage | TiffFrame') -> tuple[np.ndarray, tuple[str, ...]]:
+def _upright(pixels: np.ndarray, page: Any) -> tuple[np.ndarray, tuple[str, ...]]:
   """The image (H, W, C) as a viewer shows it."""
   tags = getattr(page, 'tags', {})  # none of a page that is like the first
   tag = tags.get(_ORIENTATION)

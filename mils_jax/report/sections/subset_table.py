@@ -26,7 +26,7 @@ from mils_jax.report.published import CHANNELS
 Series = dict[str, dict[Subset, Accuracy]]  # by a name for the legend
 BESIDE = 4  # columns or colours of accuracies beside each other
 MOST = 40  # rows of a table; of more subsets, those are listed that most models were evaluated on, largest first
-LISTED = 32  # subsets at most that are drawn one by one
+LISTED = 16  # subsets at most that are drawn one by one
 
 
 @dataclasses.dataclass(frozen=True)
