@@ -8,6 +8,7 @@ RUN/baseline-forest.npz, stands beside the run in every report, compared in pair
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from mils_jax.build import open_data
 from mils_jax.channel_subsets import subset_name
+from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import percent, table_lines
@@ -72,7 +74,12 @@ def main() -> None:
   parser.add_argument('runs', nargs='+', type=Path, metavar='RUN')
   for path in parser.parse_args().runs:
     folder = RunFolder(path)
-    report, seconds = forest_of(folder)
+    try:
+      report, seconds = forest_of(folder)
+    except ImportError:
+      sys.exit("error: the forest needs scikit-learn: pip install -e '.[benchmark]'")
+    except (UserError, FileNotFoundError) as error:
+      sys.exit(f'error: {path}: {error}. Expected a run folder that --mode subsets was used on')
     report.save_predictions(folder.path / 'baseline-forest.npz', name=NAME)
     own = SubsetReport.load(folder.subset_predictions)
     rows = [[subset_name(subset), *(percent(one.accuracy(subset).rate) for one in (own, report))]

@@ -1,11 +1,13 @@
 """One model for whichever channels are there: THE way to start with own multi-channel images.
 
-    python main.py --config configs/any_channels.py --config.data.source=arrays --config.data.path=bands.npz
-    python main.py --mode subsets --workdir runs/any_channels
+    python main.py --config configs/any_channels.py --config.data.source=arrays --config.data.path=bands.npz \\
+        --workdir runs/bands
+    python main.py --mode subsets --workdir runs/bands
 
 DynamicResNet12 at a quarter of the width with plain kernels, told at every stage which channels are present, and beside
-it a classifier by each channel's statistics; trained on random subsets of the channels for 8,000 steps, whatever the
-size of the training split. docs/results.md has what it reaches; for large sets widths=(64,128,256), stem_width=64.
+it a classifier by each channel's statistics; trained on random subsets of the channels for 8,000 steps, and to the end
+of that epoch, whatever the size of the training split. docs/results.md has what it reaches. For large sets give it the
+full width: --config.model.widths=(64,128,256) --config.model.stem_width=64.
 """
 
 from ml_collections import ConfigDict
@@ -20,5 +22,5 @@ def get_config() -> ConfigDict:
   config.channel_dropout.method = 'hierarchical'
   config.augment.update(crop_padding=0, horizontal_flip=True, vertical_flip=True, rot90=True)
   config.optimizer.update(name='adamw', learning_rate=2e-3, weight_decay=0.1)
-  config.train.update(steps=8000, batch_size=64, ema_decay=0.999, best_by='subsets')
+  config.train.update(epochs=0, steps=8000, batch_size=64, ema_decay=0.999, best_by='subsets')
   return config

@@ -194,7 +194,8 @@ def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, step
   train = config.train.in_epochs(steps_per_epoch)
   learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
   plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
-                  config.channel_dropout, model_schedules(config, steps_per_epoch), weights)
+                  config.channel_dropout, model_schedules(config, steps_per_epoch), weights,
+                  config.optimizer.frozen)
   return plan, learning_rate
 
 

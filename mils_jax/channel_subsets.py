@@ -64,8 +64,10 @@ def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:
   """'red,blue; nir' as subsets, in the channels' own order; raises UserError as `check_subset`, or for one twice."""
   subsets = []
   for part in filter(None, map(str.strip, text.split(';'))):
-    names = split_names(part, single_letters=set(part) <= set(channels))
+    names = (part,) if part in channels else split_names(part, single_letters=set(part) <= set(channels))
     check_subset(names, channels)
+    if len(set(names)) < len(names):
+      raise UserError(f"the subset '{part}' names a channel twice")
     subsets.append(tuple(name for name in channels if name in names))
   twice = [subset for subset in subsets if subsets.count(subset) > 1]
   if twice:

@@ -40,7 +40,7 @@ class Restored:
 
 
 def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
-  """Restores a run's best checkpoint by validation accuracy.
+  """Restores a run's best checkpoint by validation.
 
   Args:
     folder: of the run.

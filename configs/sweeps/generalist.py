@@ -17,16 +17,13 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.name = 'generalist'
   config.table = 'specialists'
-  config.common = recipe.copy_and_resolve_references()  # fields that all runs are given
-  config.common.train.steps = 1500  # of a specialist
+  config.common = recipe  # of a specialist
+  config.common.channel_dropout.method = 'none'
+  config.common.train.update(steps=1500, best_by='accuracy')
   config.specialists = ConfigDict({
-      'recipe': recipe.copy_and_resolve_references(),
       'generalist': {'channel_dropout': {'method': 'hierarchical'}, 'train': {'best_by': 'subsets'}},
       'subsets': '',  # 'red,green,blue; nir'; empty: the data's usual ones
       'groups': '',  # 'red,green,blue; swir1,swir2': channels that are used together, for the usual subsets
       'seeds': (0,),
   })
-  for part in (config.common, config.specialists.recipe):
-    part.channel_dropout.method = 'none'
-    part.train.best_by = 'accuracy'
   return config

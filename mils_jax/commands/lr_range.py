@@ -16,14 +16,15 @@ from mils_jax.errors import RunError, UserError
 from mils_jax.progress import bar, log_lines
 from mils_jax.report.figure_style import drawing, to_svg
 from mils_jax.report.formats import table_lines
-from mils_jax.run_config import check_owner, claim
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import write_json
 from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order
+from mils_jax.training.warm_start import warm_start
 
 LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHING = 0.9  # of the losses: share of the mean so far
-DIVERGED = 2.0  # times the lowest smoothed loss: there is nothing to be seen beyond
+DIVERGED = 4.0  # times the lowest loss of a batch: there is nothing to be seen beyond
+SHOWN_LOSS = 2.0  # highest in the figure, times the first
 SHOWN = 12  # rows of the table
 
 
@@ -57,14 +58,15 @@ class RangeTest:
 
 
 def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
-  """Trains freshly drawn weights for at most so many steps, the rate growing from LOWEST to HIGHEST.
+  """Trains the weights that a run would begin with for at most so many steps, the rate growing from LOWEST to HIGHEST.
 
   Raises:
     RunError: the loss is non-finite before anything can be seen.
   """
-  create, order = first_state_creator(plan), training_order(plan)
-  step = parallel_step(plan)
-  state = plan.devices.replicate(create())
+  order, step, state = training_order(plan), parallel_step(plan), first_state_creator(plan)()
+  if plan.train.init_from:
+    state = warm_start(state, plan.step.model, plan.spec, plan.train.init_from)
+  state = plan.devices.replicate(state)
   losses, lowest, total, seen = [], math.inf, 0.0, 0.0
   with bar('range test', steps, 'steps') as advance:
     for number, batch in enumerate(batches_of(plan, 'train').batches(order, 0, steps)):
@@ -72,8 +74,8 @@ def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
       first = number % order.steps_per_epoch == 0  # the sums of an epoch start anew
       now, count = jax.device_get((sums.loss, sums.count))
       before, before_count = (0.0, 0.0) if first else (total, seen)
-      loss = float((now - before) / (count - before_count))
-      if not math.isfinite(loss) or loss > 2 * DIVERGED * lowest:
+      loss = float(now - before) / (float(count - before_count) or math.nan)  # no sample where the step was skipped
+      if not math.isfinite(loss) or loss > DIVERGED * lowest:
         break
       losses.append(loss)
       total, seen, lowest = now, count, min(lowest, loss)
@@ -93,16 +95,16 @@ def run(request: Request) -> None:
   if not text.isdecimal() or int(text) < 10:
     raise UserError(f'--steps={text}: expected a whole number of at least 10')
   steps = int(text)
-  check_owner(request.folder, request.config)
   plan = build.build_plan(request.config, request.folder)
   schedule = optax.exponential_decay(LOWEST, steps - 1, HIGHEST / LOWEST)
   optimizer = request.config.optimizer.create(schedule)
   plan = dataclasses.replace(plan, step=dataclasses.replace(plan.step, optimizer=optimizer))
   found = range_test(plan, steps)
-  claim(request.folder, request.config)
-  figure = request.folder.path / 'lr_range.svg'
+  folder = request.folder.path.with_name(f'{request.folder.path.name}-lr_range')  # the run will have another rate
+  folder.mkdir(parents=True, exist_ok=True)
+  figure = folder / 'lr_range.svg'
   figure.write_text(range_figure(found), encoding='utf-8')
-  write_json(request.folder.path / 'lr_range.json', {
+  write_json(folder / 'lr_range.json', {
       'suggested': found.suggested, 'rates': found.rates.tolist(), 'losses': found.losses.tolist()})
   log_lines([*range_lines(found, request.config.optimizer.name), f'the curve: {figure}'])
 
@@ -124,7 +126,7 @@ def range_figure(found: RangeTest) -> str:
   axes.plot(found.rates, found.smoothed, label='smoothed')
   axes.axvline(found.suggested, linestyle=(0, (2, 1.5)), linewidth=1.2, label=f'suggested: {found.suggested:g}')
   axes.set_xscale('log')
-  axes.set_ylim(top=DIVERGED * found.smoothed[0])
+  axes.set_ylim(top=SHOWN_LOSS * found.smoothed[0])
   axes.set_xlabel('learning rate')
   axes.set_ylabel('training loss, nats')
   axes.legend(loc='upper left')

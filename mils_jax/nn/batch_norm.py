@@ -82,7 +82,8 @@ def batch_statistics(x: jax.Array, mask: jax.Array, axis_name: str | None = None
   totals = (sums, squares, mask.sum())
   if axis_name is not None:
     totals = sum_over_devices(totals, axis_name)
-  mean, mean_square = totals[0] / totals[2], totals[1] / totals[2]
+  count = jnp.maximum(totals[2], 1)  # nothing but padding has finite statistics too
+  mean, mean_square = totals[0] / count, totals[1] / count
   return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
 
 

@@ -79,7 +79,8 @@ def _estimate(run: SweepRun, times: dict[str, StepTime]) -> Estimate:
   if done == steps:  # only the test is left
     return Estimate(run, done, steps, False, None)
   kind = repr((plan.step.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.train.batch_size,
-               plan.step.augmentation))
+               plan.step.augmentation, plan.step.channel_dropout, run.config.optimizer, plan.train.accumulation,
+               plan.train.ema_decay))
   if kind not in times:
     log(f'measuring a step of {run.title}')
     times[kind] = measure_step(plan)

@@ -2,8 +2,7 @@
 
 A sweep's configuration has a section `specialists` in place of `runs`:
 
-    recipe      configuration of every run; without channel dropout that of a specialist
-    generalist  fields that make it a generalist's
+    generalist  fields that make a specialist's configuration, which is `common`, a generalist's
     subsets     'red,green,blue; nir'; empty: the usual ones of the data's channels (`usual_subsets`)
     groups      'red,green,blue; swir1,swir2': groups of channels that are used together, for the usual subsets
     seeds       of every run
@@ -14,23 +13,23 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mils_jax import build, schema
-from mils_jax.channel_subsets import Subset, read_subsets, subset_name, usual_subsets
+from mils_jax.channel_subsets import read_subsets, subset_name, usual_subsets
 from mils_jax.data.loader import steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.files import as_name
 from mils_jax.run_config import RunConfig
 
-FIELDS = ('recipe', 'generalist', 'subsets', 'groups', 'seeds')
+FIELDS = ('generalist', 'subsets', 'groups', 'seeds')
 
 
-def specialist_runs(specialists: ConfigDict, common: dict[str, Any]) -> list[tuple]:
+def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   """(name, base configuration, overrides, seeds) of each run.
 
   The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together.
 
   Args:
     specialists: the section.
-    common: fields that all runs are given.
+    common: the configuration of a specialist.
 
   Raises:
     UserError: a field is missing, a subset names no channel of the data, or there are fewer than two.
@@ -39,7 +38,9 @@ def specialist_runs(specialists: ConfigDict, common: dict[str, Any]) -> list[tup
   missing = [field for field in FIELDS if field not in values]
   if missing:
     raise UserError(f"the sweep's section specialists has no {missing[0]}. Expected {', '.join(FIELDS)}")
-  recipe = RunConfig.read(schema.nested({**dict(schema.flattened(values.recipe.to_dict())), **common}))
+  if values.subsets and values.groups:
+    raise UserError('specialists.groups are for the usual subsets, specialists.subsets names all: give one of them')
+  recipe = RunConfig.read(common)
   data = build.open_data(recipe)
   channels = build.used_channels(recipe, data)
   subsets = read_subsets(values.subsets, channels) or usual_subsets(channels, read_subsets(values.groups, channels))
@@ -49,12 +50,8 @@ def specialist_runs(specialists: ConfigDict, common: dict[str, Any]) -> list[tup
   generalist = dict(schema.flattened(values.generalist.to_dict()))
   seeds = tuple(values.seeds)
   return [
-      *((as_name(subset_name(subset)), values.recipe, {'channels.use': _use(subset)}, seeds) for subset in subsets),
-      ('generalist', values.recipe, generalist, seeds),
-      ('generalist-total', values.recipe,
+      *((as_name(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),
+      ('generalist', common, generalist, seeds),
+      ('generalist-total', common,
        {**generalist, 'train.steps': 0, 'train.epochs': epochs * len(subsets)}, seeds),
   ]
-
-
-def _use(subset: Subset) -> str:
-  return ','.join(subset)

@@ -119,7 +119,7 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   check_sweep(config)
   values: Any = config  # ml_collections types every field as all that one may be
   common = dict(schema.flattened(values.common.to_dict()))
-  described = values.get('runs') or specialist_runs(values.specialists, common)
+  described = values.get('runs') or specialist_runs(values.specialists, values.common)
   names = [name for name, *_ in described]
   name, times = Counter(names).most_common(1)[0]
   if times > 1:

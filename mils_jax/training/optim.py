@@ -20,7 +20,7 @@ class OptimizerOptions(Section):
   section: ClassVar[str] = 'optimizer'
 
   name: str = option('sgd', 'sgd adds the decay to the gradient, as PyTorch does; adamw decouples it; muon is adamw '
-                     'with orthogonal updates of the kernels', choices=('sgd', 'adamw', 'muon'))
+                     'with orthogonal updates of convolutions', choices=('sgd', 'adamw', 'muon'))
   learning_rate: float = option(0.1, 'the highest; a cosine takes it to 0', low=0)
   momentum: float = option(0.9, 'of sgd and muon; of adamw the decay of the first moment', low=0, below=1)
   nesterov: bool = option(False, 'of sgd: look ahead along the momentum')
@@ -29,8 +29,14 @@ class OptimizerOptions(Section):
   warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction', low=0)
   clip_norm: float = option(0.0, 'largest global norm of a gradient, longer ones are scaled down; 0: none are', low=0)
   stepped_per_epoch: bool = option(False, 'hold the learning rate during an epoch, as the report does')
-  freeze: str = option('', "modules that stay as they are, comma-separated, such as 'stem_conv,stage1'; for "
-                       'fine-tuning with train.init_from')
+  freeze: str = option('', "modules whose parameters and running statistics stay as they are, such as 'stem,stage1'; "
+                       'for fine-tuning with train.init_from')
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.nesterov and (self.name != 'sgd' or not self.momentum):
+      raise UserError(f'optimizer.nesterov is of sgd with momentum; here optimizer.name={self.name}, '
+                      f'momentum={self.momentum}')
 
   def schedule(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate by step ("SGDR", Loshchilov & Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983).
@@ -65,9 +71,10 @@ class OptimizerOptions(Section):
     if self.name == 'adamw':
       optimizer = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay, mask=mask)
     elif self.name == 'muon':  # consistent_rms: steps as long as AdamW's, so that its learning rates serve here too
-      optimizer = optax.contrib.muon(schedule, beta=self.momentum, weight_decay=self.weight_decay,
-                                     weight_decay_mask=mask, adam_weight_decay=self.weight_decay, consistent_rms=0.2,
-                                     muon_weight_dimension_numbers=matrices_of_kernels)
+      directions = optax.contrib.muon(1.0, beta=self.momentum, consistent_rms=0.2,
+                                      muon_weight_dimension_numbers=matrices_of_kernels)
+      optimizer = optax.chain(directions, optax.add_decayed_weights(-self.weight_decay, mask),  # of all, not of kernels
+                              optax.scale_by_schedule(schedule))
     else:
       optimizer = optax.chain(optax.add_decayed_weights(self.weight_decay, mask),
                               optax.sgd(schedule, self.momentum or None, self.nesterov))
@@ -92,13 +99,13 @@ class OptimizerOptions(Section):
 
 
 def matrices_of_kernels(params: Any) -> Any:
-  """How Muon takes each parameter as a matrix: kernels from all inputs to the outputs, K of them side by side.
+  """How Muon takes a convolution's kernel as a matrix, from all inputs to the outputs; K of them one by one.
 
-  None for what Adam trains: scales, biases, the classifier and what treats the input's channels one by one ("Muon",
-  Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/).
+  None for what Adam trains, which is all else ("Muon", Jordan et al., 2024,
+  https://kellerjordan.github.io/posts/muon/).
   """
   def of(path: tuple, value: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-    if value.ndim < 2 or path[0].key in ('classifier', 'statistics'):
+    if value.ndim < 4 or path[0].key == 'statistics':  # which treats the channels one by one
       return None
     first = 1 if value.ndim == 5 else 0
     return optax.contrib.MuonDimensionNumbers(tuple(range(first, value.ndim - 1)), value.ndim - 1)
@@ -107,5 +114,5 @@ def matrices_of_kernels(params: Any) -> Any:
 
 
 def is_kernel(params: Any) -> Any:
-  """True for kernels, False for the scales and biases of normalisations and layers."""
-  return jax.tree.map(lambda value: value.ndim > 1, params)
+  """True for kernels, False for scales, biases and what else is trained."""
+  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ('kernel', 'kernels'), params)

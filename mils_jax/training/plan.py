@@ -15,6 +15,7 @@ from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.loader import steps_per_epoch
 from mils_jax.distributed.devices import Devices
 from mils_jax.distributed.runtime import RuntimeOptions
+from mils_jax.errors import UserError
 from mils_jax.training.cadence import CheckpointOptions
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
@@ -27,7 +28,7 @@ class TrainOptions(Section):
 
   section: ClassVar[str] = 'train'
 
-  epochs: int = option(6, 'passes over the training split', low=1)
+  epochs: int = option(6, 'passes over the training split; 0: as many as train.steps take', low=0)
   steps: int = option(0, 'train for at least so many steps, in whole epochs, whatever the size of the training split; '
                       '0: for train.epochs', low=0)
   batch_size: int = option(64, 'images of all devices together')
@@ -52,13 +53,19 @@ class TrainOptions(Section):
   deterministic: bool = option(False, 'on GPUs: the same bits in every run, by slower kernels')
   init_from: str = option('', 'run folder whose best weights to start from, as far as they fit', path=True)
 
+  def __post_init__(self):
+    super().__post_init__()
+    if (self.epochs > 0) == (self.steps > 0):
+      raise UserError(f'train.epochs={self.epochs} and train.steps={self.steps}: one of them says how long, the other '
+                      'must be 0')
+
   @property
   def skips_nonfinite(self) -> bool:
     return self.on_nonfinite == 'skip'
 
   def in_epochs(self, steps_per_epoch: int) -> 'TrainOptions':
     """The same with `epochs` as many as `steps` take, where these are given."""
-    return dataclasses.replace(self, epochs=-(-self.steps // steps_per_epoch)) if self.steps else self
+    return dataclasses.replace(self, epochs=-(-self.steps // steps_per_epoch), steps=0) if self.steps else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +82,7 @@ class StepPlan:
     channel_dropout: which channels a training sample keeps.
     schedules: of values that the model reads, by name.
     class_weights: of each class in the loss; empty: all alike.
+    frozen: beginnings of the names of modules whose statistics stay as they are; the optimizer leaves their parameters.
   """
 
   model: nn.Module
@@ -86,6 +94,7 @@ class StepPlan:
   channel_dropout: ChannelDropout = dataclasses.field(default_factory=ChannelDropout)
   schedules: Mapping[str, optax.Schedule] = dataclasses.field(default_factory=dict)
   class_weights: tuple[float, ...] = ()
+  frozen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

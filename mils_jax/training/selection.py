@@ -1,5 +1,6 @@
 """Which epoch is the best: by one validation score, and among equals by the loss."""
 
+import math
 from collections.abc import Callable
 
 from mils_jax.metrics.predictions import Predictions
@@ -25,5 +26,8 @@ def score_of(by: str, validation: Predictions, dropped: Predictions | None) -> S
   """
   if by == SUBSETS:
     assert dropped is not None  # build.py sees to it
-    return (validation.accuracy.rate + dropped.accuracy.rate) / 2, -(validation.loss + dropped.loss) / 2
-  return BEST_BY[by](validation), -validation.loss
+    score = (validation.accuracy.rate + dropped.accuracy.rate) / 2, -(validation.loss + dropped.loss) / 2
+  else:
+    score = BEST_BY[by](validation), -validation.loss
+  first, second = (value if math.isfinite(value) else -math.inf for value in score)  # NaN is no better than anything
+  return first, second

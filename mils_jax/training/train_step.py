@@ -69,7 +69,9 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
       return jax.value_and_grad(weighted_loss, has_aux=True)(state.params, variables, part, key)
 
     (loss, (logits, batch_stats)), gradients = in_parts(gradients_of, train.accumulation, state.batch_stats, samples,
-                                                        dropout)
+                                                        dropout, axis)
+    batch_stats = {name: state.batch_stats[name] if name.startswith(plan.frozen) else values
+                   for name, values in batch_stats.items()}
     loss, gradients = sum_over_devices((loss, gradients), axis)
     updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
     correct = sum_over_devices(((logits.argmax(-1) == batch['label']) * batch['mask']).sum(), axis)
@@ -93,11 +95,13 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
   return train_step
 
 
-def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, samples: dict, key: jax.Array) -> tuple:
+def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, samples: dict, key: jax.Array,
+             axis: str) -> tuple:
   """((loss, (logits, batch statistics)), gradients) of a batch in equal parts, one after the other in less memory.
 
   Losses and gradients are added up. Each part is normalised by its own statistics, so only networks without batch
-  normalisation train exactly as with the whole batch.
+  normalisation train exactly as with the whole batch. A part takes every `parts`-th sample, so that the padding of a last
+  short batch spreads over all; one that holds nothing but padding leaves the statistics as they are.
 
   Args:
     gradients_of: (batch statistics, samples, key) -> what is returned here, of some samples.
@@ -105,22 +109,25 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
     batch_stats: before the step.
     samples: arrays (B, ...), B a multiple of `parts`.
     key: of what is random in the network.
+    axis: name of the mapped axis over the devices.
   """
   if parts == 1:
     return gradients_of(batch_stats, samples, key)
-  split = jax.tree.map(lambda values: values.reshape(parts, -1, *values.shape[1:]), samples)
+  split = jax.tree.map(lambda values: values.reshape(-1, parts, *values.shape[1:]).swapaxes(0, 1), samples)
 
   def add(before: tuple, part: tuple) -> tuple:
     number, own = part
     batch_stats, totals = before
-    (loss, (logits, batch_stats)), gradients = gradients_of(batch_stats, own, jax.random.fold_in(key, number))
+    (loss, (logits, new)), gradients = gradients_of(batch_stats, own, jax.random.fold_in(key, number))
+    empty = sum_over_devices(own['mask'].sum(), axis) == 0
+    batch_stats = jax.tree.map(lambda old, new: jnp.where(empty, old, new), batch_stats, new)
     return (batch_stats, jax.tree.map(jnp.add, totals, (loss, gradients))), logits
 
   first = jax.tree.map(lambda values: values[0], split)
   like = jax.eval_shape(gradients_of, batch_stats, first, key)
   zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (like[0][0], like[1]))
   (batch_stats, (loss, gradients)), logits = lax.scan(add, (batch_stats, zero), (jnp.arange(parts), split))
-  return (loss, (logits.reshape(-1, logits.shape[-1]), batch_stats)), gradients
+  return (loss, (logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), batch_stats)), gradients
 
 
 def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> jax.Array:

@@ -87,11 +87,13 @@ def evaluator_of(plan: TrainingPlan) -> Evaluator:
 
 
 def dropped_evaluator_of(plan: TrainingPlan) -> Evaluator:
-  """Validates with the channels that channel dropout keeps; an image has the same ones in every epoch."""
+  """Validates with the channels that channel dropout keeps of each image, the same ones in every epoch."""
+  dropout = dataclasses.replace(plan.step.channel_dropout, per='sample')  # one draw for all would judge one subset
+
   def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
     local = len(images)
     positions = lax.axis_index(AXIS) * local + jnp.arange(local)
-    kept = plan.step.channel_dropout(stream_key(plan.train.seed, 'validation channels'), present, positions)
+    kept = dropout(stream_key(plan.train.seed, 'validation channels'), present, positions)
     return cast(jax.Array, plan.step.model.apply(variables, images, train=False, present=kept))
 
   return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size, logits)

@@ -31,7 +31,7 @@ def test_the_suggestion_lies_a_third_below_the_lowest_smoothed_loss():
 def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys):
   assert run(tmp_path / 'run', '--steps=40') == 0
   printed = capsys.readouterr().out
-  found = json.loads((tmp_path / 'run' / 'lr_range.json').read_text())
+  found = json.loads((tmp_path / 'run-lr_range' / 'lr_range.json').read_text())
   assert LOWEST < found['suggested'] < HIGHEST
   assert f'--config.optimizer.learning_rate={found["suggested"]:g}' in printed
   assert found['rates'][0] == pytest.approx(LOWEST)
@@ -39,8 +39,8 @@ def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys):
              for earlier, later in zip(found['rates'], found['rates'][1:], strict=False))
   assert len(found['losses']) == len(found['rates']) <= 40
   assert found['losses'][0] == pytest.approx(np.log(20), abs=1.5)  # of 20 classes, before anything is learned
-  assert '<svg' in (tmp_path / 'run' / 'lr_range.svg').read_text()
-  assert not (tmp_path / 'run' / 'checkpoints').exists()
+  assert '<svg' in (tmp_path / 'run-lr_range' / 'lr_range.svg').read_text()
+  assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('steps', ['5', 'many', '-20'])

@@ -56,5 +56,5 @@ def test_what_cannot_be_compared_is_refused(config, fields, message, tmp_path):
 
 def test_a_section_that_lacks_a_field_names_it(config, tmp_path):
   del config.specialists['groups']
-  with pytest.raises(UserError, match=r'has no groups\. Expected recipe, generalist, subsets, groups, seeds'):
+  with pytest.raises(UserError, match=r'has no groups\. Expected generalist, subsets, groups, seeds'):
     read_sweep(config, tmp_path)

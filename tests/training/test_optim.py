@@ -56,7 +56,13 @@ def test_sgd_is_pytorchs():
       np.testing.assert_allclose(params[key], p[key], rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['sgd', 'adamw'])
+@pytest.mark.parametrize('wrong', [{'name': 'adamw'}, {'name': 'muon'}, {'momentum': 0.0}], ids=str)
+def test_nesterov_without_a_momentum_to_look_along_is_refused(wrong):
+  with pytest.raises(UserError, match=r'optimizer\.nesterov is of sgd with momentum'):
+    OptimizerOptions(nesterov=True, **wrong)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'muon'])
 def test_decay_can_leave_norms_and_biases_alone(name):
   params = {'kernel': jnp.ones((2, 2)), 'scale': jnp.ones(2)}
   zero = {'kernel': jnp.zeros((2, 2)), 'scale': jnp.zeros(2)}

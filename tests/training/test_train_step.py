@@ -302,6 +302,28 @@ class Linear(nn.Module):
     return nn.Dense(self.num_classes)(images.mean(axis=(1, 2)))
 
 
+@pytest.mark.parametrize('count', [5, 2])
+def test_padding_of_a_batch_in_parts_spoils_nothing(count):
+  """With two samples in four parts, two of them hold nothing but padding."""
+  plan = step_plan(NETWORKS['wide'], MAPPING)
+  plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=4))
+  before = first_state(plan)
+  after, (sums, nonfinite) = run(make_train_step(plan, AXIS), before, Devices(1), [batch(8, count)])
+  assert (nonfinite.count, sums.count) == (0, count)
+  ratios = [new / old for new, old in zip(*(jax.tree.leaves({name: values['norm']['var'] for name, values in
+                                                             state.batch_stats.items()}) for state in (after, before)),
+                                          strict=True)]
+  assert all((ratio > 0.9 ** min(count, 4)).all() for ratio in ratios)  # a part without samples would bring them down
+
+
+def test_frozen_modules_keep_their_statistics():
+  plan = dataclasses.replace(step_plan(NETWORKS['wide'], MAPPING), frozen=('stage1',))
+  before = first_state(plan)
+  after, _ = run(make_train_step(plan, AXIS), before, Devices(1), [batch(8)])
+  jax.tree.map(np.testing.assert_array_equal, after.batch_stats['stage1'], before.batch_stats['stage1'])
+  assert np.abs(after.batch_stats['stage2']['norm']['mean'] - before.batch_stats['stage2']['norm']['mean']).max() > 0
+
+
 @pytest.mark.parametrize('count', [8, 5])
 def test_a_batch_in_parts_trains_as_the_whole_batch(count):
   after = []
@@ -317,7 +339,7 @@ def test_the_parts_of_a_batch_are_normalised_one_after_the_other():
   """The running mean after a step of two parts is that after two steps of them, with a rate of 0."""
   states = []
   for parts, batches in ((2, [batch(8)]), (1, [{name: value[half] for name, value in batch(8).items()}
-                                               for half in (slice(0, 4), slice(4, 8))])):
+                                               for half in (slice(0, 8, 2), slice(1, 8, 2))])):
     plan = step_plan(NETWORKS['wide'], MAPPING, optax.sgd(0.0))
     plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=parts))
     states.append(run(make_train_step(plan, AXIS), first_state(plan), Devices(1), batches)[0])

@@ -76,7 +76,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_what_holds_several_values_for_each_channel_is_not_taken_for_other_channels(tmp_path):
-  """A layer on channel statistics has 14 inputs of every channel: as many channels, but not the same ones."""
+  """A layer behind the embedding has 72 inputs of every channel: as many channels, but not the same ones."""
   network = WideCNN(2, in_channels=3, stages=2, width=8, conditioning='statistics')
   _, old = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1, network)
   write_json(tmp_path / 'config.json', {})
@@ -85,7 +85,7 @@ def test_what_holds_several_values_for_each_channel_is_not_taken_for_other_chann
   for names, taken in ((('R', 'G', 'B'), True), (('B', 'G', 'R'), False)):
     model, new = fresh(names, ('cat', 'dog'), 2, network)
     started = warm_start(new, model, spec(names, ('cat', 'dog')), str(tmp_path))
-    same = [np.array_equal(one.params['stage1_film']['hidden']['kernel'], old.params['stage1_film']['hidden']['kernel'])
+    same = [np.array_equal(one.params['statistics']['hidden1']['kernel'], old.params['statistics']['hidden1']['kernel'])
             for one in (started, new)]
     assert same == [taken, False]
     np.testing.assert_array_equal(started.params['stage2']['conv']['kernel'], old.params['stage2']['conv']['kernel'])

@@ -95,8 +95,8 @@ def baseline_series(groups: list[Group]) -> Series:
   series: Series = {}
   for group in groups:
     for name, correct in group.baselines.items():
-      series.setdefault(name, {subset: Accuracy(float(seeds.sum(axis=1).mean()), seeds.shape[1])
-                               for subset, seeds in correct.items()})
+      for subset, seeds in correct.items():
+        series.setdefault(name, {}).setdefault(subset, Accuracy(float(seeds.sum(axis=1).mean()), seeds.shape[1]))
   return series
 
 
