@@ -340,6 +340,33 @@ def test_the_nearest_list_of_channels_counts_in_training_too(tmp_path):
   assert source.read('train', 2)[0][0, 0].tolist() == [1, 2, 3, 4, None]
 
 
+def test_a_changed_list_of_some_folders_channels_makes_another_dataset_cache(tmp_path):
+  for name in ('cat', 'dog'):
+    for number in range(6):
+      (tmp_path / 'set' / name).mkdir(parents=True, exist_ok=True)
+      np.save(tmp_path / f'set/{name}/{number}.npy', np.full((4, 4, 3), (1, 2, 3), np.uint8))
+  (tmp_path / 'set/channels.txt').write_text('R\nG\nB\n')
+  plain = fingerprint(folder_source(tmp_path / 'set'))
+  seen = []
+  for text in ('B\nG\nR\n', 'G\nB\nR\n'):
+    (tmp_path / 'set/cat/channels.txt').write_text(text)
+    dataset = open_dataset(open_source('folder', path=str(tmp_path / 'set')), tmp_path / 'cache')
+    split = dataset.splits['train']
+    seen.append(split.images[split.labels == 0][0, 0, 0].tolist())
+  assert seen == [[3, 2, 1], [3, 1, 2]]
+  (tmp_path / 'set/cat/channels.txt').unlink()
+  assert fingerprint(folder_source(tmp_path / 'set')) == plain
+  assert 'listings' not in folder_source(tmp_path / 'set').settings()
+
+
+def test_names_by_the_configuration_make_another_dataset_cache_than_the_same_names_in_files(tmp_path):
+  write_lists(tmp_path)
+  given = folder_source(tmp_path, ('x', 'y', 'z'))
+  assert 'names_given' not in given.settings()
+  (tmp_path / 'channels.txt').write_text('x\ny\nz\n')
+  assert fingerprint(folder_source(tmp_path)) != fingerprint(folder_source(tmp_path, ('x', 'y', 'z')))
+
+
 def write_band(path, level, size=8):
   path.parent.mkdir(parents=True, exist_ok=True)
   tifffile.imwrite(path, np.full((size, size), level, np.uint16))

@@ -101,7 +101,8 @@ class FolderSource:
   def settings(self) -> dict:
     # What is as it was before an option existed is left out, so that older runs know their data again.
     later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
-             'band_files': (self.options.band_files if self._has_bands else OFF, OFF)}
+             'band_files': (self.options.band_files if self._has_bands else OFF, OFF),
+             'listings': (self._nested, {}), 'names_given': (bool(self._given) and self._others_name, False)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,
             **{name: value for name, (value, before) in later.items() if value != before}}
@@ -184,11 +185,14 @@ class FolderSource:
     listings = dict(sorted(found.items(), key=lambda item: (item[0].count(os.sep), item)))  # the root's first
     listed = dict.fromkeys(name for one in listings.values() for name in one.names)
     units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
+    by_folder = {os.path.relpath(os.path.dirname(path), self.root): one.names for path, one in listings.items()}
+    self._nested = by_folder if set(by_folder) - {'.'} else {}  # the root's alone is what the channels are called
     bands = band_files.band_names(image for images in self._files.values() for image in images)
     self._renamed = dict(zip(bands, self._given, strict=True)) if len(bands) == len(self._given) else {}
     decoded = self._first()
     count = decoded.pixels.shape[-1]
-    self._named = bool(self._given or listed or bands or decoded.names)
+    self._others_name = bool(listed or decoded.names)  # beside the configuration
+    self._named = bool(self._given or bands or self._others_name)
     if self._given:
       names.check_different(self._given, 'data.channel_names')
       self.channels = self._given
