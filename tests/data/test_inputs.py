@@ -7,8 +7,8 @@ from PIL import Image
 
 from mils_jax.data.inputs import fit, open_inputs, settled_reading
 from mils_jax.data.sources.names import Listing
-from mils_jax.data.sources.placing import placed
 from mils_jax.data.sources.pixels import Decoded, Reading
+from mils_jax.data.sources.placing import placed
 from mils_jax.errors import UserError
 
 IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)

@@ -134,5 +134,5 @@ def read_bands(image: BandFiles, root: str, reading: Reading, names: Mapping[str
   masked = any(isinstance(part.pixels, np.ma.MaskedArray) for part in parts.values())
   join = np.ma.concatenate if masked else np.concatenate
   notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
-  return Decoded(join([part.pixels for part in parts.values()], axis=-1), names=tuple(names.get(band, band) for band in parts),
-                 notes=notes)
+  return Decoded(join([part.pixels for part in parts.values()], axis=-1),
+                 names=tuple(names.get(band, band) for band in parts), notes=notes)
