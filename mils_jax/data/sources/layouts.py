@@ -47,7 +47,8 @@ def find_layout(root: str, label_column: str = '') -> Layout:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
     layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
     own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
-    beside = [f'{name}/' for name in folders if name not in own and formats.images_beneath(os.path.join(root, name), name)[0]]
+    beside = [f'{name}/' for name in folders
+              if name not in own and formats.images_beneath(os.path.join(root, name), name)[0]]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
