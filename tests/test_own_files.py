@@ -146,7 +146,7 @@ def test_more_epochs_for_a_finished_run_name_the_way(trained, capsys):
 def test_the_command_of_an_older_run_goes_on_with_it(tmp_path, capsys):
   """Options that came later have other defaults, but not for a run from before them.
 
-  Its pictures have an alpha channel, which data.color=as_is kept, and no digest of the content tells that a copy is one.
+  Its pictures have an alpha channel, which data.color=as_is kept, and no digest of the content makes up for a mistake.
   """
   write_set(tmp_path / 'set', 'RGBA')
   (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\nA\n')

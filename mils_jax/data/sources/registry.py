@@ -39,7 +39,7 @@ class DataOptions(Section):
                       'or as_is; auto: rgb, or grey where all are', choices=COLORS, before='as_is')
   nodata: str = option(FROM_FILE, 'the value of pixels without data: a number or nan; empty: what a TIFF says of '
                        'itself; none: every value counts', before=NO_NODATA)
-  metadata: str = option('use', "use or ignore the orientation and the names of channels that an image file says it has",
+  metadata: str = option('use', 'use or ignore the orientation and the names of channels that image files give',
                          choices=METADATA, before='ignore')
   skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
   val_fraction: float = option(0.1, 'of the training split, where there is no validation split', above=0, below=1)
