@@ -462,14 +462,14 @@ def test_an_odd_file_in_one_split_leaves_the_bands_together_and_is_refused_itsel
   source = folder_source(tmp_path)
   assert source.channels == ('B02', 'B03', 'B08')
   assert [source.example_id('val', row) for row in range(source.length('val'))] == [
-      'val/cat/t_SCL.tif', 'val/cat/t', 'val/dog/t']
-  assert source.read('val', 1)[0][0, 0].tolist() == [1, 2, 3]
+      'val/cat/t', 'val/cat/t_SCL.tif', 'val/dog/t']
+  assert source.read('val', 0)[0][0, 0].tolist() == [1, 2, 3]
   with pytest.raises(UserError, match=r't_SCL\.tif: one channel without a name, .*B02, B03, B08.*skip_damaged=true'):
-    source.read('val', 0)
+    source.read('val', 1)
   inputs = open_inputs([str(tmp_path / 'val')], Reading())
-  assert [name.rpartition('/')[2] for name in inputs.example_ids] == ['t_SCL.tif', 't', 't']
+  assert [name.rpartition('/')[2] for name in inputs.example_ids] == ['t', 't_SCL.tif', 't']
   with pytest.raises(UserError, match='one channel without a name'):
-    inputs.read(0)
+    inputs.read(1)
 
 
 def test_sentinels_folders_of_resolutions_hold_bands_of_one_image(tmp_path):
