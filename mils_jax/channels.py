@@ -38,8 +38,8 @@ class ChannelSpec:
     std: what they are divided by afterwards, in their unit.
     low, high: least and largest value of the training data, both 0 where it has none; empty: not kept, as before it
       was.
-    fill: what a pixel without data gets: the training data's mean as stored, whatever the normalisation; empty: not kept,
-      as before it was.
+    fill: what a pixel without data gets: the training data's mean as stored, whatever the normalization; empty: not
+      kept, as before it was.
   """
 
   names: tuple[str, ...]
