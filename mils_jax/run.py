@@ -77,7 +77,7 @@ def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
 
 
 def _finished(config: RunConfig, folder: RunFolder) -> tuple[dict | None, bool]:
-  """The results of a finished run, and whether its data lies elsewhere now, or is read otherwise, and is to be compared."""
+  """The results of a finished run, and whether its data, elsewhere or read otherwise now, is yet to be compared."""
   results = folder.read_results() if folder.config.exists() else None
   asked: list[bool] = []
 
