@@ -59,7 +59,7 @@ def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def holds_images(folder: str) -> bool:
-  """Whether there is an image in a folder or its subfolders; links are not followed, and what cannot be read is passed."""
+  """Whether there is an image beneath a folder; links are not followed, and what cannot be read is passed over."""
   if os.path.islink(folder):
     return False
   for _, folders, files in os.walk(folder):
