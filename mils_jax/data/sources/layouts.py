@@ -106,8 +106,9 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
 
 def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
   """<class>/... alone: every missing split is cut from it."""
-  own = [name for name in folders if name not in trees.values() and os.access(os.path.join(root, name), os.R_OK)]
-  listed = {name: found for name in own if (found := _listed(root, name))[0]}
+  own = [name for name in folders if name not in trees.values()]
+  closed = [name for name in own if not os.access(os.path.join(root, name), os.R_OK | os.X_OK)]
+  listed = {name: found for name in own if name not in closed and (found := _listed(root, name))[0]}
   classes = list(listed)
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
@@ -116,6 +117,8 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
   _add_classes(layout, 'train', listed, root)
   layout.notes.append(f'splits: {root} holds {len(classes)} class folders and no split: ' + ', '.join(classes[:10])
                       + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))
+  if closed:
+    layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
   for split, name in trees.items():
     if split != 'train':
       _add_tree(root, split, name, layout)
