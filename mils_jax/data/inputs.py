@@ -11,7 +11,6 @@ import numpy as np
 from mils_jax.data.sources import band_files, formats, names, npy
 from mils_jax.data.sources.band_files import BandFiles
 from mils_jax.data.sources.images import read_image
-from mils_jax.data.sources.layouts import images_beneath
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pictures import GREY_AS_RGB
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
@@ -38,7 +37,8 @@ class Inputs(Protocol):
     ...
 
 
-def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO) -> Inputs:
+def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO, given: Sequence[str] = ()
+                ) -> Inputs:
   """Opens files or folders of images.
 
   Args:
@@ -46,6 +46,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       (N, H, W, C) of them, or one `.npz` with `images` or `<split>_images`.
     reading: how files become arrays, as in training.
     bands: as data.folder.band_files.
+    given: the names of channels in the run's configuration, which rename bands as in training.
 
   Raises:
     UserError: one does not exist, holds no image, or is none of these.
@@ -55,7 +56,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {path}: no such file or folder')
   path = paths[0]
   if len(paths) == 1 and os.path.isdir(path):
-    return _folder(path, reading, bands)
+    return _folder(path, reading, bands, given)
   if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
@@ -67,13 +68,12 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {one}: expected image files where there are several; a folder or an .npz comes alone')
     if not formats.is_image(one):
       raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
-  images, _ = band_files.grouped(list(paths), band_files.pattern_of(bands))
-  return ImageFiles(images, '', reading)
+  return ImageFiles(*_put_together(paths, bands), '', reading, given)
 
 
-def _folder(path: str, reading: Reading, bands: str) -> 'ImageFiles':
+def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'ImageFiles':
   """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
-  found, others = images_beneath(path, path.rstrip('/') or '/')
+  found, others = formats.images_beneath(path, path.rstrip('/') or '/')
   found = sorted([*found, *(name for name in others if formats.is_image(name))])
   if not found:
     raise UserError(f'--input {path}: no images in it. Valid: {formats.listed()}')
@@ -81,8 +81,15 @@ def _folder(path: str, reading: Reading, bands: str) -> 'ImageFiles':
   notes = []
   if skipped:
     notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
-  images, _ = band_files.grouped(found, band_files.pattern_of(bands))
-  return ImageFiles(images, path, reading, notes)
+  images, apart = _put_together(found, bands)
+  return ImageFiles(images, [*notes, *apart], path, reading, given)
+
+
+def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFiles], list[str]]:
+  """The images, a file each or the files of its bands, and a note where bands stay apart."""
+  images, _ = band_files.grouped(files, band_files.pattern_of(bands, files))
+  apart = not band_files.band_names(images) and band_files.looks_like_bands(files)
+  return images, [band_files.APART] if apart else []
 
 
 class ImageFiles:
@@ -92,8 +99,11 @@ class ImageFiles:
   of a set, as its test folder is.
   """
 
-  def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = ()):
+  def __init__(self, images: Sequence[str | BandFiles], notes: Sequence[str], root: str, reading: Reading,
+               given: Sequence[str]):
     self._images = images
+    self._bands = band_files.band_names(images)
+    self._renamed = band_files.renamed(images, given)
     self._reading = reading
     self.example_ids: Sequence[str] = [image.example_id if isinstance(image, BandFiles) else image for image in images]
     folders = {os.path.dirname(os.path.abspath(example_id)) for example_id in self.example_ids}
@@ -106,13 +116,15 @@ class ImageFiles:
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
     image = self._images[index]
+    listing = self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
     if isinstance(image, BandFiles):
-      decoded = band_files.read_bands(image, '', self._reading)
+      decoded = band_files.read_bands(image, '', self._reading, self._renamed)
     else:
       if not formats.is_readable(image):
         raise UserError(f'{image}: is of a format that is not read here. Valid: {", ".join(formats.COMMON)} and others')
       decoded = read_image(image, self._reading)
-    return decoded, self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
+      band_files.check_apart(decoded, listing, self._bands, image)
+    return decoded, listing
 
 
 class ImageArrays:
@@ -182,9 +194,7 @@ def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequenc
     image, color = image[..., [0, 0, *range(count)]], (*RGB, *color[1:])
     notes.append(GREY_AS_RGB)
     count = image.shape[-1]
-  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color)
-  if not set(own) & set(input_channels) and count == len(known) and flagged:
-    own, note = known, ''  # other names for the same channels, as the configuration gave in training
+  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color, flagged)
   if note:
     notes.append(note)
   without = [name for name in own if name not in input_channels]

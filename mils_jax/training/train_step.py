@@ -100,8 +100,8 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
   """((loss, (logits, batch statistics)), gradients) of a batch in equal parts, one after the other in less memory.
 
   Losses and gradients are added up. Each part is normalised by its own statistics, so only networks without batch
-  normalisation train exactly as with the whole batch. A part takes every `parts`-th sample, so that the padding of a last
-  short batch spreads over all; one that holds nothing but padding leaves the statistics as they are.
+  normalisation train exactly as with the whole batch. A part takes every `parts`-th sample, so that the padding of a
+  last short batch spreads over all; one that holds nothing but padding leaves the statistics as they are.
 
   Args:
     gradients_of: (batch statistics, samples, key) -> what is returned here, of some samples.

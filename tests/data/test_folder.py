@@ -6,7 +6,10 @@ import pytest
 import tifffile
 
 from mils_jax.data.cache.building import fingerprint, open_dataset
+from mils_jax.data.inputs import open_inputs
 from mils_jax.data.sources import open_source
+from mils_jax.data.sources.folder import FolderOptions, FolderSource
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.errors import UserError
 from tests.data.fakes import folder_source, write_image, write_lists
 
@@ -212,6 +215,57 @@ def test_class_folders_alone_are_a_training_split(tmp_path):
   assert any('test/: 1 images without labels' in note for note in source.notes)
 
 
+def test_images_in_a_folder_that_is_no_class_have_no_labels_in_every_layout(tmp_path):
+  write_classes(tmp_path / 'a/train')
+  write_classes(tmp_path / 'b')
+  for root in ('a', 'b'):
+    write_image(tmp_path / root / 'test/images/1.png')
+    assert ('test/: 1 images without labels (no class folders or list) are not used; the test split is cut from '
+            'training') in folder_source(tmp_path / root).notes
+    write_image(tmp_path / root / 'test/cat/1.png')
+    refused(tmp_path / root, "class folder 'images' is not in the training split. Valid: cat, dog")
+
+
+def test_a_table_is_one_in_capitals_too_and_class_folders_beside_it_are_not_said_to_lack_labels(tmp_path):
+  write_classes(tmp_path / 'val')
+  (tmp_path / 'Train.CSV').write_text('path,label\nval/cat/0.png,cat\nval/dog/0.png,dog\n')
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(2)] == ['val/cat/0.png', 'val/dog/0.png']
+  assert source.notes == ('val/: 8 images that have no list beside Train.CSV are not used; the val split is cut from '
+                          'training',)
+  refused(tmp_path, "unknown data.folder.label_column 'lable'", label_column='lable')
+
+
+def test_every_folder_is_listed_once_and_what_is_only_noted_is_not_listed_at_all(tmp_path, monkeypatch):
+  write_classes(tmp_path / 'classes')
+  write_classes(tmp_path / 'trees/train')
+  write_classes(tmp_path / 'trees/other')
+  (tmp_path / 'trees/around').symlink_to(tmp_path)
+  scanned, scandir = [], os.scandir
+  monkeypatch.setattr(os, 'scandir', lambda path: scanned.append(os.fspath(path)) or scandir(path))
+  folder_source(tmp_path / 'classes')
+  assert len(scanned) == len(set(scanned)) == 3
+  scanned.clear()
+  assert folder_source(tmp_path / 'trees').notes == (
+      'not used, because no split (train, val or test) is called so: other/',)
+  assert not any('around' in path for path in scanned)
+  assert len([path for path in scanned if 'other' in path]) == 2  # down to the first image
+
+
+def test_a_folder_that_may_not_be_read_does_not_end_a_note(tmp_path, monkeypatch):
+  write_classes(tmp_path / 'train')
+  write_classes(tmp_path / 'lost+found')
+  scandir = os.scandir
+
+  def refuse(path):
+    if 'lost+found' in os.fspath(path):
+      raise PermissionError(13, 'Permission denied', path)
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', refuse)
+  assert folder_source(tmp_path).notes == ()
+
+
 def test_a_test_folder_without_labels_is_said_to_have_none(tmp_path):
   write_classes(tmp_path / 'train')
   write_image(tmp_path / 'test/1.png')
@@ -256,6 +310,32 @@ def test_a_table_names_images_by_path_name_or_id(tmp_path, table):
   assert [source.classes[label] for label in source.labels('train')] == ['cat', 'dog']
   assert source.splits == ('train',)
   assert source.notes[0].startswith('test.csv: 1 images without labels are not used')
+
+
+def test_a_first_line_is_only_a_header_where_it_names_no_image(tmp_path):
+  write_image(tmp_path / '0002.png')
+  for text in ('gone.png,cat\n0002.png,dog\n', 'gone.png,y\n0002.png,x\n'):
+    (tmp_path / 'train.csv').write_text(text)
+    refused(tmp_path, 'train.csv', "'gone.png': no such image")
+  (tmp_path / 'train.csv').write_text('0002,label\n0002,x\n')
+  source = folder_source(tmp_path)
+  assert (source.length('train'), source.classes) == (2, ('label', 'x'))
+  (tmp_path / 'train.csv').write_text('0001,cat\n0002,dog\n')
+  source = folder_source(tmp_path)
+  assert source.length('train') == 1
+  assert 'train.csv: its first line (0001,cat) was taken for the names of its columns' in source.notes
+
+
+def test_an_id_that_means_two_images_is_refused_and_hidden_files_mean_none(tmp_path):
+  for name in ('train/cat/001.png', 'train/cat/002.png', 'train/.ipynb_checkpoints/002.png', 'train/dog/003.png'):
+    write_image(tmp_path / name)
+  (tmp_path / 'train.csv').write_text('id,label\n001,cat\n002,cat\n003,dog\n')
+  assert [folder_source(tmp_path).example_id('train', row) for row in range(3)] == [
+      'train/cat/001.png', 'train/cat/002.png', 'train/dog/003.png']
+  for name in ('train/dog/001.png', 'train/dog/001.jpg'):
+    write_image(tmp_path / name)
+    refused(tmp_path, 'train.csv', "'001' may mean train/cat/001.png or train/dog/001")
+    (tmp_path / name).unlink()
 
 
 def test_of_several_columns_of_labels_one_is_named(tmp_path):
@@ -340,6 +420,41 @@ def test_the_nearest_list_of_channels_counts_in_training_too(tmp_path):
   assert source.read('train', 2)[0][0, 0].tolist() == [1, 2, 3, 4, None]
 
 
+def test_a_changed_list_of_some_folders_channels_makes_another_dataset_cache(tmp_path):
+  for name in ('cat', 'dog'):
+    for number in range(6):
+      (tmp_path / 'set' / name).mkdir(parents=True, exist_ok=True)
+      np.save(tmp_path / f'set/{name}/{number}.npy', np.full((4, 4, 3), (1, 2, 3), np.uint8))
+  (tmp_path / 'set/channels.txt').write_text('R\nG\nB\n')
+  plain = fingerprint(folder_source(tmp_path / 'set'))
+  seen = []
+  for text in ('B\nG\nR\n', 'G\nB\nR\n'):
+    (tmp_path / 'set/cat/channels.txt').write_text(text)
+    dataset = open_dataset(open_source('folder', path=str(tmp_path / 'set')), tmp_path / 'cache')
+    split = dataset.splits['train']
+    seen.append(split.images[split.labels == 0][0, 0, 0].tolist())
+  assert seen == [[3, 2, 1], [3, 1, 2]]
+  (tmp_path / 'set/cat/channels.txt').unlink()
+  assert fingerprint(folder_source(tmp_path / 'set')) == plain
+  assert 'listings' not in folder_source(tmp_path / 'set').settings()
+
+
+def test_sets_read_as_before_keep_their_fingerprint_and_others_do_not(tmp_path):
+  write_lists(tmp_path)
+  before, now = (FolderSource(str(tmp_path), Reading(nodata='none', metadata=metadata), options=FolderOptions(
+      band_files='none')) for metadata in (False, True))
+  assert before.settings().keys() == {'source', 'image_size', 'channel_axis', 'channels', 'units', 'classes'}
+  assert fingerprint(before) != fingerprint(now)
+
+
+def test_names_by_the_configuration_make_another_dataset_cache_than_the_same_names_in_files(tmp_path):
+  write_lists(tmp_path)
+  given = folder_source(tmp_path, ('x', 'y', 'z'))
+  assert 'names_given' not in given.settings()
+  (tmp_path / 'channels.txt').write_text('x\ny\nz\n')
+  assert fingerprint(folder_source(tmp_path)) != fingerprint(folder_source(tmp_path, ('x', 'y', 'z')))
+
+
 def write_band(path, level, size=8):
   path.parent.mkdir(parents=True, exist_ok=True)
   tifffile.imwrite(path, np.full((size, size), level, np.uint16))
@@ -387,6 +502,47 @@ def test_bands_of_an_image_stay_in_one_split_and_class(tmp_path):
   (tmp_path / 'val.txt').unlink()
   (tmp_path / 'train.txt').write_text('a_B02.tif 0\na_B03.tif 1\n')
   refused(tmp_path, 'the bands of a have different labels: [0, 1]')
+
+
+def test_an_odd_file_in_one_split_leaves_the_bands_together_and_is_refused_itself(tmp_path):
+  for split in ('train', 'val', 'test'):
+    for name in ('cat', 'dog'):
+      for level, band in enumerate(('B02', 'B03', 'B08'), 1):
+        write_band(tmp_path / split / name / f't_{band}.tif', level)
+  write_band(tmp_path / 'val/cat/t_SCL.tif', 99)
+  source = folder_source(tmp_path)
+  assert source.channels == ('B02', 'B03', 'B08')
+  assert [source.example_id('val', row) for row in range(source.length('val'))] == [
+      'val/cat/t', 'val/cat/t_SCL.tif', 'val/dog/t']
+  assert source.read('val', 0)[0][0, 0].tolist() == [1, 2, 3]
+  with pytest.raises(UserError, match=r't_SCL\.tif: one channel without a name, .*B02, B03, B08.*skip_damaged=true'):
+    source.read('val', 1)
+  inputs = open_inputs([str(tmp_path / 'val')], Reading())
+  assert [name.rpartition('/')[2] for name in inputs.example_ids] == ['t', 't_SCL.tif', 't']
+  with pytest.raises(UserError, match='one channel without a name'):
+    inputs.read(1)
+
+
+def test_sentinels_folders_of_resolutions_hold_bands_of_one_image(tmp_path):
+  for name in ('cat', 'dog'):
+    for folder, band in (('R10m', 'B02'), ('R20m', 'B05')):
+      write_band(tmp_path / name / folder / f'T_{band}_{folder[1:]}.tif', 1)
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(source.length('train'))] == ['cat/T', 'dog/T']
+  assert source.channels == ('B02', 'B05')
+
+
+@pytest.mark.parametrize('names', [
+    [f'patient{patient}_b{number}.tif' for patient in range(3) for number in range(1, 4)],
+    ['a_B1.tif', 'b_B1.tif', 'b_B2.tif', 'c_B1.tif', 'c_B2.tif', 'c_B3.tif']])
+def test_names_that_only_resemble_bands_leave_files_apart_and_are_noted(tmp_path, names):
+  for name in ('cat', 'dog'):
+    for file in names:
+      write_band(tmp_path / name / file, 1)
+  source = folder_source(tmp_path)
+  assert source.length('train') == 2 * len(names)
+  assert any('called like single bands' in note for note in source.notes)
+  assert any('called like single bands' in note for note in open_inputs([str(tmp_path / 'cat')], Reading()).notes)
 
 
 def test_wells_of_a_plate_are_no_bands(tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image
 from mils_jax.data.inputs import fit, open_inputs, settled_reading
 from mils_jax.data.sources.names import Listing
 from mils_jax.data.sources.pixels import Decoded, Reading
+from mils_jax.data.sources.placing import placed
 from mils_jax.errors import UserError
 
 IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
@@ -60,6 +61,25 @@ def test_names_go_by_how_near_they_are():
     fitted(bands, listed=renamed, data=bands)
 
 
+@pytest.mark.parametrize('where', ['own', 'listed'])
+@pytest.mark.parametrize('names', [('B08', 'B04', 'B03'), ('R', 'G', 'NIR'), ('G', 'blue', 'R')])
+def test_names_by_the_configuration_overrule_a_file_as_in_training(where, names):
+  bands = ('NIR', 'R', 'G')
+  assert fitted(bands, data=bands, flagged=True, **{where: names}) == {'NIR': 0, 'R': 1, 'G': 2}
+  decoded = Decoded(IMAGE[..., :3], names=names if where == 'own' else ())
+  listing = Listing('channels.txt', names, ('',) * 3) if where == 'listed' else None
+  assert np.array_equal(placed(decoded, bands, listing, True, True, 'x')[0], IMAGE[..., :3])
+
+
+def test_bands_are_renamed_as_in_training(tmp_path):
+  for tile, bands in {'a': ('B04', 'B03'), 'b': ('B08', 'B04', 'B03')}.items():
+    for level, band in enumerate(bands, 1):
+      tifffile.imwrite(tmp_path / f'{tile}_{band}.tif', np.full((8, 8), level, np.uint16))
+  inputs = open_inputs([str(tmp_path)], Reading(8), given=('G', 'R', 'NIR'))
+  decoded = inputs.read(0)[0]
+  assert (decoded.names, decoded.pixels[0, 0].tolist()) == (('G', 'R'), [2, 1])
+
+
 def test_a_list_of_more_channels_than_an_image_has_names_the_first():
   assert fitted((*COLOUR, 'nir'), listed=('B', 'G', 'R', 'nir'), count=3) == {'B': 0, 'G': 1, 'R': 2}
 
@@ -105,7 +125,13 @@ def test_a_list_of_channels_is_searched_up_to_the_input_and_beyond_it_in_the_set
   Image.fromarray(IMAGE[..., :3]).save(image)
   (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
   parts = (tmp_path / 'set', tmp_path / 'set/test', image.parent, image)
-  assert [listed_at(path) for path in (tmp_path, *parts)] == [('a', 'b', 'c'), None, None, None, None]
+  assert [listed_at(path) for path in (tmp_path, *parts)] == [('a', 'b', 'c')] * 2 + [None] * 3
+  for mark in ('Training', 'TRAIN.csv', 'training.txt'):
+    (tmp_path / 'set' / mark).mkdir()
+    (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\n')
+    assert {listed_at(path) for path in parts} == {('NIR', 'R', 'G')}
+    (tmp_path / 'set' / mark).rmdir()
+    (tmp_path / 'set/channels.txt').unlink()
   (tmp_path / 'set/train').mkdir()
   (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\n')
   assert {listed_at(path) for path in parts} == {('NIR', 'R', 'G')}

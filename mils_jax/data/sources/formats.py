@@ -42,6 +42,33 @@ def is_image(name: str) -> bool:
   return is_readable(name) or suffix(name) in _UNREADABLE | _NOT_DECODED
 
 
+def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
+  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
+  found, others = [], []
+  with os.scandir(folder) as entries:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+      if entry.name.startswith('.'):
+        continue
+      if entry.is_dir():
+        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
+        found += images
+        others += rest
+      else:
+        (found if is_readable(entry.name) else others).append(f'{prefix}/{entry.name}')
+  return found, others
+
+
+def holds_images(folder: str) -> bool:
+  """Whether there is an image beneath a folder; links are not followed, and what cannot be read is passed over."""
+  if os.path.islink(folder):
+    return False
+  for _, folders, files in os.walk(folder):
+    folders[:] = [name for name in folders if not name.startswith('.')]
+    if any(is_readable(name) for name in files if not name.startswith('.')):
+      return True
+  return False
+
+
 def listed() -> str:
   """The suffixes for a message, the usual ones first."""
   return ', '.join([*COMMON, *sorted(suffixes().difference(COMMON))])

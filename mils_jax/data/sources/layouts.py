@@ -6,11 +6,9 @@ import os
 import numpy as np
 
 from mils_jax.data.sources import formats, lists
-from mils_jax.data.sources.source import SPLITS
+from mils_jax.data.sources.source import CALLED, SPLITS
 from mils_jax.errors import UserError
 
-# What a split's folder or list may be called, upper and lower case alike.
-CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
 _NO_DATA = {'readme', 'license', 'licence', 'requirements', 'source'}  # names of texts that list no images
 
 
@@ -47,26 +45,10 @@ def find_layout(root: str, label_column: str = '') -> Layout:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
     layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
     own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
-    beside = [f'{name}/' for name in folders if name not in own and images_beneath(os.path.join(root, name), name)[0]]
+    beside = [f'{name}/' for name in folders if name not in own and formats.holds_images(os.path.join(root, name))]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
-
-
-def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
-  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
-  found, others = [], []
-  with os.scandir(folder) as entries:
-    for entry in sorted(entries, key=lambda entry: entry.name):
-      if entry.name.startswith('.'):
-        continue
-      if entry.is_dir():
-        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
-        found += images
-        others += rest
-      else:
-        (found if formats.is_readable(entry.name) else others).append(f'{prefix}/{entry.name}')
-  return found, others
 
 
 def _called(names: list[str], root: str) -> dict[str, str]:
@@ -102,10 +84,11 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
                           'from training')
       continue
     entries[split] = read
+    layout.notes += [read.note] if read.note else []
     layout.files[split], layout.origin[split] = read.files, os.path.join(root, name)
   for split in split_folders:
     if split not in split_lists:
-      _note_unlabelled(root, split, split_folders[split], layout)
+      _note_unused(root, split, split_folders[split], f'that have no list beside {split_lists["train"]}', layout)
   origin = {split: layout.origin[split] for split in entries}
   layout.classes, layout.labels = lists.numbered(entries, origin, root)
   return layout
@@ -117,49 +100,57 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
   if not layout.classes:
     raise UserError(f"{os.path.join(root, trees['train'])}: no class folders in it; expected train/<class>/...")
   for split, name in trees.items():
-    tree = os.path.join(root, name)
-    folders = _folders(tree)
-    if not folders:
-      _note_unlabelled(root, split, name, layout)
-      continue
-    _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
-                 f'{name}/: left out, because they lie in no class folder', layout)
-    for folder in folders:
-      if folder not in layout.classes:
-        raise UserError(f"{tree}: class folder '{folder}' is not in train/. Valid: {', '.join(layout.classes)}")
-    _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in folders}, tree)
+    _add_tree(root, split, name, layout)
   return layout
 
 
 def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
   """<class>/... alone: every missing split is cut from it."""
-  classes = [name for name in folders if name not in trees.values()
-             and images_beneath(os.path.join(root, name), name)[0]]
+  own = [name for name in folders if name not in trees.values()]
+  closed = [name for name in own if not os.access(os.path.join(root, name), os.R_OK | os.X_OK)]
+  listed = {name: found for name in own if name not in closed and (found := _listed(root, name))[0]}
+  classes = list(listed)
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
                     'class folders of its own')
   layout = Layout(classes=tuple(classes))
-  _add_classes(layout, 'train', root, {name: name for name in classes}, root)
+  _add_classes(layout, 'train', listed, root)
   layout.notes.append(f'splits: {root} holds {len(classes)} class folders and no split: ' + ', '.join(classes[:10])
                       + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))
+  if closed:
+    layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
   for split, name in trees.items():
     if split != 'train':
-      tree = os.path.join(root, name)
-      inner = _folders(tree)
-      if inner and set(inner) <= set(classes):
-        _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in inner}, tree)
-      else:
-        _note_unlabelled(root, split, name, layout)
+      _add_tree(root, split, name, layout)
   return layout
 
 
-def _add_classes(layout: Layout, split: str, root: str, folders: dict[str, str], origin: str) -> None:
-  """Adds the images of a split, which lie in one folder for each class."""
+def _add_tree(root: str, split: str, name: str, layout: Layout) -> None:
+  """Adds a split whose images lie in class folders, or notes that they do not."""
+  tree = os.path.join(root, name)
+  folders = _folders(tree)
+  if not folders or (len(folders) == 1 and folders[0] not in layout.classes):  # test/images/
+    _note_unused(root, split, name, 'without labels (no class folders or list)', layout)
+    return
+  _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
+               f'{name}/: left out, because they lie in no class folder', layout)
+  for folder in folders:
+    if folder not in layout.classes:
+      raise UserError(f"{tree}: class folder '{folder}' is not in the training split. Valid: "
+                      f'{", ".join(layout.classes)}')
+  _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in folders}, tree)
+
+
+def _listed(root: str, folder: str) -> tuple[list[str], list[str]]:
+  return formats.images_beneath(os.path.join(root, folder), folder)
+
+
+def _add_classes(layout: Layout, split: str, listed: dict[str, tuple[list[str], list[str]]], origin: str) -> None:
+  """Adds the images of a split by their classes; with them, by class, what else lies in its folder."""
   files: list[str] = []
   labels: list[int] = []
   others: list[str] = []
-  for name, folder in folders.items():
-    found, rest = images_beneath(os.path.join(root, folder), folder)
+  for name, (found, rest) in listed.items():
     files += found
     others += [file for file in rest if os.path.basename(file) != 'channels.txt']
     labels += [layout.classes.index(name)] * len(found)
@@ -172,11 +163,10 @@ def _note_others(files: list[str], what: str, layout: Layout) -> None:
     layout.notes.append(f'{what}: {formats.by_suffix(files)}, such as {files[0]}')
 
 
-def _note_unlabelled(root: str, split: str, name: str, layout: Layout) -> None:
-  count = len(images_beneath(os.path.join(root, name), name)[0])
+def _note_unused(root: str, split: str, name: str, why: str, layout: Layout) -> None:
+  count = len(formats.images_beneath(os.path.join(root, name), name)[0])
   if count and split != 'train':
-    layout.notes.append(f'{name}/: {count} images without labels (no class folders or list) are not used; '
-                        f'the {split} split is cut from training')
+    layout.notes.append(f'{name}/: {count} images {why} are not used; the {split} split is cut from training')
 
 
 def _folders(path: str) -> list[str]:

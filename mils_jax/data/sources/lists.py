@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources import formats, names
+from mils_jax.data.sources.source import CALLED
 from mils_jax.errors import UserError, unknown
 
 _LABEL = re.compile('-?[0-9]{1,9}')
@@ -27,12 +28,14 @@ class Entries:
     labels: of each, as written; None where the list has none.
     lines: the number of each one's line.
     columns: what a table has, for messages.
+    note: what was assumed of it.
   """
 
   files: list[str]
   labels: list[str] | None
   lines: list[int]
   columns: str = ''
+  note: str = ''
 
 
 def read(path: str, root: str, folder: str, label_column: str) -> Entries:
@@ -48,7 +51,8 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
     UserError: a line is not as described.
   """
   text = names.read_text(path)
-  entries = _read_table(path, text, root, folder, label_column) if path.endswith('.csv') else _read_lines(path, text)
+  is_table = formats.suffix(path) == '.csv'
+  entries = _read_table(path, text, root, folder, label_column) if is_table else _read_lines(path, text)
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return entries
@@ -130,9 +134,13 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
     raise UserError(f'{path}: is no table that can be read: {error}') from error
   if not rows:
     return Entries([], [], [])
-  find = _Finder(root, folder)
+  find = _Finder(path, root, folder)
   first = rows[0][1]
-  headed = not any(find(cell) for cell in first)
+  usual = [cell.lower() in (*_FILES, *_LABELS) for cell in first]
+  headed = not any(formats.is_image(cell) or (not is_usual and find.knows(cell))
+                   for cell, is_usual in zip(first, usual, strict=True))
+  note = (f'{os.path.basename(path)}: its first line ({head.strip()[:120]}) was taken for the names of its columns'
+          if headed and not any(usual) else '')
   header = first if headed else [str(number) for number in range(1, len(first) + 1)]
   rows = rows[1:] if headed else rows
   file_column = _file_column(header, rows, find, headed, path)
@@ -143,37 +151,51 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
     raise UserError(f'{path}, line {uneven}: another number of columns than the first line, which has {len(header)}')
   files = [find(row[file_column]) or row[file_column] for _, row in rows]
   labels = [row[label] for _, row in rows] if label is not None else None
-  return Entries(files, labels, [number for number, _ in rows], columns)
+  return Entries(files, labels, [number for number, _ in rows], columns, note)
 
 
 class _Finder:
   """Finds the image that a table's cell means: a path, or a name with or without its suffix."""
 
-  def __init__(self, root: str, folder: str):
-    self._root, self._folder = root, folder
-    self._known: dict[str, str] | None = None
+  def __init__(self, path: str, root: str, folder: str):
+    self._path, self._root, self._folder = path, root, folder
+    self._known: dict[str, list[str]] | None = None
 
   def __call__(self, cell: str) -> str:
-    """The relative path, '' where there is no such image."""
+    """The relative path, '' where there is no such image; raises UserError where there are several."""
+    there = self._at(cell)
+    places = [there] if there else self.named(cell)
+    if len(places) > 1:
+      raise UserError(f"{self._path}: '{cell[:120]}' may mean {places[0]} or {places[1]}; expected paths relative to "
+                      f'{self._root}')
+    return places[0] if places else ''
+
+  def knows(self, cell: str) -> bool:
+    """Whether there is such an image, or several."""
+    return bool(self._at(cell) or self.named(cell))
+
+  def named(self, name: str) -> list[str]:
+    """The relative paths of the images with this name or stem."""
+    if self._known is None:
+      self._known = self._index()
+    return self._known.get(name, [])
+
+  def _at(self, cell: str) -> str:
+    """The relative path of the image at this path, '' where there is none."""
     if not cell or '\0' in cell:
       return ''
     for place in (cell, f'{self._folder}/{cell}' if self._folder else cell):
       if formats.is_image(place) and os.path.isfile(os.path.join(self._root, place)):
         return place
-    if self._known is None:
-      self._known = self._index()
-    return self._known.get(cell, '')
+    return ''
 
-  def _index(self) -> dict[str, str]:
+  def _index(self) -> dict[str, list[str]]:
     """Relative paths of the images in the split's folder (without one, in the whole root) by name and by stem."""
-    known: dict[str, str] = {}
-    top = os.path.join(self._root, self._folder)
-    for folder, _, files in os.walk(top):
-      for name in sorted(files):
-        if formats.is_readable(name):
-          place = os.path.relpath(os.path.join(folder, name), self._root)
-          known.setdefault(name, place)
-          known.setdefault(os.path.splitext(name)[0], place)
+    known: dict[str, list[str]] = {}
+    for place in formats.images_beneath(os.path.join(self._root, self._folder), self._folder or '.')[0]:
+      name = os.path.basename(place)
+      for key in (name, os.path.splitext(name)[0]):
+        known.setdefault(key, []).append(os.path.normpath(place))
     return known
 
 
@@ -183,7 +205,8 @@ def _file_column(header: list[str], rows: list, find: _Finder, headed: bool, pat
       if name in [cell.lower() for cell in header]:
         return [cell.lower() for cell in header].index(name)
   for column in range(len(header)):
-    if header[column].lower() not in _LABELS and rows and find(rows[0][1][min(column, len(rows[0][1]) - 1)]):
+    cell = rows[0][1][min(column, len(rows[0][1]) - 1)] if rows else ''
+    if header[column].lower() not in _LABELS and (formats.is_image(cell) or find.knows(cell)):
       return column
   raise UserError(f'{path}: no column names images. Its columns: {", ".join(header)}; expected one called '
                   f'{", ".join(_FILES[:4])} or the like')
@@ -193,7 +216,7 @@ def _label_column(header: list[str], files: int, asked: str, path: str) -> int |
   others = [column for column in range(len(header)) if column != files]
   if asked:
     if asked not in header or header.index(asked) == files:
-      if path.endswith('train.csv'):
+      if Path(path).stem.lower() in CALLED['train']:
         raise UserError(f'{path}: {unknown("data.folder.label_column", asked, [header[column] for column in others])}')
       return None
     return header.index(asked)

@@ -1,13 +1,14 @@
 """TIFF files through tifffile: any number of channels, and what their tags say of them."""
 
+import os
 from typing import Any
 
 import numpy as np
 
 from mils_jax.data.sources.names import RGB
 from mils_jax.data.sources.pictures import TURNED
-from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
-from mils_jax.data.sources.tiff_tags import channel_names, nodata
+from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size, without_nodata
+from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
 from mils_jax.errors import UserError
 
 _COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
@@ -22,6 +23,11 @@ def decode(path: str, reading: Reading) -> Decoded:
   import tifffile  # here, as it takes a while to load
 
   with tifffile.TiffFile(path) as file:
+    elsewhere = other_files(file, os.path.basename(path))  # which tifffile would open, wherever they lie
+    if elsewhere or file.series[0].is_multifile:
+      raise UserError(f'{path}: a part of an image in several files'
+                      + (f', such as {elsewhere[0][:120]}' if elsewhere else '')
+                      + '; expected all of an image in one file, or a file for each band')
     series = file.series[0]
     others = [other for other in file.series[1:] if not _belongs_to_another(other.keyframe)]
     if others:
@@ -32,12 +38,13 @@ def decode(path: str, reading: Reading) -> Decoded:
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
-    image, coloured = _in_colour(series.asarray(), page)
+    stored = without_nodata(series.asarray(), reading.nodata, nodata(page))  # before colours change what is stored
+    image, coloured = _in_colour(stored, page)
     pixels = channels_last(image, 'last' if coloured else rule, path)
-    pixels, notes = _upright(pixels, page)
-    names, units = channel_names(file, pixels.shape[-1])
+    pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
+    names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
     color = RGB if pixels.shape[-1] == 3 and (coloured or page.photometric in _COLOURED) else ()
-    return Decoded(np.ascontiguousarray(pixels), names, units, color, nodata(page), notes)
+    return Decoded(_contiguous(pixels), names, units, color, notes)
 
 
 def _belongs_to_another(page: Any) -> bool:
@@ -50,12 +57,20 @@ def _in_colour(image: np.ndarray, page: Any) -> tuple[np.ndarray, bool]:
   from tifffile import PHOTOMETRIC
 
   if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None and image.dtype == np.uint8:
-    return (np.moveaxis(page.colormap, 0, -1)[image] >> 8).astype(np.uint8), True
+    colours = (np.moveaxis(page.colormap, 0, -1)[np.ma.getdata(image)] >> 8).astype(np.uint8)
+    mask = np.repeat(np.ma.getmaskarray(image)[..., None], colours.shape[-1], -1)
+    return np.ma.masked_array(colours, mask) if np.ma.is_masked(image) else colours, True
   if image.dtype == bool:
     image = image.astype(np.uint8) * 255
-  if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype == np.uint8:
-    image = 255 - image
+  if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype.kind in 'iu':
+    image = ~image  # the least of the dtype for its largest
   return image, False
+
+
+def _contiguous(pixels: np.ndarray) -> np.ndarray:
+  """The same, laid out anew, and still masked."""
+  plain = np.ascontiguousarray(np.ma.getdata(pixels))
+  return np.ma.masked_array(plain, np.ma.getmaskarray(pixels)) if np.ma.is_masked(pixels) else plain
 
 
 def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:
