@@ -99,7 +99,8 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
     classifier.missing(channels)  # refuses names that do not fit, before any image is read
   height, width = classifier.image_size
   reading = dataclasses.replace(config.data.reading, size=height if height == width else 0)
-  inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), config.data.folder.band_files)
+  inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), config.data.folder.band_files,
+                       config.data.names)
   summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
     try:

@@ -38,7 +38,8 @@ class Inputs(Protocol):
     ...
 
 
-def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO) -> Inputs:
+def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO, given: Sequence[str] = ()
+                ) -> Inputs:
   """Opens files or folders of images.
 
   Args:
@@ -46,6 +47,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       (N, H, W, C) of them, or one `.npz` with `images` or `<split>_images`.
     reading: how files become arrays, as in training.
     bands: as data.folder.band_files.
+    given: the names of channels in the run's configuration, which rename bands as in training.
 
   Raises:
     UserError: one does not exist, holds no image, or is none of these.
@@ -55,7 +57,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {path}: no such file or folder')
   path = paths[0]
   if len(paths) == 1 and os.path.isdir(path):
-    return _folder(path, reading, bands)
+    return _folder(path, reading, bands, given)
   if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
@@ -68,10 +70,10 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
     if not formats.is_image(one):
       raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
   images, _ = band_files.grouped(list(paths), band_files.pattern_of(bands))
-  return ImageFiles(images, '', reading)
+  return ImageFiles(images, '', reading, given=given)
 
 
-def _folder(path: str, reading: Reading, bands: str) -> 'ImageFiles':
+def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'ImageFiles':
   """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
   found, others = images_beneath(path, path.rstrip('/') or '/')
   found = sorted([*found, *(name for name in others if formats.is_image(name))])
@@ -82,7 +84,7 @@ def _folder(path: str, reading: Reading, bands: str) -> 'ImageFiles':
   if skipped:
     notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
   images, _ = band_files.grouped(found, band_files.pattern_of(bands))
-  return ImageFiles(images, path, reading, notes)
+  return ImageFiles(images, path, reading, notes, given)
 
 
 class ImageFiles:
@@ -92,8 +94,10 @@ class ImageFiles:
   of a set, as its test folder is.
   """
 
-  def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = ()):
+  def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = (),
+               given: Sequence[str] = ()):
     self._images = images
+    self._renamed = band_files.renamed(images, given)
     self._reading = reading
     self.example_ids = [image.example_id if isinstance(image, BandFiles) else image for image in images]
     folders = {os.path.dirname(os.path.abspath(example_id)) for example_id in self.example_ids}
@@ -107,7 +111,7 @@ class ImageFiles:
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
     image = self._images[index]
     if isinstance(image, BandFiles):
-      decoded = band_files.read_bands(image, '', self._reading)
+      decoded = band_files.read_bands(image, '', self._reading, self._renamed)
     else:
       if not formats.is_readable(image):
         raise UserError(f'{image}: is of a format that is not read here. Valid: {", ".join(formats.COMMON)} and others')
@@ -182,9 +186,7 @@ def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequenc
     image, color = image[..., [0, 0, *range(count)]], (*RGB, *color[1:])
     notes.append(GREY_AS_RGB)
     count = image.shape[-1]
-  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color)
-  if not set(own) & set(input_channels) and count == len(known) and flagged:
-    own, note = known, ''  # other names for the same channels, as the configuration gave in training
+  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color, flagged)
   if note:
     notes.append(note)
   without = [name for name in own if name not in input_channels]

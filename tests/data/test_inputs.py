@@ -8,6 +8,7 @@ from PIL import Image
 from mils_jax.data.inputs import fit, open_inputs, settled_reading
 from mils_jax.data.sources.names import Listing
 from mils_jax.data.sources.pixels import Decoded, Reading
+from mils_jax.data.sources.placing import placed
 from mils_jax.errors import UserError
 
 IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
@@ -58,6 +59,25 @@ def test_names_go_by_how_near_they_are():
   assert fitted(bands, own=renamed, data=bands) == {'NIR': 0, 'R': 1, 'G': 2}
   with pytest.raises(UserError, match=r'B08, B04, B03, .*none fits'):
     fitted(bands, listed=renamed, data=bands)
+
+
+@pytest.mark.parametrize('where', ['own', 'listed'])
+@pytest.mark.parametrize('names', [('B08', 'B04', 'B03'), ('R', 'G', 'NIR'), ('G', 'blue', 'R')])
+def test_names_by_the_configuration_overrule_a_file_as_in_training(where, names):
+  bands = ('NIR', 'R', 'G')
+  assert fitted(bands, data=bands, flagged=True, **{where: names}) == {'NIR': 0, 'R': 1, 'G': 2}
+  decoded = Decoded(IMAGE[..., :3], names=names if where == 'own' else ())
+  listing = Listing('channels.txt', names, ('',) * 3) if where == 'listed' else None
+  assert np.array_equal(placed(decoded, bands, listing, True, True, 'x')[0], IMAGE[..., :3])
+
+
+def test_bands_are_renamed_as_in_training(tmp_path):
+  for tile, bands in {'a': ('B04', 'B03'), 'b': ('B08', 'B04', 'B03')}.items():
+    for level, band in enumerate(bands, 1):
+      tifffile.imwrite(tmp_path / f'{tile}_{band}.tif', np.full((8, 8), level, np.uint16))
+  inputs = open_inputs([str(tmp_path)], Reading(8), given=('G', 'R', 'NIR'))
+  decoded = inputs.read(0)[0]
+  assert (decoded.names, decoded.pixels[0, 0].tolist()) == (('G', 'R'), [2, 1])
 
 
 def test_a_list_of_more_channels_than_an_image_has_names_the_first():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -87,6 +87,12 @@ def band_names(images: Iterable[str | BandFiles]) -> tuple[str, ...]:
   return tuple(sorted(found, key=_natural))
 
 
+def renamed(images: Iterable[str | BandFiles], given: Sequence[str]) -> dict[str, str]:
+  """What the configuration calls each band, by the band; nothing where it does not name as many as there are."""
+  bands = band_names(images)
+  return dict(zip(bands, given, strict=True)) if len(bands) == len(given) else {}
+
+
 def _natural(band: str) -> list:
   """Sorts B2 before B10."""
   return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split('([0-9]+)', band)]
@@ -107,8 +113,8 @@ def looks_like_bands(files: Iterable[str]) -> bool:
   return False
 
 
-def read_bands(image: BandFiles, root: str, reading: Reading) -> Decoded:
-  """All bands of an image as its channels.
+def read_bands(image: BandFiles, root: str, reading: Reading, names: Mapping[str, str]) -> Decoded:
+  """All bands of an image as its channels, which `names` may call otherwise.
 
   Raises:
     UserError: a file cannot be read or holds several channels, or they differ in size or dtype.
@@ -128,4 +134,5 @@ def read_bands(image: BandFiles, root: str, reading: Reading) -> Decoded:
   masked = any(isinstance(part.pixels, np.ma.MaskedArray) for part in parts.values())
   join = np.ma.concatenate if masked else np.concatenate
   notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
-  return Decoded(join([part.pixels for part in parts.values()], axis=-1), names=tuple(parts), notes=notes)
+  return Decoded(join([part.pixels for part in parts.values()], axis=-1),
+                 names=tuple(names.get(band, band) for band in parts), notes=notes)

@@ -188,7 +188,7 @@ class FolderSource:
     by_folder = {os.path.relpath(os.path.dirname(path), self.root): one.names for path, one in listings.items()}
     self._nested = by_folder if set(by_folder) - {'.'} else {}  # the root's alone is what the channels are called
     bands = band_files.band_names(image for images in self._files.values() for image in images)
-    self._renamed = dict(zip(bands, self._given, strict=True)) if len(bands) == len(self._given) else {}
+    self._renamed = band_files.renamed((image for images in self._files.values() for image in images), self._given)
     decoded = self._first()
     count = decoded.pixels.shape[-1]
     self._others_name = bool(listed or decoded.names)  # beside the configuration
@@ -225,8 +225,7 @@ class FolderSource:
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):
-      decoded = band_files.read_bands(image, self.root, self.reading)
-      return dataclasses.replace(decoded, names=tuple(self._renamed.get(name, name) for name in decoded.names))
+      return band_files.read_bands(image, self.root, self.reading, self._renamed)
     return read_image(os.path.join(self.root, image), self.reading)
 
   def _listing(self, image: str | BandFiles) -> names.Listing | None:
