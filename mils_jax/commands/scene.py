@@ -71,6 +71,10 @@ def run(request: Request) -> None:
   target = Path(given['output'] or request.folder.path / f'{Path(given["input"][0]).stem}-classes.tif')
   if target.suffix.lower() not in ('.tif', '.tiff') or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .tif in a folder that exists')
+  raster = Path(given['input'][0])
+  for path in _targets(target):
+    if raster.exists() and path.exists() and path.samefile(raster):
+      raise UserError(f'--output {target}: would write {path} over the scene itself; expected another name')
   if given['channels']:
     classifier.missing(given['channels'])  # refuses names that do not fit, before anything is read
   with contextlib.closing(Scene(given['input'][0], config.data.reading)) as scene:
@@ -86,6 +90,11 @@ def _pixels(flag: str, text: str, most: int | None = None) -> int:
     raise UserError(f'{flag}={text}: expected a whole number of pixels, at least 1'
                     + (f' and at most the side of a tile, {most}' if most else ''))
   return number
+
+
+def _targets(target: Path) -> tuple[Path, Path, Path]:
+  """The map of classes, that of probabilities, and the quick look."""
+  return target, target.with_name(f'{target.stem}-probability.tif'), target.with_suffix('.png')
 
 
 def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int, target: Path, channels: str = '',
@@ -107,8 +116,7 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
   if len(classifier.classes) >= NOTHING:
     raise UserError(f'{len(classifier.classes)} classes; a map holds fewer than {NOTHING}')
   number = len(classifier.classes)
-  maps = SceneMaps(target, target.with_name(f'{target.stem}-probability.tif'), target.with_suffix('.png'),
-                   np.zeros(number, np.int64), notes=dict.fromkeys(scene.notes))
+  maps = SceneMaps(*_targets(target), np.zeros(number, np.int64), notes=dict.fromkeys(scene.notes))
   bands = number if all_classes else 1
   with contextlib.ExitStack() as stack:
     labels, probabilities = (
@@ -214,4 +222,5 @@ def _write_quick_look(maps: SceneMaps, classes: tuple[str, ...]) -> None:
     left, top = shape[1] + 10, 6 + _LINE * line
     pen.rectangle((left, top, left + _SWATCH, top + _SWATCH), fill=tuple(colours[label].tolist()), outline='black')
     pen.text((left + 20, top), f'{classes[label][:28]}  {maps.counts[label] / maps.counts.sum():.1%}', fill='black')
-  sheet.save(maps.quick_look)
+  with replaced(maps.quick_look) as unfinished:
+    sheet.save(unfinished, 'PNG')

@@ -49,12 +49,10 @@ def test_tiles_reach_from_end_to_end(length, tile, stride, expected):
 
 def test_blocks_share_the_scene_and_have_every_tile_that_reaches_into_them(monkeypatch):
   monkeypatch.setattr(scenes, 'BLOCK', 8)
-  written = np.zeros((19, 11), int)
-  for block in scenes.blocks(19, 11, 5, 3):
-    written[block.rows[0]:block.rows[1], block.columns[0]:block.columns[1]] += 1
-    reaching = [row for row in scenes.starts(19, 5, 3) if row < block.rows[1] and row + 5 > block.rows[0]]
-    assert list(block.row_starts) == reaching
-  assert (written == 1).all()
+  assert [(block.rows, block.columns, block.row_starts, block.column_starts) for block in scenes.blocks(19, 11, 5, 3)
+          ] == [((0, 8), (0, 8), (0, 3, 6), (0, 3, 6)), ((0, 8), (8, 11), (0, 3, 6), (6,)),
+                ((8, 16), (0, 8), (6, 9, 12, 14), (0, 3, 6)), ((8, 16), (8, 11), (6, 9, 12, 14), (6,)),
+                ((16, 19), (0, 8), (12, 14), (0, 3, 6)), ((16, 19), (8, 11), (12, 14), (6,))]
 
 
 def test_each_pixel_has_the_mean_of_the_tiles_that_it_lies_in_whatever_the_blocks(run, tmp_path, monkeypatch, capsys):
@@ -118,10 +116,27 @@ def test_a_mistake_is_one_line(run, tmp_path, words, message, capsys):
   assert error.count('\n') == 1
 
 
+@pytest.mark.parametrize(('scene', 'output'), [
+    ('s.tif', 's.tif'), ('s-probability.tif', 's.tif'), ('s.png', 's.tif'), ('s.tif', 'link.tif')])
+def test_the_scene_itself_is_never_written_over(run, tmp_path, scene, output, capsys):
+  path = write_scene(tmp_path / scene, noise(16, 16))
+  (tmp_path / 'link.tif').symlink_to(path)
+  content = path.read_bytes()
+  assert predict(run, path, '--tile=16', f'--output={tmp_path / output}') == 2
+  error = capsys.readouterr().err
+  assert 'over the scene itself; expected another name' in error
+  assert error.count('\n') == 1
+  assert path.read_bytes() == content
+
+
 def test_what_is_no_raster_and_names_that_do_not_fit(run, tmp_path, capsys):
   (tmp_path / 'x.tif').write_text('no raster')
   assert predict(run, tmp_path / 'x.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
   assert 'no raster that GDAL opens' in capsys.readouterr().err
+  (tmp_path / 'y.tif').touch()
+  assert predict(run, tmp_path / 'gone.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
+  assert 'gone.tif' in capsys.readouterr().err
+  (tmp_path / 'y.tif').unlink()
   path = write_scene(tmp_path / 'scene.tif', np.concatenate([noise(16, 16), noise(16, 16)[:1]]), 'wxyz')
   assert predict(run, path, '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
   assert 'none fits' in capsys.readouterr().err
