@@ -69,8 +69,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {one}: expected image files where there are several; a folder or an .npz comes alone')
     if not formats.is_image(one):
       raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
-  images, _ = band_files.grouped(list(paths), band_files.pattern_of(bands))
-  return ImageFiles(images, '', reading, given=given)
+  return ImageFiles(*_put_together(paths, bands), '', reading, given)
 
 
 def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'ImageFiles':
@@ -83,8 +82,15 @@ def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'I
   notes = []
   if skipped:
     notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
-  images, _ = band_files.grouped(found, band_files.pattern_of(bands))
-  return ImageFiles(images, path, reading, notes, given)
+  images, apart = _put_together(found, bands)
+  return ImageFiles(images, [*notes, *apart], path, reading, given)
+
+
+def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFiles], list[str]]:
+  """The images, a file each or the files of its bands, and a note where bands stay apart."""
+  images, _ = band_files.grouped(files, band_files.pattern_of(bands, files))
+  apart = not band_files.band_names(images) and band_files.looks_like_bands(files)
+  return images, [band_files.APART] if apart else []
 
 
 class ImageFiles:
@@ -94,9 +100,10 @@ class ImageFiles:
   of a set, as its test folder is.
   """
 
-  def __init__(self, images: Sequence[str | BandFiles], root: str, reading: Reading, notes: Sequence[str] = (),
-               given: Sequence[str] = ()):
+  def __init__(self, images: Sequence[str | BandFiles], notes: Sequence[str], root: str, reading: Reading,
+               given: Sequence[str]):
     self._images = images
+    self._bands = band_files.band_names(images)
     self._renamed = band_files.renamed(images, given)
     self._reading = reading
     self.example_ids = [image.example_id if isinstance(image, BandFiles) else image for image in images]
@@ -110,13 +117,15 @@ class ImageFiles:
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
     image = self._images[index]
+    listing = self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
     if isinstance(image, BandFiles):
       decoded = band_files.read_bands(image, '', self._reading, self._renamed)
     else:
       if not formats.is_readable(image):
         raise UserError(f'{image}: is of a format that is not read here. Valid: {", ".join(formats.COMMON)} and others')
       decoded = read_image(image, self._reading)
-    return decoded, self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
+      band_files.check_apart(decoded, listing, self._bands, image)
+    return decoded, listing
 
 
 class ImageArrays:

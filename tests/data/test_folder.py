@@ -6,7 +6,9 @@ import pytest
 import tifffile
 
 from mils_jax.data.cache.building import fingerprint, open_dataset
+from mils_jax.data.inputs import open_inputs
 from mils_jax.data.sources import open_source
+from mils_jax.data.sources.pixels import Reading
 from mils_jax.errors import UserError
 from tests.data.fakes import folder_source, write_image, write_lists
 
@@ -414,6 +416,47 @@ def test_bands_of_an_image_stay_in_one_split_and_class(tmp_path):
   (tmp_path / 'val.txt').unlink()
   (tmp_path / 'train.txt').write_text('a_B02.tif 0\na_B03.tif 1\n')
   refused(tmp_path, 'the bands of a have different labels: [0, 1]')
+
+
+def test_an_odd_file_in_one_split_leaves_the_bands_together_and_is_refused_itself(tmp_path):
+  for split in ('train', 'val', 'test'):
+    for name in ('cat', 'dog'):
+      for level, band in enumerate(('B02', 'B03', 'B08'), 1):
+        write_band(tmp_path / split / name / f't_{band}.tif', level)
+  write_band(tmp_path / 'val/cat/t_SCL.tif', 99)
+  source = folder_source(tmp_path)
+  assert source.channels == ('B02', 'B03', 'B08')
+  assert [source.example_id('val', row) for row in range(source.length('val'))] == [
+      'val/cat/t', 'val/cat/t_SCL.tif', 'val/dog/t']
+  assert source.read('val', 0)[0][0, 0].tolist() == [1, 2, 3]
+  with pytest.raises(UserError, match=r't_SCL\.tif: one channel without a name, .*B02, B03, B08.*skip_damaged=true'):
+    source.read('val', 1)
+  inputs = open_inputs([str(tmp_path / 'val')], Reading())
+  assert [name.rpartition('/')[2] for name in inputs.example_ids] == ['t', 't_SCL.tif', 't']
+  with pytest.raises(UserError, match='one channel without a name'):
+    inputs.read(1)
+
+
+def test_sentinels_folders_of_resolutions_hold_bands_of_one_image(tmp_path):
+  for name in ('cat', 'dog'):
+    for folder, band in (('R10m', 'B02'), ('R20m', 'B05')):
+      write_band(tmp_path / name / folder / f'T_{band}_{folder[1:]}.tif', 1)
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(source.length('train'))] == ['cat/T', 'dog/T']
+  assert source.channels == ('B02', 'B05')
+
+
+@pytest.mark.parametrize('names', [
+    [f'patient{patient}_b{number}.tif' for patient in range(3) for number in range(1, 4)],
+    ['a_B1.tif', 'b_B1.tif', 'b_B2.tif', 'c_B1.tif', 'c_B2.tif', 'c_B3.tif']])
+def test_names_that_only_resemble_bands_leave_files_apart_and_are_noted(tmp_path, names):
+  for name in ('cat', 'dog'):
+    for file in names:
+      write_band(tmp_path / name / file, 1)
+  source = folder_source(tmp_path)
+  assert source.length('train') == 2 * len(names)
+  assert any('called like single bands' in note for note in source.notes)
+  assert any('called like single bands' in note for note in open_inputs([str(tmp_path / 'cat')], Reading()).notes)
 
 
 def test_wells_of_a_plate_are_no_bands(tmp_path):

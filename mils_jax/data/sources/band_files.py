@@ -1,5 +1,6 @@
 """Images whose channels lie in a file each, as satellites' bands do: found by the names of the files."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,13 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mils_jax.data.sources.images import read_image
+from mils_jax.data.sources.names import Listing
 from mils_jax.data.sources.pixels import Decoded, Reading
 from mils_jax.errors import UserError
 
 AUTO, OFF = 'auto', 'none'
 # tile0_B02.tif, T32UMD_20200101_B8A_20m.jp2 (Sentinel-2); LC08_..._SR_B4.TIF, LC08_..._B10.TIF (Landsat)
-_SATELLITES = re.compile(r'(?P<image>.+)_(?P<band>(?:SR_|ST_)?B(?:[0-9]{1,2}|8A))(?P<rest>_[0-9]{2}m)?\.(?:tiff?|jp2)',
-                         re.IGNORECASE)
+_SATELLITES = re.compile(r'(?P<image>.+)_(?P<band>(?:SR_|ST_)?B(?:[0-9]{1,2}|8A))(?P<rest>_[0-9]{2}m)?\.(?i:tiff?|jp2)')
+_LIKE_SATELLITES = re.compile(_SATELLITES.pattern, re.IGNORECASE)  # patient0_b1.tif: worth a note, no more
+_RESOLUTION = re.compile('(?:^|(?<=/))R[0-9]{2}m/$')  # a folder of Sentinel-2: R10m and R20m hold bands of one image
+_MOST = 0.75  # the share of files that are called like bands where the names alone tell that they are
+APART = ('some files are called like single bands of the same images, such as x_B02.tif; '
+         "data.folder.band_files='{image}_{band}.tif' puts them together")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +35,8 @@ class BandFiles:
   files: dict[str, str]
 
 
-def pattern_of(setting: str) -> re.Pattern | None:
-  """What data.folder.band_files asks for; None where bands are not looked for.
+def pattern_of(setting: str, files: Sequence[str]) -> re.Pattern | None:
+  """What data.folder.band_files means for files, those of all splits together; None where each is an image.
 
   Raises:
     UserError: it is no pattern with {image} and {band} in it.
@@ -38,13 +44,41 @@ def pattern_of(setting: str) -> re.Pattern | None:
   if setting == OFF:
     return None
   if setting == AUTO:
-    return _SATELLITES
+    return _SATELLITES if _are_bands(files) else None
   if setting.count('{image}') != 1 or setting.count('{band}') != 1:
     raise UserError(f"data.folder.band_files='{setting}': expected {AUTO}, {OFF}, or a pattern of the files' names "
                     "with {image} and {band} in it, such as '{image}_{band}.tif'")
   escaped = re.escape(setting).replace(re.escape('{image}'), '(?P<image>.+)').replace(re.escape('{band}'),
                                                                                       '(?P<band>[^/]+?)')
   return re.compile(escaped)
+
+
+def _are_bands(files: Sequence[str]) -> bool:
+  """Whether nearly all files are called like bands, and most of their images have the same ones.
+
+  One such name, as that of a well B2, is no evidence; nor is one odd file, such as a preview, evidence against it.
+  """
+  bands: dict[str, set[str]] = {}
+  named = 0
+  for path in files:
+    found = _parts(path, _SATELLITES)
+    if found:
+      bands.setdefault(found[0], set()).add(found[1])
+      named += 1
+  if not named or named < _MOST * len(files):
+    return False
+  alike = collections.Counter(map(frozenset, bands.values())).most_common(1)[0][1]
+  return 2 * alike >= len(bands)
+
+
+def _parts(path: str, pattern: re.Pattern) -> tuple[str, str] | None:
+  """The image that a file is a band of, and the band; None where it is called otherwise."""
+  name = path.rpartition('/')[2]
+  match = pattern.fullmatch(name)
+  folder = path[:len(path) - len(name)]
+  if pattern is _SATELLITES:
+    folder = _RESOLUTION.sub('', folder)
+  return (f'{folder}{match["image"]}', match['band']) if match else None
 
 
 def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str | BandFiles], list[int]]:
@@ -62,15 +96,10 @@ def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str 
   """
   if pattern is None or not files:
     return list(files), list(range(len(files)))
-  if pattern is _SATELLITES and not all(pattern.fullmatch(path.rpartition('/')[2]) for path in files):
-    return list(files), list(range(len(files)))  # a name alone, such as a well's B2, is no evidence
   images: dict[str, dict[str, str]] = {}
   first: dict[str, int] = {}
   for row, path in enumerate(files):
-    folder, slash, name = path.rpartition('/')
-    match = pattern.fullmatch(name)
-    image = f'{folder}{slash}{match["image"]}' if match else path
-    band = match['band'].upper() if match and pattern is _SATELLITES else match['band'] if match else ''
+    image, band = _parts(path, pattern) or (path, '')
     bands = images.setdefault(image, {})
     if band in bands:
       raise UserError(f'{path}: the band {band} of {image} twice, as {bands[band]} too; expected one file for each')
@@ -104,13 +133,20 @@ def looks_like_bands(files: Iterable[str]) -> bool:
   for path in files:
     if not path.lower().endswith(('.tif', '.tiff', '.jp2')):
       continue
-    match = _SATELLITES.fullmatch(path.rpartition('/')[2])
-    if match:
-      image = f'{path.rpartition("/")[0]}/{match["image"]}'
-      if image in seen:
+    found = _parts(path, _LIKE_SATELLITES)
+    if found:
+      if found[0] in seen:
         return True
-      seen.add(image)
+      seen.add(found[0])
   return False
+
+
+def check_apart(decoded: Decoded, listing: Listing | None, bands: Sequence[str], where: str) -> None:
+  """Raises UserError for an image with one channel that nothing names, among others that are put together of bands."""
+  if bands and decoded.pixels.shape[-1] == 1 and not decoded.names and not (listing and len(listing.names) == 1):
+    raise UserError(f'{where}: one channel without a name, beside images with a file for each band '
+                    f'({", ".join(bands)}); expected it to be called like them (data.skip_damaged=true leaves such '
+                    'files out, data.folder.band_files=none makes every file an image)')
 
 
 def read_bands(image: BandFiles, root: str, reading: Reading, names: Mapping[str, str]) -> Decoded:

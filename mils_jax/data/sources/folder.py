@@ -83,9 +83,11 @@ class FolderSource:
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = self._files[split][index]
-    decoded = self._decode(image)
-    pixels, note = placed(decoded, self.channels, self._listing(image), bool(self._given), self._named,
-                          self.example_id(split, index))
+    decoded, listing = self._decode(image), self._listing(image)
+    where = self.example_id(split, index)
+    if isinstance(image, str):
+      band_files.check_apart(decoded, listing, self._bands, where)
+    pixels, note = placed(decoded, self.channels, listing, bool(self._given), self._named, where)
     self._remarks = (*decoded.notes, *([note] if note else []))
     return pixels, int(self._labels[split][index])
 
@@ -101,7 +103,7 @@ class FolderSource:
   def settings(self) -> dict:
     # What is as it was before an option existed is left out, so that older runs know their data again.
     later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
-             'band_files': (self.options.band_files if self._has_bands else OFF, OFF),
+             'band_files': (self.options.band_files if self._bands else OFF, OFF),
              'listings': (self._nested, {}), 'names_given': (bool(self._given) and self._others_name, False)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,
@@ -137,9 +139,9 @@ class FolderSource:
 
   def _put_together(self, files: dict[str, list[str]]) -> dict[str, list[str | BandFiles]]:
     """The images of each split: a file each, or the files of its bands."""
-    pattern = band_files.pattern_of(self.options.band_files)
+    every = [name for names_ in files.values() for name in names_]
+    pattern = band_files.pattern_of(self.options.band_files, every)
     together: dict[str, list[str | BandFiles]] = {}
-    number = sum(map(len, files.values()))
     for split, names_ in files.items():
       together[split], rows = band_files.grouped(names_, pattern)
       if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
@@ -157,14 +159,13 @@ class FolderSource:
         if isinstance(image, BandFiles) and seen.setdefault(image.example_id, split) != split:
           raise UserError(f'{self._origin[split]}: some bands of {image.example_id} are in the {split} split, others '
                           f'in {seen[image.example_id]}; expected all in one')
-    self._has_bands = bool(seen)
-    if self._has_bands:
-      bands = band_files.band_names(image for images in together.values() for image in images)
-      self._notes.append(f'{number} files of one band each are {sum(map(len, together.values()))} images: '
-                         f'{", ".join(bands)}')
-    elif any(band_files.looks_like_bands(names_) for names_ in files.values()):
-      self._notes.append('some files are called like single bands of the same images, such as x_B02.tif; '
-                         "data.folder.band_files='{image}_{band}.tif' puts them together")
+    self._bands = band_files.band_names(image for images in together.values() for image in images)
+    if self._bands:
+      number = sum(len(_files_of(image)) for images in together.values() for image in images
+                   if isinstance(image, BandFiles))
+      self._notes.append(f'{number} files of one band each are {len(seen)} images: {", ".join(self._bands)}')
+    elif band_files.looks_like_bands(every):
+      self._notes.append(band_files.APART)
     return together
 
   def _settled_color(self, color: str) -> str:
@@ -187,7 +188,7 @@ class FolderSource:
     units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
     by_folder = {os.path.relpath(os.path.dirname(path), self.root): one.names for path, one in listings.items()}
     self._nested = by_folder if set(by_folder) - {'.'} else {}  # the root's alone is what the channels are called
-    bands = band_files.band_names(image for images in self._files.values() for image in images)
+    bands = self._bands
     self._renamed = band_files.renamed((image for images in self._files.values() for image in images), self._given)
     decoded = self._first()
     count = decoded.pixels.shape[-1]
