@@ -11,7 +11,6 @@ import numpy as np
 from mils_jax.data.sources import band_files, formats, names, npy
 from mils_jax.data.sources.band_files import BandFiles
 from mils_jax.data.sources.images import read_image
-from mils_jax.data.sources.layouts import images_beneath
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pictures import GREY_AS_RGB
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
@@ -74,7 +73,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
 
 def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'ImageFiles':
   """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
-  found, others = images_beneath(path, path.rstrip('/') or '/')
+  found, others = formats.images_beneath(path, path.rstrip('/') or '/')
   found = sorted([*found, *(name for name in others if formats.is_image(name))])
   if not found:
     raise UserError(f'--input {path}: no images in it. Valid: {formats.listed()}')

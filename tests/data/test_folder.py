@@ -260,6 +260,18 @@ def test_a_table_names_images_by_path_name_or_id(tmp_path, table):
   assert source.notes[0].startswith('test.csv: 1 images without labels are not used')
 
 
+def test_an_id_that_means_two_images_is_refused_and_hidden_files_mean_none(tmp_path):
+  for name in ('train/cat/001.png', 'train/cat/002.png', 'train/.ipynb_checkpoints/002.png', 'train/dog/003.png'):
+    write_image(tmp_path / name)
+  (tmp_path / 'train.csv').write_text('id,label\n001,cat\n002,cat\n003,dog\n')
+  assert [folder_source(tmp_path).example_id('train', row) for row in range(3)] == [
+      'train/cat/001.png', 'train/cat/002.png', 'train/dog/003.png']
+  for name in ('train/dog/001.png', 'train/dog/001.jpg'):
+    write_image(tmp_path / name)
+    refused(tmp_path, 'train.csv', "'001' may mean train/cat/001.png or train/dog/001")
+    (tmp_path / name).unlink()
+
+
 def test_of_several_columns_of_labels_one_is_named(tmp_path):
   write_image(tmp_path / '1.png')
   (tmp_path / 'train.csv').write_text('id,genus,species\n1,a,b\n')

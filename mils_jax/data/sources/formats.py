@@ -42,6 +42,22 @@ def is_image(name: str) -> bool:
   return is_readable(name) or suffix(name) in _UNREADABLE | _NOT_DECODED
 
 
+def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
+  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
+  found, others = [], []
+  with os.scandir(folder) as entries:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+      if entry.name.startswith('.'):
+        continue
+      if entry.is_dir():
+        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
+        found += images
+        others += rest
+      else:
+        (found if is_readable(entry.name) else others).append(f'{prefix}/{entry.name}')
+  return found, others
+
+
 def listed() -> str:
   """The suffixes for a message, the usual ones first."""
   return ', '.join([*COMMON, *sorted(suffixes().difference(COMMON))])

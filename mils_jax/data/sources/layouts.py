@@ -47,26 +47,11 @@ def find_layout(root: str, label_column: str = '') -> Layout:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
     layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
     own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
-    beside = [f'{name}/' for name in folders if name not in own and images_beneath(os.path.join(root, name), name)[0]]
+    beside = [f'{name}/' for name in folders
+              if name not in own and formats.images_beneath(os.path.join(root, name), name)[0]]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
-
-
-def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
-  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
-  found, others = [], []
-  with os.scandir(folder) as entries:
-    for entry in sorted(entries, key=lambda entry: entry.name):
-      if entry.name.startswith('.'):
-        continue
-      if entry.is_dir():
-        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
-        found += images
-        others += rest
-      else:
-        (found if formats.is_readable(entry.name) else others).append(f'{prefix}/{entry.name}')
-  return found, others
 
 
 def _called(names: list[str], root: str) -> dict[str, str]:
@@ -134,7 +119,7 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
 def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
   """<class>/... alone: every missing split is cut from it."""
   classes = [name for name in folders if name not in trees.values()
-             and images_beneath(os.path.join(root, name), name)[0]]
+             and formats.images_beneath(os.path.join(root, name), name)[0]]
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
                     'class folders of its own')
@@ -159,7 +144,7 @@ def _add_classes(layout: Layout, split: str, root: str, folders: dict[str, str],
   labels: list[int] = []
   others: list[str] = []
   for name, folder in folders.items():
-    found, rest = images_beneath(os.path.join(root, folder), folder)
+    found, rest = formats.images_beneath(os.path.join(root, folder), folder)
     files += found
     others += [file for file in rest if os.path.basename(file) != 'channels.txt']
     labels += [layout.classes.index(name)] * len(found)
@@ -173,7 +158,7 @@ def _note_others(files: list[str], what: str, layout: Layout) -> None:
 
 
 def _note_unlabelled(root: str, split: str, name: str, layout: Layout) -> None:
-  count = len(images_beneath(os.path.join(root, name), name)[0])
+  count = len(formats.images_beneath(os.path.join(root, name), name)[0])
   if count and split != 'train':
     layout.notes.append(f'{name}/: {count} images without labels (no class folders or list) are not used; '
                         f'the {split} split is cut from training')

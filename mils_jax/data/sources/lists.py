@@ -130,7 +130,7 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
     raise UserError(f'{path}: is no table that can be read: {error}') from error
   if not rows:
     return Entries([], [], [])
-  find = _Finder(root, folder)
+  find = _Finder(path, root, folder)
   first = rows[0][1]
   headed = not any(find(cell) for cell in first)
   header = first if headed else [str(number) for number in range(1, len(first) + 1)]
@@ -149,12 +149,12 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
 class _Finder:
   """Finds the image that a table's cell means: a path, or a name with or without its suffix."""
 
-  def __init__(self, root: str, folder: str):
-    self._root, self._folder = root, folder
-    self._known: dict[str, str] | None = None
+  def __init__(self, path: str, root: str, folder: str):
+    self._path, self._root, self._folder = path, root, folder
+    self._known: dict[str, list[str]] | None = None
 
   def __call__(self, cell: str) -> str:
-    """The relative path, '' where there is no such image."""
+    """The relative path, '' where there is no such image; raises UserError where there are several."""
     if not cell or '\0' in cell:
       return ''
     for place in (cell, f'{self._folder}/{cell}' if self._folder else cell):
@@ -162,18 +162,19 @@ class _Finder:
         return place
     if self._known is None:
       self._known = self._index()
-    return self._known.get(cell, '')
+    places = self._known.get(cell, [''])
+    if len(places) > 1:
+      raise UserError(f"{self._path}: '{cell[:120]}' may mean {places[0]} or {places[1]}; expected paths relative to "
+                      f'{self._root}')
+    return places[0]
 
-  def _index(self) -> dict[str, str]:
+  def _index(self) -> dict[str, list[str]]:
     """Relative paths of the images in the split's folder (without one, in the whole root) by name and by stem."""
-    known: dict[str, str] = {}
-    top = os.path.join(self._root, self._folder)
-    for folder, _, files in os.walk(top):
-      for name in sorted(files):
-        if formats.is_readable(name):
-          place = os.path.relpath(os.path.join(folder, name), self._root)
-          known.setdefault(name, place)
-          known.setdefault(os.path.splitext(name)[0], place)
+    known: dict[str, list[str]] = {}
+    for place in formats.images_beneath(os.path.join(self._root, self._folder), self._folder or '.')[0]:
+      name = os.path.basename(place)
+      for key in (name, os.path.splitext(name)[0]):
+        known.setdefault(key, []).append(os.path.normpath(place))
     return known
 
 
