@@ -260,6 +260,20 @@ def test_a_table_names_images_by_path_name_or_id(tmp_path, table):
   assert source.notes[0].startswith('test.csv: 1 images without labels are not used')
 
 
+def test_a_first_line_is_only_a_header_where_it_names_no_image(tmp_path):
+  write_image(tmp_path / '0002.png')
+  for text in ('gone.png,cat\n0002.png,dog\n', 'gone.png,y\n0002.png,x\n'):
+    (tmp_path / 'train.csv').write_text(text)
+    refused(tmp_path, 'train.csv', "'gone.png': no such image")
+  (tmp_path / 'train.csv').write_text('0002,label\n0002,x\n')
+  source = folder_source(tmp_path)
+  assert (source.length('train'), source.classes) == (2, ('label', 'x'))
+  (tmp_path / 'train.csv').write_text('0001,cat\n0002,dog\n')
+  source = folder_source(tmp_path)
+  assert source.length('train') == 1
+  assert 'train.csv: its first line (0001,cat) was taken for the names of its columns' in source.notes
+
+
 def test_an_id_that_means_two_images_is_refused_and_hidden_files_mean_none(tmp_path):
   for name in ('train/cat/001.png', 'train/cat/002.png', 'train/.ipynb_checkpoints/002.png', 'train/dog/003.png'):
     write_image(tmp_path / name)

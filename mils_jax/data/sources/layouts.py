@@ -87,6 +87,7 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
                           'from training')
       continue
     entries[split] = read
+    layout.notes += [read.note] if read.note else []
     layout.files[split], layout.origin[split] = read.files, os.path.join(root, name)
   for split in split_folders:
     if split not in split_lists:

@@ -27,12 +27,14 @@ class Entries:
     labels: of each, as written; None where the list has none.
     lines: the number of each one's line.
     columns: what a table has, for messages.
+    note: what was assumed of it.
   """
 
   files: list[str]
   labels: list[str] | None
   lines: list[int]
   columns: str = ''
+  note: str = ''
 
 
 def read(path: str, root: str, folder: str, label_column: str) -> Entries:
@@ -132,7 +134,11 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
     return Entries([], [], [])
   find = _Finder(path, root, folder)
   first = rows[0][1]
-  headed = not any(find(cell) for cell in first)
+  usual = [cell.lower() in (*_FILES, *_LABELS) for cell in first]
+  headed = not any(formats.is_image(cell) or (not is_usual and find.knows(cell))
+                   for cell, is_usual in zip(first, usual, strict=True))
+  note = (f'{os.path.basename(path)}: its first line ({head.strip()[:120]}) was taken for the names of its columns'
+          if headed and not any(usual) else '')
   header = first if headed else [str(number) for number in range(1, len(first) + 1)]
   rows = rows[1:] if headed else rows
   file_column = _file_column(header, rows, find, headed, path)
@@ -143,7 +149,7 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
     raise UserError(f'{path}, line {uneven}: another number of columns than the first line, which has {len(header)}')
   files = [find(row[file_column]) or row[file_column] for _, row in rows]
   labels = [row[label] for _, row in rows] if label is not None else None
-  return Entries(files, labels, [number for number, _ in rows], columns)
+  return Entries(files, labels, [number for number, _ in rows], columns, note)
 
 
 class _Finder:
@@ -155,18 +161,31 @@ class _Finder:
 
   def __call__(self, cell: str) -> str:
     """The relative path, '' where there is no such image; raises UserError where there are several."""
+    there = self._at(cell)
+    places = [there] if there else self.named(cell)
+    if len(places) > 1:
+      raise UserError(f"{self._path}: '{cell[:120]}' may mean {places[0]} or {places[1]}; expected paths relative to "
+                      f'{self._root}')
+    return places[0] if places else ''
+
+  def knows(self, cell: str) -> bool:
+    """Whether there is such an image, or several."""
+    return bool(self._at(cell) or self.named(cell))
+
+  def named(self, name: str) -> list[str]:
+    """The relative paths of the images with this name or stem."""
+    if self._known is None:
+      self._known = self._index()
+    return self._known.get(name, [])
+
+  def _at(self, cell: str) -> str:
+    """The relative path of the image at this path, '' where there is none."""
     if not cell or '\0' in cell:
       return ''
     for place in (cell, f'{self._folder}/{cell}' if self._folder else cell):
       if formats.is_image(place) and os.path.isfile(os.path.join(self._root, place)):
         return place
-    if self._known is None:
-      self._known = self._index()
-    places = self._known.get(cell, [''])
-    if len(places) > 1:
-      raise UserError(f"{self._path}: '{cell[:120]}' may mean {places[0]} or {places[1]}; expected paths relative to "
-                      f'{self._root}')
-    return places[0]
+    return ''
 
   def _index(self) -> dict[str, list[str]]:
     """Relative paths of the images in the split's folder (without one, in the whole root) by name and by stem."""
@@ -184,7 +203,8 @@ def _file_column(header: list[str], rows: list, find: _Finder, headed: bool, pat
       if name in [cell.lower() for cell in header]:
         return [cell.lower() for cell in header].index(name)
   for column in range(len(header)):
-    if header[column].lower() not in _LABELS and rows and find(rows[0][1][min(column, len(rows[0][1]) - 1)]):
+    cell = rows[0][1][min(column, len(rows[0][1]) - 1)] if rows else ''
+    if header[column].lower() not in _LABELS and (formats.is_image(cell) or find.knows(cell)):
       return column
   raise UserError(f'{path}: no column names images. Its columns: {", ".join(header)}; expected one called '
                   f'{", ".join(_FILES[:4])} or the like')
