@@ -1,10 +1,12 @@
 import re
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from mils_jax.errors import UserError
-from tests.data.fakes import folder_source
+from tests.data.fakes import folder_source, read_pixels
 
 
 @pytest.mark.parametrize('outside', ['../secret.png', 'a/../../secret.png', '{tmp}/secret.png'])
@@ -46,6 +48,29 @@ def test_nor_through_a_link(tmp_path):
     assert len(folder_source(root, allow_outside=True).inputs()) == 4
   (root / 'train.txt').write_text('a/b.png 0\nwithin.png 0\naround/b.png 0\n')
   assert len(folder_source(root).inputs()) == 3
+
+
+OME = ('<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+       'UUID="urn:uuid:1"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="8" '
+       'SizeY="8" SizeC="2" SizeZ="1" SizeT="1"><Channel ID="c:0" SamplesPerPixel="1"/><Channel ID="c:1" '
+       'SamplesPerPixel="1"/><TiffData FirstC="0" IFD="0" PlaneCount="1"><UUID FileName="a.ome.tif">urn:uuid:1</UUID>'
+       '</TiffData><TiffData FirstC="1" IFD="{page}" PlaneCount="1"><UUID FileName="{file}">urn:uuid:{number}</UUID>'
+       '</TiffData></Pixels></Image></OME>')
+
+
+@pytest.mark.parametrize('called', ['a.ome.tif', 'renamed.tif'])
+def test_nor_does_an_ome_tiff_by_the_files_that_it_names(tmp_path, called):
+  (tmp_path / 'root').mkdir()
+  pages = np.stack([np.full((8, 8), level, np.uint8) for level in (1, 2)])
+  path = tmp_path / 'root' / called
+  tifffile.imwrite(tmp_path / 'secret.tif', pages[1])
+  for other in ('../secret.tif', 'missing.tif'):
+    tifffile.imwrite(path, pages[0], description=OME.format(page=0, file=other, number=2), metadata=None)
+    with pytest.raises(UserError, match=f'a part of an image in several files, such as {re.escape(other)}; expected'):
+      read_pixels(path)
+  tifffile.imwrite(path, pages, photometric='minisblack', metadata=None,
+                   description=OME.format(page=1, file='a.ome.tif', number=1))
+  assert read_pixels(path)[0, 0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize('link', ['train/a', 'train/a/b.png'])

@@ -1,5 +1,6 @@
 """TIFF files through tifffile: any number of channels, and what their tags say of them."""
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from mils_jax.data.sources.names import RGB
 from mils_jax.data.sources.pictures import TURNED
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
-from mils_jax.data.sources.tiff_tags import channel_names, nodata
+from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
 from mils_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def decode(path: str, reading: Reading) -> Decoded:
   import tifffile  # here, as it takes a while to load
 
   with tifffile.TiffFile(path) as file:
+    elsewhere = other_files(file, os.path.basename(path))  # which tifffile would open, wherever they lie
+    if elsewhere or file.series[0].is_multifile:
+      raise UserError(f'{path}: a part of an image in several files'
+                      + (f', such as {elsewhere[0][:120]}' if elsewhere else '')
+                      + '; expected all of an image in one file, or a file for each band')
     series = file.series[0]
     others = [other for other in file.series[1:] if not _belongs_to_another(other.keyframe)]
     if others:

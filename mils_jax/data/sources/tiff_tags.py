@@ -31,6 +31,17 @@ def channel_names(file: 'TiffFile', count: int) -> tuple[tuple[str, ...], tuple[
   return (), ()
 
 
+def other_files(file: 'TiffFile', name: str) -> list[str]:
+  """The files that an OME-TIFF called `name` says the rest of its image lies in."""
+  with contextlib.suppress(*_ODD):
+    if file.is_ome and file.ome_metadata is not None:
+      root = _parsed(file.ome_metadata)
+      places = [part for part in root.iter() if part.tag.rpartition('}')[2] == 'UUID']
+      return [place.attrib['FileName'] for place in places if place.text != root.attrib.get('UUID')
+              and place.attrib.get('FileName', name).lower() != name.lower()]
+  return []
+
+
 def nodata(page: 'TiffPage | TiffFrame') -> float | None:
   """The value that GDAL's tag gives to pixels without data, None where there is none."""
   tag = getattr(page, 'tags', {}).get(_GDAL_NODATA)  # a page that is like the first has none
