@@ -18,7 +18,7 @@ COUNTS = {'train': 12, 'val': 4, 'test': 4}
 CLASSES = ('cat', 'dog')
 
 
-def write_set(root):
+def write_set(root, mode='RGB'):
   """Noise, brighter in the first channel (cat) or the second (dog)."""
   random = np.random.default_rng(0)
   for split, count in COUNTS.items():
@@ -27,7 +27,7 @@ def write_set(root):
       for number in range(count):
         image = random.integers(0, 60, (16, 16, 3), np.uint8)
         image[..., channel] += 150
-        Image.fromarray(image).save(root / split / name / f'{number}.png')
+        Image.fromarray(image).convert(mode).save(root / split / name / f'{number}.png')
   (root / 'channels.txt').write_text('NIR\nR\nG\n')
 
 
@@ -143,15 +143,30 @@ def test_more_epochs_for_a_finished_run_name_the_way(trained, capsys):
   assert f'--config.train.init_from={trained / "run"}' in capsys.readouterr().err
 
 
-def test_the_command_of_an_older_run_goes_on_with_it(copied, trained, capsys):
-  """Options that came later have other defaults, but not for a run from before them."""
-  config = json.loads((copied / 'run/config.json').read_text())
-  later = ('color', 'nodata', 'skip_damaged')
+def test_the_command_of_an_older_run_goes_on_with_it(tmp_path, capsys):
+  """Options that came later have other defaults, but not for a run from before them.
+
+  Its pictures have an alpha channel, which data.color=as_is kept, and no digest of the content makes up for a mistake.
+  """
+  write_set(tmp_path / 'set', 'RGBA')
+  (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\nA\n')
+  before = ['--config.data.color=as_is', '--config.data.nodata=none', '--config.data.metadata=ignore',
+            '--config.data.folder.band_files=none', '--config.train.epochs=1']
+  assert command(tmp_path, tmp_path / 'set', *before) == 0
+  config = json.loads((tmp_path / 'run/config.json').read_text())
+  later = ('color', 'nodata', 'metadata', 'skip_damaged')
   config['data'] = {name: value for name, value in config['data'].items() if name not in later}
   del config['data']['folder']['band_files']
-  (copied / 'run/config.json').write_text(json.dumps(config))
-  assert command(copied, trained / 'set') == 0
+  (tmp_path / 'run/config.json').write_text(json.dumps(config))
+  results = json.loads((tmp_path / 'run/results.json').read_text())
+  del results['data_content']
+  (tmp_path / 'run/results.json').write_text(json.dumps(results))
+  capsys.readouterr()
+  assert command(tmp_path, tmp_path / 'set', '--config.train.epochs=1') == 0
   assert 'is finished; this is its result' in capsys.readouterr().out
+  (tmp_path / 'run/results.json').unlink()
+  assert command(tmp_path, tmp_path / 'set', '--config.train.epochs=1') == 0
+  assert 'resuming from step 3' in capsys.readouterr().out
 
 
 def test_evaluation_takes_any_number_of_devices(trained, tmp_path, capsys):

@@ -44,9 +44,11 @@ class ModelSpec:
   def was_made_for(self, now: 'ModelSpec') -> bool:
     """Whether a run with this specification can go on with what another one says there is now.
 
-    The data is the same where it has not been touched, or where all that a run sees of it is the same.
+    The data is the same where all that a run sees of it is the same; where that was not kept yet, where it has not been
+    touched.
     """
-    same = self.data_fingerprint == now.data_fingerprint or '' != self.data_content == now.data_content
+    same = (self.data_content == now.data_content if self.data_content and now.data_content
+            else self.data_fingerprint == now.data_fingerprint)
 
     def rest(spec: ModelSpec) -> tuple:
       channels = spec.channels

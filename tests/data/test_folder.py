@@ -8,6 +8,7 @@ import tifffile
 from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.inputs import open_inputs
 from mils_jax.data.sources import open_source
+from mils_jax.data.sources.folder import FolderOptions, FolderSource
 from mils_jax.data.sources.pixels import Reading
 from mils_jax.errors import UserError
 from tests.data.fakes import folder_source, write_image, write_lists
@@ -385,6 +386,14 @@ def test_a_changed_list_of_some_folders_channels_makes_another_dataset_cache(tmp
   (tmp_path / 'set/cat/channels.txt').unlink()
   assert fingerprint(folder_source(tmp_path / 'set')) == plain
   assert 'listings' not in folder_source(tmp_path / 'set').settings()
+
+
+def test_sets_read_as_before_keep_their_fingerprint_and_others_do_not(tmp_path):
+  write_lists(tmp_path)
+  before, now = (FolderSource(str(tmp_path), Reading(nodata='none', metadata=metadata), options=FolderOptions(
+      band_files='none')) for metadata in (False, True))
+  assert before.settings().keys() == {'source', 'image_size', 'channel_axis', 'channels', 'units', 'classes'}
+  assert fingerprint(before) != fingerprint(now)
 
 
 def test_names_by_the_configuration_make_another_dataset_cache_than_the_same_names_in_files(tmp_path):

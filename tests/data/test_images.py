@@ -363,6 +363,19 @@ def test_a_tiff_names_its_channels_by_the_descriptions_of_gdal(tmp_path):
     assert read_image(str(tmp_path / 'a.tif'), Reading()).names == ()
 
 
+def test_what_files_say_of_themselves_may_be_ignored_as_before_it_was_read(tmp_path):
+  write_bands(tmp_path / 'a.tif')
+  assert read_image(str(tmp_path / 'a.tif'), Reading(metadata=False)).names == ()
+  image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)
+  exif = Image.Exif()
+  exif[274] = 6
+  Image.fromarray(image).save(tmp_path / 'b.png', exif=exif)
+  tifffile.imwrite(tmp_path / 'b.tif', image, extratags=[(274, 3, 1, 6, True)])
+  for name in ('b.png', 'b.tif'):
+    assert read_pixels(tmp_path / name).shape == (6, 4, 1)
+    assert np.array_equal(read_pixels(tmp_path / name, metadata=False)[..., 0], image)
+
+
 def test_a_tiff_names_its_channels_by_ome(tmp_path):
   image = np.zeros((3, 8, 8), np.uint16)
   names = ['DAPI', 'GFP', 'Cy5']

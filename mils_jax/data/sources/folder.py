@@ -104,6 +104,7 @@ class FolderSource:
     # What is as it was before an option existed is left out, so that older runs know their data again.
     later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
              'band_files': (self.options.band_files if self._bands else OFF, OFF),
+             'metadata': ('use' if self.reading.metadata else 'ignore', 'ignore'),
              'listings': (self._nested, {}), 'names_given': (bool(self._given) and self._others_name, False)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,

@@ -49,7 +49,7 @@ def decode(path: str, reading: Reading) -> Decoded:
     if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in image.tile):
       raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
     frames = [FIRST_FRAME] if getattr(image, 'is_animated', False) else []
-    upright, turned = _upright(image)
+    upright, turned = _upright(image) if reading.metadata else (image, [])
     plain, changed = _in_colour(_plain(upright, path, reading.color), reading.color)
     pixels = _pixels(plain, path, size)
     if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not spread

@@ -11,6 +11,7 @@ from mils_jax.data.sources.source import DTYPES
 from mils_jax.errors import UserError
 
 CHANNEL_AXES = ('', 'first', 'last')
+METADATA = ('use', 'ignore')
 COLORS = ('auto', 'rgb', 'grey', 'as_is')
 FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata beside a number
 MAX_VALUES = 2**30  # of one image, over all channels: what claims more is refused before it is decoded
@@ -27,12 +28,14 @@ class Reading:
     channel_axis: 'first' or 'last' where TIFF files and arrays do not say which axis the channels are, else ''.
     color: what images of picture formats (JPEG, PNG and the like) become: 'rgb' or 'grey'; 'as_is': what they are.
     nodata: the value of pixels without data, as text; FROM_FILE: the file's own; NO_NODATA: none.
+    metadata: whether the orientation and the names of channels count that a file says it has.
   """
 
   size: int = 0
   channel_axis: str = ''
   color: str = 'as_is'
   nodata: str = FROM_FILE
+  metadata: bool = True
 
   def __post_init__(self):
     if self.nodata not in (FROM_FILE, NO_NODATA):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mils_jax.config import Section, option
 from mils_jax.data.sources.names import split_config_names
-from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, NO_NODATA, Reading
+from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, METADATA, NO_NODATA, Reading
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import unknown
@@ -39,6 +39,8 @@ class DataOptions(Section):
                       'or as_is; auto: rgb, or grey where all are', choices=COLORS, before='as_is')
   nodata: str = option(FROM_FILE, 'the value of pixels without data: a number or nan; empty: what a TIFF says of '
                        'itself; none: every value counts', before=NO_NODATA)
+  metadata: str = option('use', 'use or ignore the orientation and the names of channels that image files give',
+                         choices=METADATA, before='ignore')
   skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
   val_fraction: float = option(0.1, 'of the training split, where there is no validation split', above=0, below=1)
   test_fraction: float = option(0.1, 'likewise for a missing test split', above=0, below=1)
@@ -57,7 +59,7 @@ class DataOptions(Section):
   @property
   def reading(self) -> Reading:
     """How images become arrays."""
-    return Reading(self.image_size, self.channel_axis, self.color, self.nodata)
+    return Reading(self.image_size, self.channel_axis, self.color, self.nodata, self.metadata == 'use')
 
 
 def register(name: str, options: type[Section]) -> Callable[[Opener], Opener]:

@@ -42,8 +42,8 @@ def decode(path: str, reading: Reading) -> Decoded:
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
     image, coloured = _in_colour(series.asarray(), page)
     pixels = channels_last(image, 'last' if coloured else rule, path)
-    pixels, notes = _upright(pixels, page)
-    names, units = channel_names(file, pixels.shape[-1])
+    pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
+    names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
     color = RGB if pixels.shape[-1] == 3 and (coloured or page.photometric in _COLOURED) else ()
     return Decoded(np.ascontiguousarray(pixels), names, units, color, nodata(page), notes)
 
