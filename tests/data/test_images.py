@@ -396,6 +396,29 @@ def test_pixels_without_data_are_masked(tmp_path, tag, setting, masked):
   assert not masked or np.array_equal(np.ma.getmaskarray(found), bands == -9999)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16])
+def test_what_is_stored_counts_as_nodata_where_the_least_value_is_white(tmp_path, dtype):
+  stored = np.array([[0, 5], [7, 9]], dtype)
+  tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='miniswhite')
+  most = np.iinfo(dtype).max + np.iinfo(dtype).min
+  for options in ({}, {'nodata': str(most - 9)}):
+    found = read_pixels(tmp_path / 'a.tif', **options)
+    assert not np.ma.is_masked(found)
+    assert np.array_equal(found[..., 0], most - stored.astype(int))
+  found = read_pixels(tmp_path / 'a.tif', nodata='5')
+  assert np.array_equal(np.ma.getmaskarray(found)[..., 0], stored == 5)
+
+
+def test_what_is_stored_counts_as_nodata_where_a_palette_gives_colours(tmp_path):
+  stored = np.array([[0, 1], [2, 3]], np.uint8)
+  palette = np.zeros((3, 256), np.uint16)
+  palette[:, :4] = np.array([[1, 9, 9], [9, 1, 9], [5, 5, 5], [0, 0, 0]]).T * 257
+  tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='palette', colormap=palette)
+  found = read_pixels(tmp_path / 'a.tif', nodata='1')
+  assert found.data[0, 0].tolist() == [1, 9, 9]
+  assert np.array_equal(np.ma.getmaskarray(found), np.repeat(stored[..., None] == 1, 3, -1))
+
+
 def test_a_nodata_of_few_digits_and_nan_are_found_among_floats(tmp_path):
   values = np.ones((4, 4, 2), np.float32)
   values[0, 0, 0], values[1, 1, 1] = np.finfo(np.float32).min, np.nan

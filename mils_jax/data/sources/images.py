@@ -53,7 +53,7 @@ def read_image(path: str, reading: Reading) -> Decoded:
     else:
       with contextlib.nullcontext() if Image.MAX_IMAGE_PIXELS is None else decoders_settled():
         decoded = pictures.decode(path, reading)
-    pixels = without_nodata(decoded.pixels, reading.nodata, decoded.nodata)
+    pixels = decoded.pixels if kind in formats.TIFF else without_nodata(decoded.pixels, reading.nodata)
     return dataclasses.replace(decoded, pixels=resize_square(pixels, reading.size))
   except UserError:
     raise

@@ -54,7 +54,6 @@ class Decoded:
     names: of its channels, where the file gives them itself.
     units: of its channels, as many as names or none.
     color: names of its channels by the kind of image that it is, such as R, G, B; none for other channels.
-    nodata: the value that the file says stands for no data.
     notes: what was done with it that is not plain.
   """
 
@@ -62,7 +61,6 @@ class Decoded:
   names: tuple[str, ...] = ()
   units: tuple[str, ...] = ()
   color: tuple[str, ...] = ()
-  nodata: float | None = None
   notes: tuple[str, ...] = ()
 
 

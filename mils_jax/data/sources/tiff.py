@@ -7,7 +7,7 @@ import numpy as np
 
 from mils_jax.data.sources.names import RGB
 from mils_jax.data.sources.pictures import TURNED
-from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size
+from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size, without_nodata
 from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
 from mils_jax.errors import UserError
 
@@ -40,12 +40,13 @@ def decode(path: str, reading: Reading) -> Decoded:
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
-    image, coloured = _in_colour(series.asarray(), page)
+    stored = without_nodata(series.asarray(), reading.nodata, nodata(page))  # before colours change what is stored
+    image, coloured = _in_colour(stored, page)
     pixels = channels_last(image, 'last' if coloured else rule, path)
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
     names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
     color = RGB if pixels.shape[-1] == 3 and (coloured or page.photometric in _COLOURED) else ()
-    return Decoded(np.ascontiguousarray(pixels), names, units, color, nodata(page), notes)
+    return Decoded(_contiguous(pixels), names, units, color, notes)
 
 
 def _belongs_to_another(page: 'TiffPage | TiffFrame') -> bool:
@@ -58,12 +59,20 @@ def _in_colour(image: np.ndarray, page: 'TiffPage | TiffFrame') -> tuple[np.ndar
   from tifffile import PHOTOMETRIC
 
   if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None and image.dtype == np.uint8:
-    return (np.moveaxis(page.colormap, 0, -1)[image] >> 8).astype(np.uint8), True
+    colours = (np.moveaxis(page.colormap, 0, -1)[np.ma.getdata(image)] >> 8).astype(np.uint8)
+    mask = np.repeat(np.ma.getmaskarray(image)[..., None], colours.shape[-1], -1)
+    return np.ma.masked_array(colours, mask) if np.ma.is_masked(image) else colours, True
   if image.dtype == bool:
     image = image.astype(np.uint8) * 255
-  if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype == np.uint8:
-    image = 255 - image
+  if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype.kind in 'iu':
+    image = ~image  # the least of the dtype for its largest
   return image, False
+
+
+def _contiguous(pixels: np.ndarray) -> np.ndarray:
+  """The same, laid out anew, and still masked."""
+  plain = np.ascontiguousarray(np.ma.getdata(pixels))
+  return np.ma.masked_array(plain, np.ma.getmaskarray(pixels)) if np.ma.is_masked(pixels) else plain
 
 
 def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:
