@@ -103,9 +103,10 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
   units = dict(zip(data.channels, data.units, strict=True))
   ranges = (np.where(np.isfinite(values), values, 0.0).tolist() for values in (data.low, data.high))
   lows, highs = (dict(zip(data.channels, values, strict=True)) for values in ranges)
+  fill = dict(zip(data.channels, data.fill.tolist(), strict=True))
   return ChannelSpec(names, tuple(units.get(name, '') for name in names), tuple(means.get(name, 0.0) for name in names),
                      tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, 0.0) for name in names),
-                     tuple(highs.get(name, 0.0) for name in names))
+                     tuple(highs.get(name, 0.0) for name in names), tuple(fill.get(name, 0.0) for name in names))
 
 
 def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:

@@ -38,6 +38,8 @@ class ChannelSpec:
     std: what they are divided by afterwards, in their unit.
     low, high: least and largest value of the training data, both 0 where it has none; empty: not kept, as before it
       was.
+    fill: what a pixel without data gets: the training data's mean as stored, whatever the normalization; empty: not
+      kept, as before it was.
   """
 
   names: tuple[str, ...]
@@ -46,6 +48,7 @@ class ChannelSpec:
   std: tuple[float, ...]
   low: tuple[float, ...] = ()
   high: tuple[float, ...] = ()
+  fill: tuple[float, ...] = ()
 
   def to_json(self) -> dict:
     return {key: list(value) for key, value in dataclasses.asdict(self).items()}

@@ -109,7 +109,8 @@ class Classifier:
     taken = self._resize(without_nodata(image[..., source[present]], self._nodata)).astype(np.float32)
     if isinstance(taken, np.ma.MaskedArray):
       empty = np.ma.getmaskarray(taken)
-      taken = np.where(empty, np.array(self._spec.mean, np.float32)[None, None, present], taken.data)  # as in training
+      fill = np.array(self._spec.fill or self._spec.mean, np.float32)  # as in training
+      taken = np.where(empty, fill[None, None, present], taken.data)
       taken, present[present] = taken[..., ~empty.all((0, 1))], ~empty.all((0, 1))
       if not present.any():
         raise UserError('no pixel has any data (data.nodata)')

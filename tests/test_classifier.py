@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,12 +8,17 @@ from PIL import Image
 from scipy.special import softmax
 
 import mils_jax
+from configs import task_b
 from mils_jax import build
+from mils_jax.channels import ChannelSpec
+from mils_jax.classifier import Classifier
+from mils_jax.data.cache.building import open_dataset
 from mils_jax.errors import UserError
 from mils_jax.restore import restore
-from mils_jax.run_config import saved_config
+from mils_jax.run_config import RunConfig, saved_config
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
-from tests.data.fakes import read_pixels
+from tests.data.fakes import memory_source, read_pixels
 
 
 @pytest.fixture(scope='module', params=['wide_cnn', 'dynamic_resnet12'])
@@ -39,6 +45,25 @@ def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, 
   assert found.dtype == np.float32
   np.testing.assert_allclose(found, softmax(logits[:, :20], axis=1), rtol=1e-4, atol=1e-6)
   assert (classifier.image_size, classifier.channels, len(classifier.classes)) == ((16, 16), ('R', 'G', 'B'), 20)
+
+
+@pytest.mark.parametrize('dtype', ['int16', 'float32'])
+@pytest.mark.parametrize('normalization', ['data', 'imagenet'])
+def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, normalization):
+  source = memory_source(dtype=dtype, shape=(4, 4, 3))
+  images = source.images['train'].copy()
+  images[0, :2, 1] = -9999
+  source.images['train'], source.channels = np.ma.masked_equal(images, -9999), ('R', 'G', 'B')
+  dataset = open_dataset(source, tmp_path)
+  config = task_b.get_config()
+  config.data.update(normalization=normalization, nodata='-9999')
+  read = RunConfig.read(config)
+  spec = ModelSpec(build.channel_spec(read, dataset), ('a', 'b'), (4, 4), '', ('R', 'G', 'B'))
+  restored = SimpleNamespace(spec=spec, model=SimpleNamespace(num_classes=2), config=read, variables={})
+  inputs, present = Classifier(restored, tmp_path).place(images[0], 'RGB')
+  assert present.all()
+  assert np.array_equal(inputs, dataset.splits['train'].images[0].astype(np.float32))
+  assert ChannelSpec.from_json(spec.channels.to_json()) == spec.channels
 
 
 def test_named_channels_give_the_same_bits_in_any_order(classifier, images):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mils_jax.data.cache.building import open_dataset
+from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources import open_source
 from mils_jax.errors import RunError, UserError
 
@@ -125,6 +125,17 @@ def test_slices_and_names_of_splits(data_dir):
   whole = open_patches(data_dir, val_split='test')
   assert [source.example_id('train', index) for index in range(24)] == [
       whole.example_id('train', index) for index in range(24)]
+
+
+def test_pixels_without_data_are_masked(data_dir, tmp_path):
+  values = pixels('train', 0, 3)
+  nodata = int(values[0, 0, 0])
+  source = open_patches(data_dir, nodata=str(nodata))
+  seen = [source.read('train', index)[0] for index in range(source.length('train'))]
+  assert any(np.ma.is_masked(image) for image in seen)
+  assert all(nodata not in np.ma.asarray(image).compressed() for image in seen)
+  assert 'nodata' not in open_patches(data_dir).settings()
+  assert fingerprint(source) != fingerprint(open_patches(data_dir))
 
 
 def test_the_size_does_not_change_example_ids(data_dir):

@@ -72,9 +72,19 @@ class CachedDataset:
   remarks: tuple[str, ...]
 
   @property
+  def fill(self) -> np.ndarray:
+    """(C,) float64: what stands where there was no data: the mean, as the images' dtype holds it."""
+    return filling(self.mean, self.splits['train'].images.dtype).astype(np.float64)
+
+  @property
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, C) of every image."""
     return self.splits['train'].images.shape[1:]
+
+
+def filling(mean: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """What a pixel without data gets, by the mean of its channel: rounded where the dtype is whole."""
+  return (mean if dtype.kind == 'f' else np.rint(mean)).astype(dtype)
 
 
 def write_manifest(folder: Path, values: dict) -> None:

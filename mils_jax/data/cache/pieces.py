@@ -125,15 +125,13 @@ def build_piece(source: Source, piece: Piece) -> PieceResult:
 
 
 def fill(piece: Piece, values: np.ndarray) -> None:
-  """Gives the masked values of a piece each channel's value (C,), rounded where the dtype is whole.
+  """Gives the masked values of a piece each channel's value (C,), of the images' dtype.
 
   Raises:
     OSError: the disk is full.
   """
   mask = np.unpackbits(np.fromfile(piece.mask_path, np.uint8), count=(piece.stop - piece.start) * int(
       np.prod(piece.shape))).astype(bool).reshape(-1, *piece.shape)
-  whole = np.dtype(piece.dtype).kind != 'f'
-  values = (np.rint(values) if whole else values).astype(piece.dtype)
   images = np.memmap(piece.path, piece.dtype, 'r+', piece.offset + piece.start * int(np.prod(piece.shape)) * np.dtype(
       piece.dtype).itemsize, mask.shape)
   images[...] = np.where(mask, values, images)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.cache.dataset import write_manifest
+from mils_jax.data.cache.dataset import filling, write_manifest
 from mils_jax.data.cache.pieces import Piece, PieceResult, fill
 from mils_jax.data.moments import Moments
 from mils_jax.data.sources.source import SPLITS, Source
@@ -40,7 +40,7 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
                     f'{", ".join(source.channels)}')
   for piece, result in built:
     if result.masked:
-      fill(piece, moments.mean)
+      fill(piece, filling(moments.mean, np.dtype(piece.dtype)))
   parts = {split: [(piece, result) for piece, result in built if piece.split == split] for split in SPLITS}
   lengths = {split: _write_split(folder / split, split, own) for split, own in parts.items()}
   partial = any(not result.present.all() for _, result in built)

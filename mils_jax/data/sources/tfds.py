@@ -11,6 +11,7 @@ import numpy as np
 from mils_jax import invocation
 from mils_jax.config import Section, option
 from mils_jax.data.sources import names, pixels
+from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import hashed_example_id
 from mils_jax.errors import RunError, UserError
@@ -24,7 +25,7 @@ class TfdsSource:
   Args:
     name: of the set, with its configuration and version where needed: cifar10, eurosat/all.
     data_dir: TFDS's folder of prepared sets; '': its default.
-    image_size: side of the square that every image becomes; 0: their own size.
+    reading: how images are read; only its size and nodata count.
     channel_names: names of the channels; empty: R, G, B for three, else c0, c1, ...
     image_key, label_key: of the image (H, W, C) and the label among the set's features.
     splits: TFDS's name or slice for each of train, val and test; '': the set's own name for it, if it has one.
@@ -36,9 +37,9 @@ class TfdsSource:
   decodes = False
   units: tuple[str, ...]
 
-  def __init__(self, name: str, data_dir: str, image_size: int, channel_names: tuple[str, ...], image_key: str,
+  def __init__(self, name: str, data_dir: str, reading: Reading, channel_names: tuple[str, ...], image_key: str,
                label_key: str, splits: dict[str, str]):
-    self.name, self.data_dir, self.image_size = name, data_dir, image_size
+    self.name, self.data_dir, self.reading = name, data_dir, reading
     self.image_key, self.label_key = image_key, label_key
     self._latest: tuple[tuple[str, int] | None, Any] = (None, None)
     builder = self._builder
@@ -73,8 +74,8 @@ class TfdsSource:
     return labels
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = pixels.resize_square(self._image(split, index), self.image_size)
-    return image, int(self._example(split, index)[self.label_key])
+    image = pixels.without_nodata(self._image(split, index), self.reading.nodata)
+    return pixels.resize_square(image, self.reading.size), int(self._example(split, index)[self.label_key])
 
   def remarks(self, split: str, index: int) -> tuple[str, ...]:
     return ()
@@ -87,7 +88,8 @@ class TfdsSource:
 
   def settings(self) -> dict:
     return {'source': 'tfds', 'name': self._builder.info.full_name, 'splits': self._splits, 'image_key': self.image_key,
-            'label_key': self.label_key, 'image_size': self.image_size, 'channels': self.channels}
+            'label_key': self.label_key, 'image_size': self.reading.size, 'channels': self.channels,
+            **({'nodata': self.reading.nodata} if self.reading.nodata not in (NO_NODATA, FROM_FILE) else {})}
 
   def inputs(self) -> list[tuple[str, int, int]]:
     folder = os.fspath(self._builder.data_dir)
@@ -215,4 +217,4 @@ class TfdsOptions(Section):
 @register('tfds', TfdsOptions)
 def open_tfds_source(data: DataOptions, own: TfdsOptions) -> TfdsSource:
   splits = {'train': own.train_split, 'val': own.val_split, 'test': own.test_split}
-  return TfdsSource(own.name, data.path, data.image_size, data.names, own.image_key, own.label_key, splits)
+  return TfdsSource(own.name, data.path, data.reading, data.names, own.image_key, own.label_key, splits)
