@@ -46,15 +46,14 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
   """
   config = as_it_was(config, folder)
   with StopSignals() as stop:
-    results = processes.value_of_first('results', lambda: earlier_results(config, folder))
+    results = earlier_results(config, folder)
     if results is not None:
       log(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
       return results
     plan = build.build_plan(config, folder)  # before the folder is made: a mistake must not leave it to a wrong config
     _check_as_first(config, plan)
     with folder.locked() if processes.is_first() else contextlib.nullcontext():
-      if processes.is_first():
-        claim(folder, config, lambda: _was_trained_on(folder, plan.data))
+      processes.value_of_first('claim', lambda: claim(folder, config, lambda: _was_trained_on(folder, plan.data)))
       try:
         return _train_and_test(config, plan, command, stop)
       except OSError as error:
@@ -63,15 +62,31 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
 
 
 def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
-  """The results of a finished run, None where it is not; raises UserError where the folder is not this run's own."""
+  """The results of a finished run, None where it is not. Every process calls this.
+
+  Raises:
+    UserError: the folder is not this run's own.
+    RunError: on the other processes, where the first one finds so.
+  """
   config = as_it_was(config, folder)
-  results = folder.read_results() if folder.config.exists() else None
-  if results is None:
-    check_owner(folder, config, same_data=lambda: True)  # which is compared as soon as it is open
-    return None
-  check_owner(folder, config, same_data=lambda: processes.count() == 1  # opening it takes all of them
-              and build.open_data(config).content == results.get('data_content'))
+  results, moved = processes.value_of_first('results', lambda: _finished(config, folder))
+  if moved:
+    same = build.open_data(config).content == results.get('data_content')  # all processes open it together
+    processes.value_of_first('owner', lambda: check_owner(folder, config, same_data=lambda: same))
   return results
+
+
+def _finished(config: RunConfig, folder: RunFolder) -> tuple[dict | None, bool]:
+  """The results of a finished run, and whether its data, elsewhere or read otherwise now, is yet to be compared."""
+  results = folder.read_results() if folder.config.exists() else None
+  asked: list[bool] = []
+
+  def later() -> bool:
+    asked.append(True)
+    return True
+
+  check_owner(folder, config, same_data=later)  # of a run that is not finished, `claim` compares the data
+  return results, bool(asked) and results is not None
 
 
 def _was_trained_on(folder: RunFolder, data: CachedDataset) -> bool:

@@ -10,7 +10,9 @@ import tifffile
 from PIL import Image
 
 import mils_jax
+from mils_jax import build
 from mils_jax.cli import main
+from mils_jax.distributed import processes
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.training.run_folder import RunFolder
 
@@ -125,6 +127,35 @@ def test_a_copy_elsewhere_is_the_same_data(copied, capsys):
   assert 'resuming from step 6' in capsys.readouterr().out
   assert json.loads((copied / 'run/results.json').read_text())['test'] == json.loads(results)['test']
   assert RunFolder(copied / 'run').read_config()['data']['path'] == str(copied / 'moved')
+
+
+def test_several_processes_compare_moved_data_together_and_claim_the_folder_as_one(copied, monkeypatch, capsys):
+  first, open_data = processes.value_of_first, build.open_data
+  inside: list[str] = []
+  asked: list[str] = []
+
+  def value_of_first(name, make):
+    asked.append(name)
+    inside.append(name)
+    try:
+      return first(name, make)
+    finally:
+      inside.pop()
+
+  def opened(config):
+    assert not inside, 'the others would wait, as opening the data takes all processes'
+    return open_data(config)
+
+  monkeypatch.setattr(processes, 'value_of_first', value_of_first)
+  monkeypatch.setattr(build, 'open_data', opened)
+  assert command(copied, copied / 'moved') == 0
+  assert 'is finished; this is its result' in capsys.readouterr().out
+  Image.new('RGB', (16, 16)).save(copied / 'moved/train/cat/0.png')
+  assert command(copied, copied / 'moved') == 2
+  assert asked == ['results', 'owner'] * 2
+  (copied / 'run/results.json').unlink()
+  assert command(copied, copied / 'moved') == 2
+  assert asked[-1] == 'claim'
 
 
 def test_changed_data_is_still_refused(copied, capsys):
