@@ -125,7 +125,13 @@ def test_a_list_of_channels_is_searched_up_to_the_input_and_beyond_it_in_the_set
   Image.fromarray(IMAGE[..., :3]).save(image)
   (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
   parts = (tmp_path / 'set', tmp_path / 'set/test', image.parent, image)
-  assert [listed_at(path) for path in (tmp_path, *parts)] == [('a', 'b', 'c'), None, None, None, None]
+  assert [listed_at(path) for path in (tmp_path, *parts)] == [('a', 'b', 'c')] * 2 + [None] * 3
+  for mark in ('Training', 'TRAIN.csv', 'training.txt'):
+    (tmp_path / 'set' / mark).mkdir()
+    (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\n')
+    assert {listed_at(path) for path in parts} == {('NIR', 'R', 'G')}
+    (tmp_path / 'set' / mark).rmdir()
+    (tmp_path / 'set/channels.txt').unlink()
   (tmp_path / 'set/train').mkdir()
   (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\n')
   assert {listed_at(path) for path in parts} == {('NIR', 'R', 'G')}

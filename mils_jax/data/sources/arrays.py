@@ -8,10 +8,9 @@ import numpy as np
 from mils_jax.config import Section
 from mils_jax.data.sources import names, npy, pixels
 from mils_jax.data.sources.array_labels import by_name, plain_labels
-from mils_jax.data.sources.layouts import CALLED
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import SPLITS, hashed_example_id
+from mils_jax.data.sources.source import CALLED, SPLITS, hashed_example_id
 from mils_jax.errors import UserError
 
 MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end

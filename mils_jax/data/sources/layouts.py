@@ -6,11 +6,9 @@ import os
 import numpy as np
 
 from mils_jax.data.sources import formats, lists
-from mils_jax.data.sources.source import SPLITS
+from mils_jax.data.sources.source import CALLED, SPLITS
 from mils_jax.errors import UserError
 
-# What a split's folder or list may be called, upper and lower case alike.
-CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
 _NO_DATA = {'readme', 'license', 'licence', 'requirements', 'source'}  # names of texts that list no images
 
 

@@ -9,13 +9,12 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mils_jax.data.sources.source import CALLED
 from mils_jax.errors import UserError
 
 GREY, ALPHA = 'grey', 'alpha'
 RGB = ('R', 'G', 'B')
 CHANNELS_FILE = 'channels.txt'
-# What shows that a folder is the root of a set, whose channels.txt counts for every part of it.
-_ROOT_MARKS = ('train.txt', 'train.csv', 'train')
 
 
 def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -157,9 +156,18 @@ def read_channels_file(path: Path) -> Listing | None:
 
 
 def _listing_beyond(root: str) -> Listing | None:
+  """The nearest channels.txt above a folder: in the one that it lies in, or anywhere up to the root of a set."""
   nearest: Path | None = None
   for place in Path(root).parents:
     nearest = nearest or (place / CHANNELS_FILE if (place / CHANNELS_FILE).is_file() else None)
-    if any((place / mark).exists() for mark in _ROOT_MARKS):
+    if (nearest and place == Path(root).parent) or _is_root(place):
       return read_channels_file(nearest) if nearest else None
   return None
+
+
+def _is_root(folder: Path) -> bool:
+  """Whether a folder holds a training split, as the root of a set does, whose channels.txt counts for all its parts."""
+  try:
+    return any(name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED['train'] for name in os.listdir(folder))
+  except OSError:  # not ours to look into
+    return False

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 
 SPLITS = ('train', 'val', 'test')
+# What a split's folder, list or array may be called; folders and lists in upper and lower case alike.
+CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
 DTYPES = ('uint8', 'int16', 'uint16', 'float32')
 
 
