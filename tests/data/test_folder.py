@@ -215,6 +215,36 @@ def test_class_folders_alone_are_a_training_split(tmp_path):
   assert any('test/: 1 images without labels' in note for note in source.notes)
 
 
+def test_every_folder_is_listed_once_and_what_is_only_noted_is_not_listed_at_all(tmp_path, monkeypatch):
+  write_classes(tmp_path / 'classes')
+  write_classes(tmp_path / 'trees/train')
+  write_classes(tmp_path / 'trees/other')
+  (tmp_path / 'trees/around').symlink_to(tmp_path)
+  scanned, scandir = [], os.scandir
+  monkeypatch.setattr(os, 'scandir', lambda path: scanned.append(os.fspath(path)) or scandir(path))
+  folder_source(tmp_path / 'classes')
+  assert len(scanned) == len(set(scanned)) == 3
+  scanned.clear()
+  assert folder_source(tmp_path / 'trees').notes == (
+      'not used, because no split (train, val or test) is called so: other/',)
+  assert not any('around' in path for path in scanned)
+  assert len([path for path in scanned if 'other' in path]) == 2  # down to the first image
+
+
+def test_a_folder_that_may_not_be_read_does_not_end_a_note(tmp_path, monkeypatch):
+  write_classes(tmp_path / 'train')
+  write_classes(tmp_path / 'lost+found')
+  scandir = os.scandir
+
+  def refuse(path):
+    if 'lost+found' in os.fspath(path):
+      raise PermissionError(13, 'Permission denied', path)
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', refuse)
+  assert folder_source(tmp_path).notes == ()
+
+
 def test_a_test_folder_without_labels_is_said_to_have_none(tmp_path):
   write_classes(tmp_path / 'train')
   write_image(tmp_path / 'test/1.png')

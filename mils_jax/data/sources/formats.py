@@ -58,6 +58,17 @@ def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
   return found, others
 
 
+def holds_images(folder: str) -> bool:
+  """Whether there is an image beneath a folder; links are not followed, and what cannot be read is passed over."""
+  if os.path.islink(folder):
+    return False
+  for _, folders, files in os.walk(folder):
+    folders[:] = [name for name in folders if not name.startswith('.')]
+    if any(is_readable(name) for name in files if not name.startswith('.')):
+      return True
+  return False
+
+
 def listed() -> str:
   """The suffixes for a message, the usual ones first."""
   return ', '.join([*COMMON, *sorted(suffixes().difference(COMMON))])

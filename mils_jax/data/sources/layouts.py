@@ -45,8 +45,7 @@ def find_layout(root: str, label_column: str = '') -> Layout:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
     layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
     own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
-    beside = [f'{name}/' for name in folders
-              if name not in own and formats.images_beneath(os.path.join(root, name), name)[0]]
+    beside = [f'{name}/' for name in folders if name not in own and formats.holds_images(os.path.join(root, name))]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
@@ -111,39 +110,46 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
     for folder in folders:
       if folder not in layout.classes:
         raise UserError(f"{tree}: class folder '{folder}' is not in train/. Valid: {', '.join(layout.classes)}")
-    _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in folders}, tree)
+    _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in folders}, tree)
   return layout
 
 
 def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
   """<class>/... alone: every missing split is cut from it."""
-  classes = [name for name in folders if name not in trees.values()
-             and formats.images_beneath(os.path.join(root, name), name)[0]]
+  own = [name for name in folders if name not in trees.values()]
+  closed = [name for name in own if not os.access(os.path.join(root, name), os.R_OK | os.X_OK)]
+  listed = {name: found for name in own if name not in closed and (found := _listed(root, name))[0]}
+  classes = list(listed)
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
                     'class folders of its own')
   layout = Layout(classes=tuple(classes))
-  _add_classes(layout, 'train', root, {name: name for name in classes}, root)
+  _add_classes(layout, 'train', listed, root)
   layout.notes.append(f'splits: {root} holds {len(classes)} class folders and no split: ' + ', '.join(classes[:10])
                       + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))
+  if closed:
+    layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
   for split, name in trees.items():
     if split != 'train':
       tree = os.path.join(root, name)
       inner = _folders(tree)
       if inner and set(inner) <= set(classes):
-        _add_classes(layout, split, root, {folder: f'{name}/{folder}' for folder in inner}, tree)
+        _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in inner}, tree)
       else:
         _note_unlabelled(root, split, name, layout)
   return layout
 
 
-def _add_classes(layout: Layout, split: str, root: str, folders: dict[str, str], origin: str) -> None:
-  """Adds the images of a split, which lie in one folder for each class."""
+def _listed(root: str, folder: str) -> tuple[list[str], list[str]]:
+  return formats.images_beneath(os.path.join(root, folder), folder)
+
+
+def _add_classes(layout: Layout, split: str, listed: dict[str, tuple[list[str], list[str]]], origin: str) -> None:
+  """Adds the images of a split by their classes; with them, by class, what else lies in its folder."""
   files: list[str] = []
   labels: list[int] = []
   others: list[str] = []
-  for name, folder in folders.items():
-    found, rest = formats.images_beneath(os.path.join(root, folder), folder)
+  for name, (found, rest) in listed.items():
     files += found
     others += [file for file in rest if os.path.basename(file) != 'channels.txt']
     labels += [layout.classes.index(name)] * len(found)
