@@ -105,6 +105,8 @@ def _suspicious(data: CachedDataset) -> list[str]:
       if not others.size or not np.isfinite(extreme):
         continue
       lower, upper = others.min(), others.max()
+      if lower == upper and extreme not in NODATA_MARKS:  # two values alone, as of a black and white image
+        continue
       far = max(lower - extreme, extreme - upper) / max(upper - lower, np.finfo(np.float64).tiny)
       if far > GAP or (extreme in NODATA_MARKS and far > GAP_OF_A_MARK):
         warnings.append(f'channel {name}: the value {extreme:.9g} lies apart from all others ({lower:g} to {upper:g}) '

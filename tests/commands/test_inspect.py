@@ -39,6 +39,12 @@ def test_every_warning(tmp_path):
   )
 
 
+def test_black_and_white_images_are_not_suspicious(tmp_path):
+  source = memory_source(train=30)
+  source.images = {split: images // 128 * np.uint8(255) for split, images in source.images.items()}
+  assert not any('nodata' in warning for warning in inspect(open_dataset(source, tmp_path)).warnings)
+
+
 def test_lines_and_sheets(tmp_path):
   source = memory_source(train=30, shape=(8, 6, 4))
   source.classes = ('tall trees/pines', 'water')

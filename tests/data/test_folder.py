@@ -215,6 +215,27 @@ def test_class_folders_alone_are_a_training_split(tmp_path):
   assert any('test/: 1 images without labels' in note for note in source.notes)
 
 
+def test_images_in_a_folder_that_is_no_class_have_no_labels_in_every_layout(tmp_path):
+  write_classes(tmp_path / 'a/train')
+  write_classes(tmp_path / 'b')
+  for root in ('a', 'b'):
+    write_image(tmp_path / root / 'test/images/1.png')
+    assert ('test/: 1 images without labels (no class folders or list) are not used; the test split is cut from '
+            'training') in folder_source(tmp_path / root).notes
+    write_image(tmp_path / root / 'test/cat/1.png')
+    refused(tmp_path / root, "class folder 'images' is not in the training split. Valid: cat, dog")
+
+
+def test_a_table_is_one_in_capitals_too_and_class_folders_beside_it_are_not_said_to_lack_labels(tmp_path):
+  write_classes(tmp_path / 'val')
+  (tmp_path / 'Train.CSV').write_text('path,label\nval/cat/0.png,cat\nval/dog/0.png,dog\n')
+  source = folder_source(tmp_path)
+  assert [source.example_id('train', row) for row in range(2)] == ['val/cat/0.png', 'val/dog/0.png']
+  assert source.notes == ('val/: 8 images that have no list beside Train.CSV are not used; the val split is cut from '
+                          'training',)
+  refused(tmp_path, "unknown data.folder.label_column 'lable'", label_column='lable')
+
+
 def test_every_folder_is_listed_once_and_what_is_only_noted_is_not_listed_at_all(tmp_path, monkeypatch):
   write_classes(tmp_path / 'classes')
   write_classes(tmp_path / 'trees/train')

@@ -88,7 +88,7 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
     layout.files[split], layout.origin[split] = read.files, os.path.join(root, name)
   for split in split_folders:
     if split not in split_lists:
-      _note_unlabelled(root, split, split_folders[split], layout)
+      _note_unused(root, split, split_folders[split], f'that have no list beside {split_lists["train"]}', layout)
   origin = {split: layout.origin[split] for split in entries}
   layout.classes, layout.labels = lists.numbered(entries, origin, root)
   return layout
@@ -100,17 +100,7 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
   if not layout.classes:
     raise UserError(f"{os.path.join(root, trees['train'])}: no class folders in it; expected train/<class>/...")
   for split, name in trees.items():
-    tree = os.path.join(root, name)
-    folders = _folders(tree)
-    if not folders:
-      _note_unlabelled(root, split, name, layout)
-      continue
-    _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
-                 f'{name}/: left out, because they lie in no class folder', layout)
-    for folder in folders:
-      if folder not in layout.classes:
-        raise UserError(f"{tree}: class folder '{folder}' is not in train/. Valid: {', '.join(layout.classes)}")
-    _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in folders}, tree)
+    _add_tree(root, split, name, layout)
   return layout
 
 
@@ -131,13 +121,24 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
     layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
   for split, name in trees.items():
     if split != 'train':
-      tree = os.path.join(root, name)
-      inner = _folders(tree)
-      if inner and set(inner) <= set(classes):
-        _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in inner}, tree)
-      else:
-        _note_unlabelled(root, split, name, layout)
+      _add_tree(root, split, name, layout)
   return layout
+
+
+def _add_tree(root: str, split: str, name: str, layout: Layout) -> None:
+  """Adds a split whose images lie in class folders, or notes that they do not."""
+  tree = os.path.join(root, name)
+  folders = _folders(tree)
+  if not folders or (len(folders) == 1 and folders[0] not in layout.classes):  # test/images/
+    _note_unused(root, split, name, 'without labels (no class folders or list)', layout)
+    return
+  _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
+               f'{name}/: left out, because they lie in no class folder', layout)
+  for folder in folders:
+    if folder not in layout.classes:
+      raise UserError(f"{tree}: class folder '{folder}' is not in the training split. Valid: "
+                      f'{", ".join(layout.classes)}')
+  _add_classes(layout, split, {folder: _listed(root, f'{name}/{folder}') for folder in folders}, tree)
 
 
 def _listed(root: str, folder: str) -> tuple[list[str], list[str]]:
@@ -162,11 +163,10 @@ def _note_others(files: list[str], what: str, layout: Layout) -> None:
     layout.notes.append(f'{what}: {formats.by_suffix(files)}, such as {files[0]}')
 
 
-def _note_unlabelled(root: str, split: str, name: str, layout: Layout) -> None:
+def _note_unused(root: str, split: str, name: str, why: str, layout: Layout) -> None:
   count = len(formats.images_beneath(os.path.join(root, name), name)[0])
   if count and split != 'train':
-    layout.notes.append(f'{name}/: {count} images without labels (no class folders or list) are not used; '
-                        f'the {split} split is cut from training')
+    layout.notes.append(f'{name}/: {count} images {why} are not used; the {split} split is cut from training')
 
 
 def _folders(path: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources import formats, names
+from mils_jax.data.sources.source import CALLED
 from mils_jax.errors import UserError, unknown
 
 _LABEL = re.compile('-?[0-9]{1,9}')
@@ -50,7 +51,8 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
     UserError: a line is not as described.
   """
   text = names.read_text(path)
-  entries = _read_table(path, text, root, folder, label_column) if path.endswith('.csv') else _read_lines(path, text)
+  is_table = formats.suffix(path) == '.csv'
+  entries = _read_table(path, text, root, folder, label_column) if is_table else _read_lines(path, text)
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return entries
@@ -214,7 +216,7 @@ def _label_column(header: list[str], files: int, asked: str, path: str) -> int |
   others = [column for column in range(len(header)) if column != files]
   if asked:
     if asked not in header or header.index(asked) == files:
-      if path.endswith('train.csv'):
+      if Path(path).stem.lower() in CALLED['train']:
         raise UserError(f'{path}: {unknown("data.folder.label_column", asked, [header[column] for column in others])}')
       return None
     return header.index(asked)
