@@ -71,8 +71,9 @@ def run(request: Request) -> None:
   target = Path(given['output'] or request.folder.path / f'{Path(given["input"][0]).stem}-classes.tif')
   if target.suffix.lower() not in ('.tif', '.tiff') or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .tif in a folder that exists')
+  raster = Path(given['input'][0])
   for path in _targets(target):
-    if path.exists() and path.samefile(given['input'][0]):
+    if raster.exists() and path.exists() and path.samefile(raster):
       raise UserError(f'--output {target}: would write {path} over the scene itself; expected another name')
   if given['channels']:
     classifier.missing(given['channels'])  # refuses names that do not fit, before anything is read

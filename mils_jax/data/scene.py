@@ -87,7 +87,7 @@ class Scene:
     self.profile = {'crs': self._file.crs, 'transform': self._file.transform}
     self.notes = () if self._file.crs else (f'{path} has no coordinate system, so the maps have none',)
     names = tuple(name or '' for name in self._file.descriptions)
-    self._names = names if all(names) and len(set(names)) == len(names) else ()
+    self._names = names if reading.metadata and all(names) and len(set(names)) == len(names) else ()
     self._units = tuple(unit or '' for unit in self._file.units)
     kinds = [kind.name for kind in self._file.colorinterp]
     self._color = RGB if kinds == ['red', 'green', 'blue'] else ()

@@ -133,6 +133,10 @@ def test_what_is_no_raster_and_names_that_do_not_fit(run, tmp_path, capsys):
   (tmp_path / 'x.tif').write_text('no raster')
   assert predict(run, tmp_path / 'x.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
   assert 'no raster that GDAL opens' in capsys.readouterr().err
+  (tmp_path / 'y.tif').touch()
+  assert predict(run, tmp_path / 'gone.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
+  assert 'gone.tif' in capsys.readouterr().err
+  (tmp_path / 'y.tif').unlink()
   path = write_scene(tmp_path / 'scene.tif', np.concatenate([noise(16, 16), noise(16, 16)[:1]]), 'wxyz')
   assert predict(run, path, '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
   assert 'none fits' in capsys.readouterr().err
