@@ -25,7 +25,7 @@ def test_a_network_without_a_field_of_the_contract_is_refused_when_it_is_declare
     def __call__(self, images, train, present=None, mask=None):
       return images
 
-  with pytest.raises(TypeError, match='Incomplete is no network: it lacks the fields conditioning, implementation, dtype'):
+  with pytest.raises(TypeError, match='Incomplete is no network: it lacks the fields conditioning, implementation, '):
     register('incomplete', title='Incomplete')(Incomplete)
   assert 'incomplete' not in networks()
 
