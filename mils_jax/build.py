@@ -56,7 +56,7 @@ def check_images(data: CachedDataset, used: Sequence[str]) -> None:
                     'for pixels without data, channels.use leaves channels out')
   columns = [channel for channel, name in enumerate(data.channels) if name in used]
   for name, split in data.splits.items():
-    lacking = np.flatnonzero(~split.present[:, columns].any(1)) if split.present is not None else ()
+    lacking = np.flatnonzero(~split.present[:, columns].any(1)) if split.present is not None else np.array([], int)
     if len(lacking):
       raise UserError(f'{name}: {len(lacking)} images have none of the channels {", ".join(used)}, first '
                       f'{split.example_ids[lacking[0]]}; expected at least one in each')

@@ -104,7 +104,8 @@ class ImageClassifier(nn.Module):
     padded = pad_channels(images, self.in_channels, present[:, :images.shape[-1]])
     by_statistics = StatisticsClassifier(self.num_classes, name='statistics')(padded, present, train)
     if not self.is_initializing():  # else they would be among the variables
-      self.sow(HEADS, 'logits', jnp.stack([logits, by_statistics]), reduce_fn=lambda _, new: new, init_fn=lambda: None)
+      self.sow(HEADS, 'logits', jnp.stack([logits, by_statistics]), reduce_fn=lambda _, new: new,
+               init_fn=lambda: jnp.zeros(()))
     both = nn.log_softmax(logits), nn.log_softmax(by_statistics)
     return jnp.logaddexp(*both) - jnp.log(2.0)
 

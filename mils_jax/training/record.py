@@ -102,7 +102,7 @@ class Record:
         raise DamagedError('its record has changed')
       spec = values[SPEC] if SPEC in values else values['contract']  # as it was called before schema 2
       score = values['score'] if 'score' in values else _score_of_accuracy(values['validation_accuracy'])
-      return cls(ModelSpec.from_json(spec), values['arrays'], score and tuple(score))
+      return cls(ModelSpec.from_json(spec), values['arrays'], score and (score[0], score[1]))
     except (AttributeError, KeyError, TypeError) as error:
       raise DamagedError(f'its record is not one ({error})') from error
 

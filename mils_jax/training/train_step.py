@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,8 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
     logits, updates = model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
                                   mutable=['batch_stats', HEADS], rngs={'dropout': key})
-    heads = updates[HEADS]['logits'] if HEADS in updates else logits[None]
+    logits = cast(jax.Array, logits)
+    heads = cast(jax.Array, updates[HEADS]['logits']) if HEADS in updates else logits[None]
     by_view = (len(heads), views, len(part['mask']), model.num_classes)
     losses = jax.vmap(partial(view_losses, targets=part['target'], distillation=plan.channel_dropout.distillation))(
         heads.reshape(by_view)).mean(axis=(0, 1))
