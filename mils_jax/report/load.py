@@ -237,6 +237,7 @@ def _with_subsets(runs: list[Run]) -> tuple[list[Run], list[NotReported]]:
       try:
         run = dataclasses.replace(run, **{field: read(run.folder, run.test)})
       except RunError as error:
-        damaged.append(NotReported(run.name, str(error)))
+        file = run.folder.subset_predictions if field == 'subset_correct' else run.folder.path
+        damaged.append(NotReported(str(file), str(error)))
     found.append(run)
   return found, damaged

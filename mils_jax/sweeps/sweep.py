@@ -97,9 +97,8 @@ class Sweep:
 
 def check_sweep(config: ConfigDict) -> None:
   """Raises UserError where a configuration is no sweep's."""
-  missing = [field for field in FIELDS if field not in config]
-  if not (config.get('runs') or config.get('specialists')):
-    missing.append('runs')
+  missing = [] if config.get('runs') or config.get('specialists') else ['runs']
+  missing += [field for field in FIELDS if field not in config]
   if missing:
     raise UserError(f"the config is no sweep: it has no {missing[0]}. Expected {', '.join(FIELDS)} and runs, or "
                     'specialists, as in configs/sweeps/')

@@ -59,7 +59,12 @@ def cases(draw):
   present = draw(st.lists(row, min_size=batch, max_size=batch))
   images = inputs(draw(st.integers(0, 1000)), shape)
   # Compiled by the test and not here, where hypothesis counts the seconds.
-  return lambda *given: compiled(number, in_channels, tuple(size))(*given), images, np.array(present)
+  def apply(*given):
+    return compiled(number, in_channels, tuple(size))(*given)
+
+  # Waves of statistics, with weights drawn so wide, magnify the last bit.
+  apply.rtol = 2e-5 if NETWORKS[number].keywords.get('conditioning') == 'statistics' else 1e-6
+  return apply, images, np.array(present)
 
 
 many = settings(max_examples=25, deadline=None)
@@ -83,7 +88,7 @@ def test_samples_with_different_subsets_get_the_logits_that_they_get_alone(case)
   together = apply(images, present)
   for sample in range(len(images)):
     alone = apply(images[sample:sample + 1], present[sample:sample + 1])
-    np.testing.assert_allclose(alone[0], together[sample], rtol=1e-6, atol=1e-5)  # logits reach 50
+    np.testing.assert_allclose(alone[0], together[sample], rtol=apply.rtol, atol=1e-5)  # logits reach 50
 
 
 @many
@@ -108,7 +113,7 @@ def test_the_order_of_named_channels_changes_no_logit(case, random):
 def test_the_full_mask_equals_no_mask(case):
   apply, images, present = case
   # Two programs, of which each may round the last bit in its own way.
-  np.testing.assert_allclose(apply(images, np.ones_like(present)), apply(images, None), rtol=1e-6, atol=1e-6)
+  np.testing.assert_allclose(apply(images, np.ones_like(present)), apply(images, None), rtol=apply.rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize('number', range(len(NETWORKS)))

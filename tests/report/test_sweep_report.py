@@ -71,7 +71,8 @@ def test_a_generalist_is_compared_on_each_specialists_own_channels(tmp_path):
   assert b[5:] == ['0.002', '0.0039']  # ten of ten one way: 2 / 2 ** 10, the smaller of two tests
   assert cells(gaps, 'mean')[3] == '-5.0'
   sentence = re.compile(r'Mean over 2 subsets: one-for-all is 5.0 points worse than specialists on 100 images: .*'
-                        r'The worst is -10.0 points \[.*\] with B\.')
+                        r'The worst is -10.0 points \[.*\] with B\. It was trained for \d+ epochs?, the 2 specialists '
+                        r'for \d+ together\.')
   assert any(sentence.fullmatch(line) for line in lines)
   assert any('30.00% [21.9 to 39.6]' in line for line in lines)
   assert (tmp_path / 'sweep.md').read_text().startswith('# Sweep made\n\n3 finished runs of 3 configurations')

@@ -165,7 +165,7 @@ def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
     checkpoints.save(3, STATES[3], SPEC)
     checkpoints.save_best(3, STATES[3].variables, SPEC, (0.5, -1.0))
   damage(tmp_path / 'best' / '3')
-  with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* python main\.py --workdir '):
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(RunError, match=r'of step 3, .* mils-jax train '):
     checkpoints.restore_best(FIRST.variables)
 
 

@@ -31,8 +31,12 @@ def test_what_must_not_be_torn_is_finished_first():
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGUSR1])
 def test_schedulers_warnings_stop_like_sigterm(number):
-  with pytest.raises(Stopped, match=signal.Signals(number).name), StopSignals():
-    signalled(number)
+  before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
+  try:
+    with pytest.raises(Stopped, match=signal.Signals(number).name), StopSignals():
+      signalled(number)
+  finally:
+    signal.signal(number, before)
 
 
 def test_a_hangup_that_is_ignored_stays_so():
