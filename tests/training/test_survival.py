@@ -138,11 +138,10 @@ def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_pat
   for one in (done, elsewhere):
     assert one.returncode == 0, one.stderr
     assert f'({correct} of 64;' in one.stdout
-  assert done.stdout.splitlines()[-1] == (
-      f'nothing was saved: {tmp_path}/disk/run/evaluation/test cannot be written (Read-only file system). The same '
-      'command with --output FOLDER saves elsewhere')
+  assert (f'nothing was saved: {tmp_path}/disk/run/evaluation/test cannot be written (Read-only file system). The same '
+          'command with --output FOLDER saves elsewhere') in done.stdout.splitlines()
   assert 'nothing was saved' not in elsewhere.stdout
-  assert elsewhere.stdout.splitlines()[-1].endswith(f'{tmp_path}/elsewhere/report.html')
+  assert any(line.endswith(f'{tmp_path}/elsewhere/report.html') for line in elsewhere.stdout.splitlines())
   assert json.loads((tmp_path / 'elsewhere/evaluation.json').read_text())['scores']['correct'] == correct
   assert nowhere.returncode == 2
   assert nowhere.stderr == (f'error: --output {tmp_path}/disk/other cannot be written: Read-only file system\n')
