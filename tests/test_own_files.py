@@ -56,12 +56,9 @@ def copied(trained, tmp_path):
   return tmp_path / 'all'
 
 
-def test_images(root):
+def images_of_test(root):
   """The test images by their paths beneath the set."""
   return {str(path.relative_to(root)): np.asarray(Image.open(path)) for path in sorted((root / 'test').rglob('*.png'))}
-
-
-test_images.__test__ = False
 
 
 def as_npy(images, folder):
@@ -94,7 +91,7 @@ def predicted(run, path, target, *words):
 @pytest.mark.parametrize('form', [lambda images, folder: None, as_npy, as_tiff, as_npz])
 def test_predict_says_what_the_runs_own_test_says(trained, tmp_path, form, capsys):
   own = Predictions.load(trained / 'run/predictions.npz')
-  path = form(test_images(trained / 'set'), tmp_path / 'other') or trained / 'set/test'
+  path = form(images_of_test(trained / 'set'), tmp_path / 'other') or trained / 'set/test'
   found = predicted(trained / 'run', path, tmp_path / 'out.csv')
   expected = np.exp(own.logits) / np.exp(own.logits).sum(1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
@@ -102,7 +99,7 @@ def test_predict_says_what_the_runs_own_test_says(trained, tmp_path, form, capsy
 
 
 def test_values_of_another_unit_are_warned_of(trained, tmp_path, capsys):
-  images = np.stack(list(test_images(trained / 'set').values()))
+  images = np.stack(list(images_of_test(trained / 'set').values()))
   for name, changed in {'share': images / np.float32(255), 'sixteen': images.astype(np.uint16) * 257}.items():
     np.save(tmp_path / f'{name}.npy', changed)
     predicted(trained / 'run', tmp_path / f'{name}.npy', tmp_path / 'out.csv')

@@ -13,7 +13,7 @@ SETTLING = 0.5  # seconds
 
 
 def quiet_from_now_on() -> None:
-  """Likewise until the process ends: for a program that has its last line left to print.
+  """Tracebacks of saves and reads that failed are not printed any more: for a program that has its last line to print.
 
   What a thread met is printed when its future is collected, which may be as late as the end of the interpreter.
   """
