@@ -41,7 +41,8 @@ def _program_lines() -> list[str]:
       f'usage: {program} COMMAND ...', '',
       *(f'  {name:<10}  {command.help}' for name, command in COMMANDS.items()), '',
       'built-in configurations, and sweeps:', '',
-      *(f'  {name:<12}  {summary(path)}' for known in (False, True) for name, path in builtin_configs(known).items()), '',
+      *(f'  {name:<12}  {summary(path)}' for sweeps in (False, True)
+        for name, path in builtin_configs(sweeps).items()), '',
       f'more: {program} COMMAND --help; {program} train CONFIG --help for the fields of a configuration', '',
       'examples:',
       *(f'  {invocation.command(name, **COMMANDS[name].examples[0])}' for name in ('train', 'predict', 'report')),
