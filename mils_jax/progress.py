@@ -1,6 +1,7 @@
 """Progress on the screen, of the first process: bars on a terminal's standard error, lines on standard output."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from rich import progress as rich_progress
@@ -46,9 +47,9 @@ def bar(description: str, total: int, unit: str = 'images') -> Iterator[Callable
       rich_progress.TimeRemainingColumn(),
       rich_progress.TextColumn('{task.fields[note]}'),
   )
-  console = Console(stderr=True)
-  shown = console.is_terminal and processes.is_first()
-  with rich_progress.Progress(*columns, console=console, transient=True, disable=not shown) as display:
+  # Not rich's own opinion: notebooks ask for colours by FORCE_COLOR, and a bar in a cell would be thousands of lines.
+  shown = sys.stderr.isatty() and processes.is_first()
+  with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as display:
     task = display.add_task(description, total=total, rate='', note='')
 
     def advance(amount: int, note: str = '') -> None:

@@ -8,18 +8,19 @@ from mils_jax.metrics import Accuracy
 from mils_jax.progress import log_lines
 from mils_jax.report.formats import channels_text, grouped
 from mils_jax.run import run_training
+from mils_jax.run_config import RunConfig
 
 
 def run(request: Request) -> None:
   """Trains, or prints what a finished run came to."""
   results = run_training(request.config, request.folder, request.words)
-  log_lines(result_lines(results, request.folder.path))
+  log_lines(result_lines(results, request.config, request.folder.path))
 
 
-def result_lines(results: dict, folder: Path) -> list[str]:
+def result_lines(results: dict, config: RunConfig, folder: Path) -> list[str]:
   """A run's result, where everything lies and what to try next."""
   test, validation = (Accuracy(results[split]['correct'], results[split]['count']) for split in ('test', 'validation'))
-  parallel = ' with all kernels in parallel' if results['model'].startswith('dynamic') else ''
+  parallel = ' with all kernels in parallel' if getattr(config.model, 'num_kernels', 1) > 1 else ''
   size = 'x'.join(map(str, results['image_shape'][:2]))
   return [
       '',
@@ -31,6 +32,11 @@ def result_lines(results: dict, folder: Path) -> list[str]:
       f'  MACs            {grouped(results["macs"])} per image{parallel}',
       f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
       f'  everything in   {folder}',
+      *(_what_each_channel_is_worth(folder) if config.channel_dropout.method != 'none' else ()),
       *invocation.next_lines('classify images of your own',
                              invocation.command('predict', workdir=folder, input='IMAGES')),
   ]
+
+
+def _what_each_channel_is_worth(folder: Path) -> list[str]:
+  return invocation.next_lines('what each missing channel costs', invocation.command('subsets', workdir=folder))
