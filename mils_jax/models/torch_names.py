@@ -142,7 +142,8 @@ def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bo
   """
   arrays = {name: array for name, array in arrays.items() if name.rpartition('.')[2] != COUNTER}
   own = _by_path(abstract_variables(network, (32, 32)))
-  shapes: dict[str, tuple[int, ...]] = {path: leaf.shape for path, leaf in own.items()}
+  parameters_first = sorted(own, key=lambda path: not path.startswith('params/'))
+  shapes: dict[str, tuple[int, ...]] = {path: own[path].shape for path in parameters_first}
   if 'temperature' in arrays and hasattr(network, 'temperature'):
     shapes['schedules/temperature'] = ()
   entries = {path: torch_array(network, path, len(shape)) for path, shape in shapes.items()}

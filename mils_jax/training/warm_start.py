@@ -123,7 +123,7 @@ def _tell(start: Start, groups: dict[str, list[str]], axes: dict[str, tuple]) ->
     if groups[how]:
       log(f'  {how}: {", ".join(groups[how])}')
   for field, (before, after) in axes.items():
-    if before != after:
+    if before and before != after:
       kind = {'in_channels': 'channels', 'num_classes': 'classes'}[field]
       blends = start.blends and field == 'in_channels'
       taken, rest = ([name for name in after if (name in before) == there] for there in (True, False))

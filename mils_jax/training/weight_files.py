@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def _safetensors(path: str) -> Mapping[str, Any]:
 def _pickled(path: str) -> Any:
   torch = import_torch(path)
   try:
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its options beside the weights
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():  # timm saves its options
+      warnings.simplefilter('ignore')  # it warns of what it then fails at
       return torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:  # of many kinds, by where the reading fails
     forbidden = re.search(r'[Uu]nsupported (?:global: )?GLOBAL (\S+)', str(error))

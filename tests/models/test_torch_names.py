@@ -1,6 +1,7 @@
 """The variables of each network in PyTorch's names and layouts, and back, bit for bit."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ def variables_of(network, seed=0):
 def test_there_and_back_is_bit_exact(name):
   network = NETWORKS[name]
   variables = variables_of(network)
-  arrays = to_torch(network, variables)
+  arrays = to_torch(network, jax.tree.map(jnp.asarray, variables))
   assert len(arrays) == len(jax.tree.leaves(variables))  # no two have one name
   assert all(array.flags.c_contiguous and array.flags.writeable for array in arrays.values())
   assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
@@ -75,6 +76,8 @@ def test_a_kernel_is_turned_and_not_only_reshaped():
   arrays, block = to_torch(network, variables), variables['params']['stage2_block2']['conv1']
   assert arrays['blocks.3.conv1.kernels'][2, 5, 3, 1, 0] == block['kernels'][2, 1, 0, 3, 5]
   assert arrays['blocks.3.conv1.expand.weight'][2, 1, 0, 0] == block['attention']['expand']['kernel'][1, 2]
+  embedding = variables['params']['statistics']['embedding']['kernel']  # by channel and statistic: no convolution's
+  np.testing.assert_array_equal(arrays['statistics.embedding.kernel'], embedding)
 
 
 def test_counters_of_batches_are_passed_over():

@@ -118,7 +118,9 @@ def test_channels_of_no_colour_get_the_mean(pretrained, capsys):
   mean = at(variables['params'], first).mean(axis=-2)
   for channel in range(2):
     np.testing.assert_allclose(at(state.params, first)[..., channel, :], 1.5 * mean, atol=1e-6)
-  assert 'channels from the mean of all: VV, VH\n' in capsys.readouterr().out
+  lines = capsys.readouterr().out
+  assert 'channels from the mean of all: VV, VH\n' in lines
+  assert 'not needed' not in lines  # R, G and B are in the mean
 
 
 @WIDE
@@ -157,6 +159,20 @@ def test_what_plain_networks_lack_is_left_fresh(pretrained, capsys):
                                 fresh.params['statistics']['hidden1']['kernel'])
   np.testing.assert_allclose(at(state.params, first)[..., :3, :], 0.75 * at(variables['params'], first), rtol=1e-6)
   assert 'params/input/value' in capsys.readouterr().out
+
+
+def test_what_is_no_weighted_sum_of_images_is_taken_by_name_and_not_blended(tmp_path):
+  network = WideCNN(5, stages=2, width=8, conditioning='presence')
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+                           abstract_variables(network, (16, 16)))
+  safetensors.numpy.save_file(to_torch(network, variables), tmp_path / 'own.safetensors')
+  pretrained = network, variables, '', str(tmp_path / 'own.safetensors')
+  fresh, state = started(pretrained, ('NIR', *COLORS))
+  before, drawn, after = (at(params, 'stage1_film/hidden/kernel')
+                          for params in (variables['params'], fresh.params, state.params))
+  np.testing.assert_array_equal(after[1:], before)
+  np.testing.assert_array_equal(after[0], drawn[0])
 
 
 @WIDE

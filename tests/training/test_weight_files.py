@@ -148,7 +148,7 @@ def test_code_in_a_pickle_is_never_run(torch, zipped, tmp_path, monkeypatch):
   with pytest.raises(UserError, match=r'x\.pth: holds \w+\.mkdir, which only running its code would load; expected'):
     read_weight_file('x.pth')
   (tmp_path / 'x.pth').write_bytes(pickle.dumps(Bomb()))
-  with pytest.raises(UserError, match=r"x\.pth: cannot be read as PyTorch's weights \((?!.*weights_only)"):
+  with pytest.raises(UserError, match=r"x\.pth: cannot be read as PyTorch's weights \(Unsupported operand \d+\)"):
     read_weight_file('x.pth')
   assert not (tmp_path / 'ran').exists()
 
