@@ -219,6 +219,8 @@ def test_a_file_that_does_not_fit_is_one_line_with_exit_code_2_and_nothing_is_wr
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'run').exists()
+  cached = any((tmp_path / 'cache').rglob('images.npy'))
+  assert cached == (name == 'other.safetensors')  # the others are found before the data is read
 
 
 def test_a_resumed_run_does_not_need_the_file_again(tmp_path, capsys):
