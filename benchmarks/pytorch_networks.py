@@ -121,32 +121,35 @@ class ResBlock(nn.Module):
     super().__init__()
     self.conv1 = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
     self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
-    self.norm1, self.norm2 = nn.BatchNorm2d(features), nn.BatchNorm2d(features)
-    self.shortcut = nn.Identity()
+    self.bn1, self.bn2 = nn.BatchNorm2d(features), nn.BatchNorm2d(features)
+    self.downsample = nn.Identity()
     if stride != 1 or channels != features:
-      self.shortcut = nn.Sequential(nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features))
+      self.downsample = nn.Sequential(nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    y = functional.relu(self.norm1(self.conv1(x)))
-    return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+    y = functional.relu(self.bn1(self.conv1(x)))
+    return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
 
 class ResNet34(nn.Module):
-  """The standard network."""
+  """The standard network, in the names that torchvision and timm give its parts."""
 
   def __init__(self, classes: int):
     super().__init__()
-    self.stem, self.norm = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-    blocks, channels = [], 64
-    for stage, (features, number) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
-      for block in range(number):
-        blocks.append(ResBlock(channels, features, 2 if stage and not block else 1))
-        channels = features
-    self.blocks, self.classifier = nn.Sequential(*blocks), nn.Linear(channels, classes)
+    self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+    self.layer1, self.layer2 = self.layer(64, 64, 3, 1), self.layer(64, 128, 4, 2)
+    self.layer3, self.layer4 = self.layer(128, 256, 6, 2), self.layer(256, 512, 3, 2)
+    self.fc = nn.Linear(512, classes)
+
+  @staticmethod
+  def layer(channels: int, features: int, number: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(ResBlock(channels, features, stride), *(ResBlock(features, features, 1)
+                                                                 for _ in range(number - 1)))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    x = functional.max_pool2d(functional.relu(self.norm(self.stem(x))), 3, 2, 1)
-    return self.classifier(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
+    x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+    x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+    return self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
 def create(network: str, implementation: str, classes: int = 100) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +26,7 @@ from mils_jax.training.plan import StepPlan, TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.selection import BEST_BY, SUBSETS
+from mils_jax.training.start_weights import check_network, check_start
 
 # Mean and standard deviation of ImageNet's training images, as in the report's recipe, for values from 0 to 255.
 IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
@@ -206,8 +206,9 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if config.augment.mixes and config.train.batch_size // devices.count % 2:
     raise UserError(f'train.batch_size={config.train.batch_size}: each device needs an even share, because MixUp and '
                     'CutMix mix pairs of images')
-  if config.train.init_from:
-    RunFolder(Path(config.train.init_from)).read_config()
+  starts = config.train.init_from if not folder.checkpoints.is_dir() else ''  # a resumed run does not need it again
+  if starts:
+    check_start(starts)
   data = open_data(config)
   height, width, _ = data.image_shape
   if config.augment.rot90 and height != width:
@@ -227,6 +228,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   channels = channel_spec(config, data)
   model = build_model(config.model, config.train.precision, devices.platform, len(channels.names), len(data.classes),
                       (height, width))
+  if starts:
+    check_network(starts, model)
   config.optimizer.check_frozen(abstract_variables(model, (height, width))['params'])
   labels = np.asarray(data.splits['train'].labels)
   step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),

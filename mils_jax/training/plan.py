@@ -51,7 +51,8 @@ class TrainOptions(Section):
                              choices=('stop', 'skip'))
   nonfinite_limit: int = option(10, 'steps that may be skipped before the run stops all the same', low=1)
   deterministic: bool = option(False, 'on GPUs: the same bits in every run, by slower kernels')
-  init_from: str = option('', 'run folder whose best weights to start from, as far as they fit', path=True)
+  init_from: str = option('', "weights to start from, as far as they fit: a run folder's best, or a file of the same "
+                          'network in PyTorch: .safetensors, or .pth and .pt with the extra torch', path=True)
 
   def __post_init__(self):
     super().__post_init__()

@@ -1,45 +1,37 @@
-"""A new run from another run's best weights: what fits is taken, by the names of channels and classes."""
+"""A new run from weights that are there already: what fits is taken, by the names of channels and classes."""
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from flax import linen as nn
 
 from mils_jax.errors import UserError
+from mils_jax.models.torch_names import OWN
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
-from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.record import ModelSpec
-from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.start_weights import Start, start_weights
 from mils_jax.training.state import TrainState
 
 
 def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) -> TrainState:
-  """The state before the first step, its variables replaced by another run's best where they fit, and says which.
+  """The state before the first step, its variables replaced by others where they fit, and says which.
 
   Args:
     state: freshly drawn.
     model: that it is of; its axis of channels and of classes is found by varying their number.
     spec: of the new run.
-    path: run folder of the other.
+    path: run folder of the other, or a file of weights.
 
   Raises:
-    UserError: it is no run folder, has no best checkpoint yet, or nothing of it fits.
-    RunError: its best checkpoint is damaged.
+    UserError: as `start_weights`, or nothing of it fits.
+    RunError: the other run's best checkpoint is damaged.
   """
-  folder = RunFolder(Path(path))
-  folder.read_config()
-  if not folder.checkpoints.is_dir():
-    raise UserError(f'train.init_from={path}: has no checkpoint yet')
-  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-    if checkpoints.best_step is None:
-      raise UserError(f'train.init_from={path}: has no validated checkpoint yet: let its first epoch finish')
-    other = checkpoints.restore_spec()
-    old = checkpoints.restore_best_arrays()
-  axes = {'in_channels': (other.channels.names, spec.channels.names),
-          'num_classes': (other.classes, spec.classes)}
+  start = start_weights(path, model, spec)
+  axes = {'in_channels': (start.channels, spec.channels.names),
+          'num_classes': (start.classes, spec.classes)}
   named_axes, bound = {}, set()
   for field, (before, after) in axes.items():
     named_axes[field], several = _axes_that_follow(model, field)
@@ -50,7 +42,9 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
   def fill(path: tuple, fresh: jax.Array) -> np.ndarray:
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     pairs = [(named_axes[field][name], *names) for field, names in axes.items() if name in named_axes[field]]
-    value, how = _fit(None if name in bound else old.get(name), np.asarray(fresh), pairs)
+    blended = named_axes['in_channels'].get(name) if start.blends and not OWN.match(name) else None
+    old = None if name in bound else start.arrays.get(name)
+    value, how = _fit(old, np.asarray(fresh), pairs, blended)
     groups[how].append(name)
     return value
 
@@ -58,18 +52,20 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
   variables = jax.tree_util.tree_map_with_path(fill, trained)
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
-  _tell(path, groups, axes)
+  _tell(start, groups, axes)
   average = state.average and {name: variables.get(name, values) for name, values in state.average.items()}
   return dataclasses.replace(state, **variables, average=average)
 
 
-def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> tuple[np.ndarray, str]:
+def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: Sequence[tuple],
+         blended: int | None = None) -> tuple[np.ndarray, str]:
   """An array of the new run, and whether the old one was taken, adapted or of no use.
 
   Args:
-    old: of the other run, None where it has none.
+    old: to start from, None where there is none.
     fresh: newly drawn; what has no counterpart keeps its values.
     named_axes: (axis, old names, new names) of the axes that stand for channels or classes.
+    blended: that of these axes in which what has no counterpart gets the mean of all old ones instead.
   """
   free = {axis for axis, _, _ in named_axes}
   if old is None or old.ndim != fresh.ndim or any(
@@ -77,6 +73,10 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> 
     return fresh, 'left fresh'
   if all(before == after and old.shape[axis] == fresh.shape[axis] for axis, before, after in named_axes):
     return old, 'taken'
+  if blended is not None:
+    (names,) = [(before, after) for axis, before, after in named_axes if axis == blended]
+    old = _blended(old, blended, *names)
+    named_axes = [(axis, after if axis == blended else before, after) for axis, before, after in named_axes]
   sources, targets = [np.arange(size) for size in old.shape], [np.arange(size) for size in fresh.shape]
   for axis, before, after in named_axes:
     common = [name for name in after if name in before]
@@ -87,6 +87,13 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: list[tuple]) -> 
   value = fresh.copy()
   value[np.ix_(*targets)] = old[np.ix_(*sources)]
   return value, 'adapted'
+
+
+def _blended(old: np.ndarray, axis: int, before: Sequence[str], after: Sequence[str]) -> np.ndarray:
+  """The old array with the new channels along an axis: by name, else the mean; scaled to the same sum for the same."""
+  mean = old.mean(axis=axis, dtype=np.float64).astype(old.dtype)
+  channels = [old.take(before.index(name), axis) if name in before else mean for name in after]
+  return np.stack(channels, axis) * (len(before) / len(after))
 
 
 def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set[str]]:
@@ -108,17 +115,22 @@ def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set
           {name for name, _, by in axes if len(by) == 1 and by.pop() > 1})
 
 
-def _tell(path: str, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:
-  log(f'starting from the best weights of {path}: '
-      + ', '.join(f'{len(names)} arrays {how}' for how, names in groups.items()))
+def _tell(start: Start, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:
+  log(f'starting from {start.title}: ' + ', '.join(f'{len(names)} arrays {how}' for how, names in groups.items()))
+  for note in start.notes:
+    log(f'  {note}')
   for how in ('adapted', 'left fresh'):
     if groups[how]:
       log(f'  {how}: {", ".join(groups[how])}')
   for field, (before, after) in axes.items():
-    if before != after:
+    if before and before != after:
       kind = {'in_channels': 'channels', 'num_classes': 'classes'}[field]
-      for what, names in (('taken', [name for name in after if name in before]),
-                          ('left fresh', [name for name in after if name not in before]),
-                          ('not needed', [name for name in before if name not in after])):
+      blends = start.blends and field == 'in_channels'
+      taken, rest = ([name for name in after if (name in before) == there] for there in (True, False))
+      unused = [name for name in before if name not in after and not (blends and rest)]  # else they are in the mean
+      for what, names in (('taken', taken), ('from the mean of all' if blends else 'left fresh', rest),
+                          ('not needed', unused)):
         if names:
           log(f'  {kind} {what}: {", ".join(names)}')
+      if blends and len(before) != len(after):
+        log(f'  weights of channels scaled by {len(before)}/{len(after)}: what they add up to keeps its size')

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from mils_jax.channels import ChannelMapping
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.models import networks
+from mils_jax.models.torch_names import from_torch, to_torch
 from mils_jax.training.optim import OptimizerOptions
 from mils_jax.training.plan import StepPlan, TrainOptions
 from mils_jax.training.state import state_creator
@@ -21,36 +21,9 @@ CLASSES, RATE, DECAY = 7, 0.1, 5e-4
 MAPPING = ChannelMapping(np.arange(3), np.full(3, 120, np.float32), np.full(3, 60, np.float32))
 
 
-def named(path):
-  """Our module path as the statement's: stage2_block1/conv1 -> blocks.3.conv1."""
-  parts = path.split('/')
-  if parts[0].startswith('stage') and '_block' in parts[0]:
-    stage, block = (int(part) - 1 for part in parts[0].removeprefix('stage').split('_block'))
-    parts[0] = f'blocks.{named.starts[stage] + block}'
-  elif parts[0].startswith('stage'):
-    parts[0] = f'stages.{int(parts[0][5:]) - 1}'
-  names = {'stem_conv': 'stem', 'stem_norm': 'norm', 'shortcut_conv': 'shortcut.0', 'shortcut_norm': 'shortcut.1',
-           'squeeze_excite': 'gate'}
-  return '.'.join(names.get(part, part) for part in parts if part != 'attention')
-
-
-def state_dict(variables):
+def state_dict(network, variables):
   """Our variables as the statement's state dict."""
-  found = {}
-  for path, value in traverse_util.flatten_dict(variables['params'], sep='/').items():
-    module, _, name = path.rpartition('/')
-    if name == 'kernels':
-      found[f'{named(module)}.kernels'] = np.transpose(value, (0, 4, 3, 1, 2))
-    elif name == 'kernel':
-      array = np.transpose(value, (3, 2, 0, 1)) if value.ndim == 4 else np.transpose(value)
-      found[f'{named(module)}.weight'] = array[:, :, None, None] if '/attention/' in path else array
-    else:
-      found[f'{named(module)}.{"weight" if name == "scale" else name}'] = value
-  for path, value in traverse_util.flatten_dict(variables['batch_stats'], sep='/').items():
-    module, _, name = path.rpartition('/')
-    found[f'{named(module)}.running_{name}'] = value
-    found[f'{named(module)}.num_batches_tracked'] = np.array(0)
-  return {name: torch.from_numpy(np.array(value)) for name, value in found.items()}
+  return {name: torch.from_numpy(array) for name, array in to_torch(network, jax.device_get(variables)).items()}
 
 
 def images(size, batch=4):
@@ -66,7 +39,6 @@ def both(name, size):
   """Our step and its first state, and the statement with the same weights."""
   from benchmarks.pytorch_networks import create
 
-  named.starts = {'dynamic_resnet12': (0, 3, 6), 'resnet34': (0, 3, 7, 13)}.get(name, ())
   model = networks()[name](num_classes=CLASSES, axis_name=AXIS)
   options = OptimizerOptions('sgd', momentum=0.9, weight_decay=DECAY, decay_all=True)
   plan = StepPlan(model, MAPPING, TrainOptions(label_smoothing=0.1), options.create(lambda step: RATE), 1)
@@ -75,19 +47,38 @@ def both(name, size):
   stats = jax.tree.map(lambda x: (x + 0.3 * rng.random(x.shape)).astype(np.float32), state.batch_stats)
   state = state.replace(batch_stats=stats)
   reference = create(name, 'parallel', CLASSES)
-  reference.load_state_dict(state_dict(jax.device_get(state.variables)))
+  reference.load_state_dict(state_dict(model, state.variables))  # every name of each, and every shape
   return plan, state, reference
 
 
-@pytest.mark.parametrize(('name', 'size'), [('dynamic_resnet12', 32), ('wide_cnn', 32), ('resnet34', 32),
-                                            ('wide_cnn', 84), ('dynamic_resnet12', 84)])
+def own_weights(name):
+  """A statement with weights and statistics that PyTorch drew."""
+  from benchmarks.pytorch_networks import create
+
+  torch.manual_seed(2)
+  network = create(name, 'parallel', CLASSES).train()
+  with torch.no_grad():
+    network(as_torch(images(32, 8)[0]))  # for running statistics of its own
+  return network.eval()
+
+
+@pytest.mark.parametrize('size', [32, 84])
+@pytest.mark.parametrize('name', ['dynamic_resnet12', 'wide_cnn', 'resnet34'])
 def test_logits_are_those_of_the_plain_statement(name, size):
+  """With our weights there, and with the statement's own weights here."""
   plan, state, reference = both(name, size)
   pixels, _ = images(size)
   placed, present = MAPPING.apply(jnp.asarray(pixels))
-  ours = plan.model.clone(axis_name=None).apply(state.variables, placed, train=False, present=present)
+  model = plan.model.clone(axis_name=None)
+  ours = model.apply(state.variables, placed, train=False, present=present)
   with torch.no_grad():
     theirs = reference.eval()(as_torch(pixels)).numpy()
+  np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+  other = own_weights(name)
+  variables = from_torch(model, {key: value.numpy() for key, value in other.state_dict().items()})
+  ours = model.apply(variables, placed, train=False, present=present)
+  with torch.no_grad():
+    theirs = other(as_torch(pixels)).numpy()
   np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
@@ -107,7 +98,7 @@ def test_one_step_of_sgd_is_that_of_the_plain_statement(name):
   loss.backward()
   optimizer.step()
   expected = {key: value.detach().numpy() for key, value in reference.named_parameters()}
-  before, found = (state_dict(jax.device_get(one.variables)) for one in (state, after))
+  before, found = (state_dict(plan.model, one.variables) for one in (state, after))
   for key, value in expected.items():
     change, ours = value - before[key].numpy(), (found[key] - before[key]).numpy()
     if name == 'resnet34':  # rounding grows through 34 layers of batch statistics, in single values most
