@@ -20,10 +20,8 @@ from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import EXPORT, RunFolder
 from mils_jax.training.signals import StopSignals
 
-NOT_RUN = 'the arrays are read back bit for bit; they were not run, since the network to run them in is not here'
 
-
-def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = '') -> tuple[Path, Comparison | None]:
+def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = '') -> tuple[Path, Comparison]:
   """Writes a run's best checkpoint in a format: the whole folder, compared with the model, or nothing.
 
   Args:
@@ -33,7 +31,7 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
     output: the folder that is made; '': export/NAME in the run's.
 
   Returns:
-    The folder, and how far what it holds is from the model; None where it holds arrays alone.
+    The folder, and how far what it holds is from the model.
 
   Raises:
     UserError: there is no such format or it needs a package that is not installed, it cannot hold the model, `output`
@@ -50,11 +48,10 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
     new = Path(unfinished) / target.name
     new.mkdir()
     log(f'exporting step {restored.step} as {name} ({FORMATS[name]})')
-    exported = kind.write(model, new)
-    comparison = compare(model, exported, open_images(model, config)) if exported else None
+    comparison = compare(model, kind.write(model, new), open_images(model, config))
     if name == 'hub':
       (new / 'README.md').write_text(model_card(model, folder), encoding='utf-8')
-    write_sidecar(new, model, name, kind.packages(), comparison.to_json() if comparison else {'note': NOT_RUN})
+    write_sidecar(new, model, name, kind.packages(), comparison.to_json())
     os.rename(new, target)
   return target, comparison
 
@@ -83,8 +80,8 @@ def run(request: Request) -> None:
                                     invocation.command('push', workdir=target, repository='USER/NAME')))
 
 
-def export_lines(target: Path, comparison: Comparison | None) -> list[str]:
+def export_lines(target: Path, comparison: Comparison) -> list[str]:
   """How it compares, and the files with their sizes."""
-  return [f'compared with the model: {comparison}' if comparison else NOT_RUN,
+  return [f'compared with the model: {comparison}',
           *(f'  {path.name:<20} {grouped(path.stat().st_size)} bytes' for path in sorted(target.iterdir())),
           f'everything in {target}; {EXPORT} says what goes in and what comes out']

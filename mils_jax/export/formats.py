@@ -24,15 +24,14 @@ class Format(Protocol):
     """Raises UserError where a package is not installed."""
     ...
 
-  def write(self, model: 'ExportedModel', folder: Path) -> 'Logits | None':
+  def write(self, model: 'ExportedModel', folder: Path) -> 'Logits':
     """Writes the files into an empty folder.
 
     Returns:
-      What computes logits from these files, to be compared with the model; None where nothing here can.
+      What computes logits from these files, to be compared with the model.
 
     Raises:
       UserError: the format cannot hold this model.
-      RunError: what was written is not what was to be.
     """
     ...
 

@@ -38,7 +38,7 @@ def packages() -> tuple[str, ...]:
 
 def write(model: ExportedModel, folder: Path) -> Logits:
   """Writes weights and configuration; what is compared is computed from the weights as they are read back."""
-  arrays = {name: np.ascontiguousarray(array) for name, array in by_path(model.restored.variables).items()}
+  arrays = {name: np.array(array, order='C') for name, array in by_path(model.restored.variables).items()}
   (folder / WEIGHTS).write_bytes(save(arrays, metadata={'format': 'flax'}))  # save_file hides it from other users
   write_json(folder / CONFIG, without_paths(model.restored.config))
   read = jax.jit(model.function(read_variables(folder)))

@@ -39,7 +39,7 @@ def fetch(address: str) -> Path:
   except (hub.errors.LocalEntryNotFoundError, hub.errors.OfflineModeIsEnabled) as error:
     raise UserError(f'{address}: cannot be reached and is not in the cache. Expected a connection, or a model that '
                     'was fetched before') from error
-  except (hub.errors.HfHubHTTPError, OSError) as error:
+  except Exception as error:  # of whatever library the client speaks HTTP by
     raise RunError(f'{address}: fetching failed: {_line(error)}') from error
 
 
