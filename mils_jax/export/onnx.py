@@ -33,8 +33,9 @@ def write(model: ExportedModel, folder: Path) -> Logits:
   with _quiet():
     inputs = [jax.ShapeDtypeStruct(('batch', *model.image_shape), np.float32),
               jax.ShapeDtypeStruct(('batch', model.image_shape[-1]), np.bool_)]
-    jax2onnx.to_onnx(model.function(), inputs, model_name=model.restored.config.name, return_mode='file',
-                     output_path=str(folder / FILE), input_names=['images', 'present'], output_names=['logits'])
+    graph = jax2onnx.to_onnx(model.function(), inputs, model_name=model.restored.config.name,
+                             input_names=['images', 'present'], output_names=['logits'])
+  (folder / FILE).write_bytes(graph.SerializeToString())  # one file, up to 2 GB
   session = onnxruntime.InferenceSession(folder / FILE, providers=['CPUExecutionProvider'])
   return lambda images, present: np.asarray(session.run(['logits'], {'images': images, 'present': present})[0])
 

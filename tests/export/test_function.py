@@ -3,12 +3,14 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from jax import export
 from scipy.special import softmax
 
 import mils_jax
 from mils_jax.export.function import ExportedModel
 from mils_jax.restore import restore
 from mils_jax.training.run_folder import RunFolder
+from tests.export.models import NARROW, drawn_model
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
 ALL = np.ones((2, 3), bool)
@@ -45,3 +47,12 @@ def test_it_is_made_of_plain_convolutions_in_float32(small_runs):
   assert (model.network.implementation, model.network.mix, model.network.dtype) == ('lax', 'outputs', np.float32)
   assert model.as_trained.implementation == 'cpu'
   assert model.image_shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize('network', NARROW)
+def test_the_batch_may_be_of_any_size(network):
+  model = drawn_model(network, {'imputation': 'mlp', 'rescale': True, 'conditioning': 'statistics'})
+  (batch,) = export.symbolic_shape('batch')
+  images = jax.ShapeDtypeStruct((batch, *model.image_shape), np.float32)
+  logits = jax.eval_shape(model.function(), images, jax.ShapeDtypeStruct((batch, model.image_shape[-1]), np.bool_))
+  assert logits.shape == (batch, 6)

@@ -5,9 +5,11 @@ pytest.importorskip('jax2onnx', reason='the extra onnx and jax2onnx are not inst
 import onnx as onnx_package
 
 from mils_jax.export import onnx
+from mils_jax.export.compare import compare
 from mils_jax.export.function import ExportedModel
 from mils_jax.restore import restore
 from mils_jax.training.run_folder import RunFolder
+from tests.export.models import NARROW, OPTIONS, drawn_images, drawn_model
 
 
 def test_the_graph_has_named_ends_and_any_batch_size(small_runs, tmp_path):
@@ -21,3 +23,11 @@ def test_the_graph_has_named_ends_and_any_batch_size(small_runs, tmp_path):
   expected = model.function()(images, present)
   for batch in (1, 3):
     np.testing.assert_allclose(logits(images[:batch], present[:batch]), expected[:batch], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('network', NARROW)
+def test_every_network_and_option_gives_the_same_logits(network, options, tmp_path):
+  model = drawn_model(network, options)
+  assert compare(model, onnx.write(model, tmp_path), drawn_images()).relative < 2e-5
