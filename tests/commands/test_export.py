@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from mils_jax.commands import export as export_command
 from mils_jax.export import compare as comparing
 from mils_jax.export import stablehlo
 from mils_jax.export.sidecar import read_sidecar
+from tests.runs import ROOT
 
 
 @pytest.fixture
@@ -87,6 +89,26 @@ def test_a_signal_leaves_nothing_unfinished(run, tmp_path, monkeypatch):
   monkeypatch.setattr(export_command, 'compare', stopped)
   assert export(run, '--format=hub', f'--output={tmp_path / "hub"}') == 128 + signal.SIGTERM
   assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal
+from mils_jax.cli import main
+from mils_jax.commands import export
+export.compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main(['mils-jax', 'export', {run!r}, '--format=hub', '--output', {output!r}])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_export_is_not_taken_for_one(run, tmp_path):
+  output = tmp_path / 'hub'
+  done = subprocess.run([sys.executable, '-c', KILLED.format(run=str(run), output=str(output))], check=False,
+                        env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True)
+  assert done.returncode == -signal.SIGKILL
+  assert not output.exists()
+  assert export(run, '--format=hub', f'--output={output}') == 0  # the same command again
+  read_sidecar(output)
 
 
 @pytest.mark.slow
