@@ -18,6 +18,8 @@ def test_one_file_serves_every_platform_and_batch_size(small_runs, tmp_path):
   (file,) = tmp_path.iterdir()
   read = export.deserialize(bytearray(file.read_bytes()))
   assert read.platforms == ('cpu', 'cuda', 'tpu')
+  assert 'HIGHEST' in read.mlir_module()  # else GPUs and TPUs round matrix products
+  assert 'DEFAULT' not in read.mlir_module()
   assert [str(one.shape[0]) for one in read.in_avals] == ['batch', 'batch']
   images, present = np.full((3, 16, 16, 3), 100, np.float32), np.ones((3, 3), bool)
   expected = model.function()(images, present)
