@@ -13,22 +13,23 @@ __all__ = ['Classifier', 'RunError', 'UserError', '__version__', 'load']
 __version__ = '0.1.0'
 
 
-def load(run: str | os.PathLike) -> 'Classifier':
+def load(source: str | os.PathLike) -> 'Classifier':
   """A trained run as a function from images to class probabilities.
 
       classifier = mils_jax.load('runs/task_a')
       probabilities = classifier(images, channels=['R', 'G'])  # (N, H, W, 2) -> (N, classes)
 
   Args:
-    run: the run folder.
+    source: a run folder, a folder that `mils-jax export --format hub` wrote, or such a one on the Hugging Face Hub as
+      'hf://USER/NAME' or 'hf://USER/NAME@REVISION' (extra `hub`).
 
   Raises:
-    UserError: it is no run folder, or has no checkpoint yet.
-    RunError: its best checkpoint is damaged.
+    UserError: it is no such folder, has no checkpoint yet, or is not on the hub.
+    RunError: its best checkpoint or a file is damaged, or fetching it failed.
   """
-  from mils_jax.classifier import load_classifier  # here, so that importing the package loads no library
+  from mils_jax.export.load import load_model  # here, so that importing the package loads no library
 
-  return load_classifier(run)
+  return load_model(source)
 
 
 def __getattr__(name: str) -> Any:

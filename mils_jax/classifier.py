@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -76,11 +76,7 @@ class Classifier:
       UserError: a name is unknown, twice there or missing, none is of a trained channel, or the images' shape,
         dtype or values cannot be used.
     """
-    images = np.asarray(images)
-    if images.ndim == 3:
-      images = images[None]
-    if images.ndim != 4:
-      raise UserError(f'images have the shape {images.shape}; expected (N, H, W, C) or (H, W, C)')
+    images = _as_batch(images)
     if not len(images):
       return np.zeros((0, len(self.classes)), np.float32)
     size = self.batch_size(len(images))
@@ -90,6 +86,37 @@ class Classifier:
       self._warn(placed)
       parts.append(self.probabilities(placed, size))
     return np.concatenate([np.asarray(part) for part in parts])[:len(images)]
+
+  def compiled(self, channels: ChannelNames = None, batch: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """The same function for a service: of one choice of channels and one batch size, and compiled when this returns.
+
+        classify = classifier.compiled(channels=['R', 'G'], batch=8)
+        probabilities = classify(images)  # (N <= 8, H, W, 2) -> (N, classes)
+
+    Args:
+      channels: as in a call; None: all input channels, in their order.
+      batch: the most images of one call; fewer take the same time. Its calls may come from several threads.
+
+    Raises:
+      UserError: as a call does, for the channels at once; or `batch` is not positive, or more images are given.
+    """
+    if batch < 1:
+      raise UserError(f'batch={batch}: expected a number of images, at least 1')
+    names: list[str | None] = [*self.channels] if channels is None else self._split(channels)
+    self._source(names)
+    self.probabilities([], batch).block_until_ready()  # compiles it
+
+    def classify(images: np.ndarray) -> np.ndarray:
+      images = _as_batch(images)
+      if len(images) > batch:
+        raise UserError(f'{len(images)} images; compiled for at most {batch}')
+      if images.shape[-1] != len(names):
+        raise UserError(f'images of {images.shape[-1]} channels; compiled for {len(names)} ({_listed(names)})')
+      placed = [self.place(image, names) for image in images]
+      self._warn(placed)
+      return np.asarray(self.probabilities(placed, batch))[:len(images)]
+
+    return classify
 
   def missing(self, channels: str | Sequence[str | None]) -> tuple[str, ...]:
     """The input channels that stay empty when images have these channels; raises UserError as a call does."""
@@ -178,6 +205,14 @@ class Classifier:
     if height != width:
       raise UserError(f'an image of {image.shape[0]} x {image.shape[1]}; expected {height} x {width}')
     return resize_square(image.astype(np.uint8) if image.dtype == bool else image, height)
+
+
+def _as_batch(images: np.ndarray) -> np.ndarray:
+  """(N, H, W, C), also of one image; raises UserError for any other shape."""
+  images = np.asarray(images)
+  if images.ndim not in (3, 4):
+    raise UserError(f'images have the shape {images.shape}; expected (N, H, W, C) or (H, W, C)')
+  return images if images.ndim == 4 else images[None]
 
 
 def _listed(names: Sequence[str | None]) -> str:

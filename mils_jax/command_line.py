@@ -55,6 +55,8 @@ def parse(argv: list[str]) -> Request:
     raise _nothing_to_work_on(mode, argv)
   if not words.config:
     folder = RunFolder(Path(words.workdir))
+    if folder.is_export and COMMANDS[mode].exports:
+      return Request(mode, folder, None, None, words.flags, argv)
     folder.read_config()  # a mistake is told before JAX is loaded
     from mils_jax.run_config import RunConfig, saved_config
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = 'mils-jax'
+PLAIN = ('input', 'repository')  # flags that a second plain word behind a verb gives
 OBJECTS = ('runs', 'config', 'workdir')  # flags for what a command works on: behind a verb the first is a plain word
 
 _started = [PROGRAM]
@@ -53,7 +54,7 @@ def command(name: str, **flags: Any) -> str:
     flags: its flags, and configuration fields by their whole names; True for a switch.
   """
   target = next((key for key in OBJECTS if key in flags), '')
-  plain = (target, 'input') if with_verbs() else ()
+  plain = (target, *PLAIN) if with_verbs() else ()
   words = [str(value) for key, value in flags.items() if key in plain]
   for key, value in flags.items():
     if '.' in key:

@@ -149,3 +149,28 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(tmp_path, run):
 def test_importing_the_package_loads_no_library():
   code = 'import sys, mils_jax; sys.exit(any(name in sys.modules for name in ("jax", "numpy", "flax")))'
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_a_compiled_function_says_the_same_without_compiling_again(run, images):
+  classifier = mils_jax.load(run)
+  classify = classifier.compiled(['B', None, 'R'], batch=4)
+  compiled = classifier._probabilities._cache_size()
+  assert (classify(images[:4]) == classifier(images[:4], ['B', None, 'R'])).all()
+  assert classify(images[:3]).shape == (3, 20)
+  np.testing.assert_allclose(classify(images[0]), classifier(images[:1], ['B', None, 'R']), rtol=1e-5)
+  assert classify(images[:0]).shape == (0, 20)
+  assert compiled == 1
+  assert classifier.compiled(batch=1)(images[0]).shape == (1, 20)  # all input channels
+
+
+def test_what_a_compiled_function_cannot_take_is_named(classifier, images):
+  classify = classifier.compiled('RG', batch=2)
+  for wrong, message in ((images[:3, ..., :2], '3 images; compiled for at most 2'),
+                         (images[:1], r'images of 3 channels; compiled for 2 \(R, G\)'),
+                         (images[0, ..., 0], r'expected \(N, H, W, C\) or \(H, W, C\)')):
+    with pytest.raises(UserError, match=message):
+      classify(wrong)
+  with pytest.raises(UserError, match="unknown channel 'X'"):
+    classifier.compiled(['X'])
+  with pytest.raises(UserError, match='batch=0: expected a number of images, at least 1'):
+    classifier.compiled('RG', batch=0)

@@ -20,6 +20,7 @@ LAYERS = [  # data flows down this list once
     {'restore', 'classifier', 'run', 'subsets'},
     {'sweeps'},
     {'report'},
+    {'export'},
     {'commands'},
     {'builtin_configs', 'command_line', 'usage'},
     {'cli'},

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mils_jax.commands.request import Request
+from mils_jax.export.formats import FORMATS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Command:
     takes: what it works on: 'run' (a configuration or the run folder that has one), 'sweep' (a sweep's configuration)
       or 'runs' (patterns of run folders).
     plain: the flag that a second plain word behind the verb gives, '' for none.
+    exports: whether a folder that export wrote does as well as a run's; the request then has no configuration.
   """
 
   help: str
@@ -48,6 +50,7 @@ class Command:
   flags: dict[str, Flag] = dataclasses.field(default_factory=dict)
   takes: str = 'run'
   plain: str = ''
+  exports: bool = False
 
 
 _OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER', path=True)
@@ -83,6 +86,15 @@ COMMANDS = {
         {'workdir': 'runs/task_a', 'output': 'runs/task_a-pruned', 'keep': 2}), {
         'output': Flag('', 'folder of the new run', 'FOLDER', path=True),
         'keep': Flag('', 'prune to the K strongest kernels instead', 'K')}),
+    'export': Command('write the trained model for use elsewhere, once it was compared with the original', (
+        {'workdir': 'runs/task_a', 'format': 'stablehlo'},
+        {'workdir': 'runs/task_a', 'format': 'onnx', 'output': 'exported/task_a'}), {
+        'format': Flag('', '; '.join(f'{name}: {purpose}' for name, purpose in FORMATS.items()), 'FORMAT'),
+        'output': Flag('', 'the folder that is made (default: export/FORMAT in the run folder)', 'FOLDER', path=True)}),
+    'push': Command('upload a run, or an export in the format hub, to the Hugging Face Hub', (
+        {'workdir': 'runs/task_a', 'repository': 'USER/NAME'},
+        {'workdir': 'runs/task_a/export/hub', 'repository': 'USER/NAME'}), {
+        'repository': Flag('', 'name of the model on the hub', 'USER/NAME')}, plain='repository', exports=True),
     'cost': Command('count parameters and MACs, block by block', (
         {'config': 'task_a'}, {'workdir': 'runs/task_a', 'xla': True}), {
         'xla': Flag(False, "also compile, and print XLA's counts of FLOPs and bytes (a minute or two on a CPU)")}),

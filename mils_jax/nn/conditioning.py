@@ -72,7 +72,8 @@ class StatisticsEmbedding(nn.Module):
     kernel = self.param('kernel', initialise, (*own, 2 * self.frequencies, self.features))
     bias = self.param('bias', nn.initializers.zeros, (*own, self.features))
     embedded = nn.relu(jnp.einsum('bcsf,csfo->bcso', waves, kernel) + bias[None])
-    return jnp.where(present[..., None, None], embedded, 0.0).reshape(len(statistics), -1)
+    kept = jnp.where(present[..., None, None], embedded, 0.0)
+    return kept.reshape(kept.shape[0], -1)  # not len(), which an exported batch of any size has not
 
 
 class Film(nn.Module):

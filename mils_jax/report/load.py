@@ -188,14 +188,16 @@ def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
       else:
         others.append(NotReported(str(folder.path), 'damaged: it has no config.json'))
     if not found:
-      others.append(NotReported(str(match), 'no run folder: it has no config.json'))
+      why = 'an export of a run' if RunFolder(match).is_export else 'it has no config.json'
+      others.append(NotReported(str(match), f'no run folder: {why}'))
   return folders, others
 
 
 def _holds_run(path: Path) -> bool:
   """Whether this is a run folder, or what is left of one."""
   folder = RunFolder(path)
-  return any(file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
+  return not folder.is_export and any(
+      file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
 
 
 def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:

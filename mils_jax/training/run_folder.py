@@ -12,6 +12,7 @@
     inspection/        what --mode inspect found: sheets of sample images
     subsets.*, diagnostics.json, compression.json   what these modes found
     evaluation/        what --mode evaluate found, by split: scores, predictions, a page
+    export/            what --mode export wrote, by format
     events.out...      TensorBoard
 """
 
@@ -27,6 +28,8 @@ from typing import Any
 from mils_jax import schema
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import UNFINISHED, replaced
+
+EXPORT = 'export.json'  # is in what was exported, which may have a config.json too
 
 
 class RunFolder:
@@ -46,6 +49,7 @@ class RunFolder:
     self.subset_predictions = path / 'subsets.npz'
     self.diagnostics = path / 'diagnostics.json'
     self.compression = path / 'compression.json'
+    self.exports = path / 'export'
     self.lock = path / 'lock'
 
   @contextlib.contextmanager
@@ -96,8 +100,15 @@ class RunFolder:
       for path in self.path.glob(pattern):
         path.unlink()
 
+  @property
+  def is_export(self) -> bool:
+    """Whether this is no run's folder but what was exported of one."""
+    return (self.path / EXPORT).exists()
+
   def read_config(self) -> dict:
     """What config.json holds, of whatever version; raises UserError where this is no run folder."""
+    if self.is_export:
+      raise UserError(f'{self.path} is an export of a run, no run folder; mils_jax.load takes one of the format hub')
     if not self.config.exists():
       raise UserError(f'{self.path} is no run folder: it has no config.json. Train one first, or give its --workdir')
     return read_json(self.config)

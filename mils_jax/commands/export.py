@@ -1,0 +1,87 @@
+"""Takes a trained model out of this program: written in a format that others read, and only where it computes the same.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from mils_jax import invocation
+from mils_jax.commands.request import Request
+from mils_jax.errors import UserError
+from mils_jax.export.compare import Comparison, compare, open_images
+from mils_jax.export.formats import FORMATS, find_format
+from mils_jax.export.function import ExportedModel
+from mils_jax.export.model_card import model_card
+from mils_jax.export.sidecar import write_sidecar
+from mils_jax.progress import log, log_lines
+from mils_jax.report.formats import grouped
+from mils_jax.restore import restore
+from mils_jax.run_config import RunConfig
+from mils_jax.training.run_folder import EXPORT, RunFolder
+from mils_jax.training.signals import StopSignals
+
+
+def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = '') -> tuple[Path, Comparison]:
+  """Writes a run's best checkpoint in a format: the whole folder, compared with the model, or nothing.
+
+  Args:
+    config: the run's own, or one that differs in where the data lies.
+    folder: of the run.
+    name: of the format.
+    output: the folder that is made; '': export/NAME in the run's.
+
+  Returns:
+    The folder, and how far what it holds is from the model.
+
+  Raises:
+    UserError: there is no such format or it needs a package that is not installed, it cannot hold the model, `output`
+      exists or cannot be written, or the run has no checkpoint yet.
+    RunError: what was exported does not compute what the model does, or the checkpoint is damaged.
+  """
+  kind = find_format(name)
+  kind.check()
+  target = Path(output) if output else folder.exports / name
+  restored = restore(folder, config)
+  _claim(target)
+  model = ExportedModel(restored)
+  with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as unfinished:
+    new = Path(unfinished) / target.name
+    new.mkdir()
+    log(f'exporting step {restored.step} as {name} ({FORMATS[name]})')
+    comparison = compare(model, kind.write(model, new), open_images(model, config))
+    if name == 'hub':
+      (new / 'README.md').write_text(model_card(model, folder), encoding='utf-8')
+    write_sidecar(new, model, name, kind.packages(), comparison.to_json())
+    os.rename(new, target)
+  return target, comparison
+
+
+def _claim(target: Path) -> None:
+  """Raises UserError, before any work is lost, where the folder exists or cannot be made."""
+  if target.exists():
+    raise UserError(f'--output {target} exists: give a folder that does not exist')
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=target.parent).close()
+  except OSError as error:
+    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+
+
+def run(request: Request) -> None:
+  """Exports a run and prints how far it is from the model and what was written."""
+  name, output = request.flags['format'], request.flags['output']
+  if not name:
+    raise UserError(f'{invocation.mode("export")} needs --format. Valid: {", ".join(FORMATS)}')
+  with StopSignals():  # so that what is unfinished goes
+    target, comparison = run_export(request.config, request.folder, name, output)
+  log_lines(export_lines(target, comparison))
+  if name == 'hub':
+    log_lines(invocation.next_lines('to the Hugging Face Hub',
+                                    invocation.command('push', workdir=target, repository='USER/NAME')))
+
+
+def export_lines(target: Path, comparison: Comparison) -> list[str]:
+  """How it compares, and the files with their sizes."""
+  return [f'compared with the model: {comparison}',
+          *(f'  {path.name:<20} {grouped(path.stat().st_size)} bytes' for path in sorted(target.iterdir())),
+          f'everything in {target}; {EXPORT} says what goes in and what comes out']

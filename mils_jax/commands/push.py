@@ -1,0 +1,30 @@
+"""Uploads a model to the Hugging Face Hub: a folder that export wrote, or a run, which is exported first."""
+
+import tempfile
+from pathlib import Path
+
+from mils_jax import invocation
+from mils_jax.commands.export import export_lines, run_export
+from mils_jax.commands.request import Request
+from mils_jax.errors import UserError
+from mils_jax.export.huggingface import check_push, push
+from mils_jax.export.sidecar import check_loadable, read_sidecar
+from mils_jax.progress import log, log_lines
+from mils_jax.training.signals import StopSignals
+
+
+def run(request: Request) -> None:
+  """Pushes a model and prints how anyone loads it."""
+  repository = request.flags['repository']
+  if not repository:
+    raise UserError(f'{invocation.mode("push")} needs --repository: USER/NAME on the hub')
+  check_push(repository)
+  with StopSignals(), tempfile.TemporaryDirectory() as temporary:
+    folder = request.folder.path
+    if request.run is None:
+      check_loadable(folder, read_sidecar(folder))
+    else:
+      folder, comparison = run_export(request.run, request.folder, 'hub', str(Path(temporary) / 'hub'))
+      log_lines(export_lines(folder, comparison)[:-1])
+    address = push(folder, repository)
+  log(f"pushed; mils_jax.load('{address}') loads it anywhere")

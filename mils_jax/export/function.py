@@ -1,0 +1,77 @@
+"""What is exported: one function from images in the units of the data to logits, with everything else inside."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mils_jax import build
+from mils_jax.restore import Restored
+
+Logits = Callable[[np.ndarray, np.ndarray], np.ndarray]  # images (B, H, W, C) and present (B, C) to (B, classes)
+PRECISION = 'highest'  # of matrix products: GPUs and TPUs would round float32 to fewer bits, and answer otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedModel:
+  """A restored model as others are to have it: in float32, by plain convolutions, which every platform has.
+
+  Attributes:
+    restored: the model of a run.
+  """
+
+  restored: Restored
+
+  @cached_property
+  def network(self) -> nn.Module:
+    """The network that is exported. All kernels of a dynamic convolution side by side are one plain convolution."""
+    plain: dict[str, Any] = {'implementation': 'lax', 'mix': 'outputs'}
+    network = self.as_trained
+    return network.clone(**{name: value for name, value in plain.items() if hasattr(network, name)})
+
+  @cached_property
+  def as_trained(self) -> nn.Module:
+    """The network as this program computes it on a CPU in float32: what every export is compared with."""
+    config, spec = self.restored.config, self.restored.spec
+    return build.build_model(config.model, 'float32', 'cpu', len(spec.channels.names), len(spec.classes),
+                             spec.image_size)
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """The names of the logits; a network may have more logits, which no label ever was."""
+    return self.restored.spec.classes[:self.network.num_classes]
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """(H, W, C) of the images that the function takes."""
+    return (*self.restored.spec.image_size, len(self.restored.spec.channels.names))
+
+  def function(self, variables: dict[str, Any] | None = None) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The function that is exported, not compiled.
+
+    Args:
+      variables: instead of the restored ones, as they were read back.
+
+    Returns:
+      Of images (B, H, W, C) float32 in the units of the data, C being the model's input channels, and of a mask (B, C)
+      bool that is False where an image lacks the channel: the logits (B, classes) float32. What stands in a missing
+      channel, be it NaN, does not count, and one that training never had is always missing.
+    """
+    spec = self.restored.spec
+    mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
+    trained = np.isin(spec.channels.names, spec.trained)[None]
+    count = len(self.classes)
+    given = self.restored.variables if variables is None else variables
+
+    def logits(images: jax.Array, present: jax.Array) -> jax.Array:
+      present = present & trained
+      placed = jnp.where(present[:, None, None, :], (images - mean) / std, 0.0)
+      found = cast(jax.Array, self.network.apply(given, placed, train=False, present=present))
+      return found[:, :count].astype(jnp.float32)
+
+    return logits

@@ -1,0 +1,90 @@
+"""The Hugging Face Hub, through its own client: models are fetched from it and pushed to it.
+
+The address of a model is hf://USER/NAME, or hf://USER/NAME@REVISION. Tokens, the cache, a mirror (HF_ENDPOINT) and
+working offline (HF_HUB_OFFLINE) are the client's own matter (https://huggingface.co/docs/huggingface_hub).
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mils_jax
+from mils_jax import invocation
+from mils_jax.errors import RunError, UserError
+from mils_jax.export.packages import require
+
+ADDRESS = 'hf://'
+FILES = ('model.safetensors', 'config.json', 'export.json', 'README.md')
+
+
+def is_address(text: object) -> bool:
+  return isinstance(text, str) and text.startswith(ADDRESS)
+
+
+def fetch(address: str) -> Path:
+  """The folder of a model in the client's cache, fetched where it is not there or is an older one.
+
+  Raises:
+    UserError: the address is none, there is no such model or no way to it, or the client is not installed.
+  """
+  repository, _, revision = address.removeprefix(ADDRESS).partition('@')
+  check_name(repository, address)
+  hub = import_client(address)
+  try:
+    return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES),
+                                      library_name='mils-jax', library_version=mils_jax.__version__))
+  except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError) as error:
+    raise UserError(f'{address}: no such model, or none that you may read. Expected {ADDRESS}USER/NAME, or '
+                    f'{ADDRESS}USER/NAME@REVISION of one that exists') from error
+  except (hub.errors.LocalEntryNotFoundError, hub.errors.OfflineModeIsEnabled) as error:
+    raise UserError(f'{address}: cannot be reached and is not in the cache. Expected a connection, or a model that '
+                    'was fetched before') from error
+  except Exception as error:  # of whatever library the client speaks HTTP by
+    raise RunError(f'{address}: fetching failed: {_line(error)}') from error
+
+
+def push(folder: Path, repository: str) -> str:
+  """Makes the model where it does not exist and uploads a folder of the format hub; returns its address.
+
+  Raises:
+    UserError: the name is none, there is no token, or it may not write there, or the client is not installed.
+    RunError: the hub cannot be reached, or failed.
+  """
+  hub = import_client('push')
+  try:
+    hub.create_repo(repository, exist_ok=True)
+    hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=list(FILES),
+                      commit_message=f'Exported by mils-jax {mils_jax.__version__}')
+  except hub.errors.HfHubHTTPError as error:
+    status = getattr(error.response, 'status_code', 0)
+    if status in (401, 403, 404):
+      raise UserError(f'{repository}: the token may not write there ({status}). Expected a token with the right to '
+                      'write, and a USER that is its own or one of its organizations') from error
+    raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
+  except Exception as error:  # of whatever library the client speaks HTTP by
+    raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
+  return f'{ADDRESS}{repository}'
+
+
+def check_push(repository: str) -> None:
+  """Raises UserError, before any work is lost, where the name is none, the client is missing or there is no token."""
+  check_name(repository, repository)
+  if not import_client('push').get_token():
+    raise UserError(f'push to {repository}: there is no token. Expected one from `hf auth login`, or in HF_TOKEN')
+
+
+def check_name(repository: str, given: str) -> None:
+  """Raises UserError for what is not USER/NAME."""
+  if not re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', repository):
+    raise UserError(f"'{given}' names no model of the hub. Expected USER/NAME, such as anna/landcover")
+
+
+def import_client(what: str) -> Any:
+  """huggingface_hub; raises UserError where it is not installed."""
+  for name in ('huggingface_hub.errors', 'huggingface_hub'):
+    module = require(name, what, invocation.install('hub'))
+  return module
+
+
+def _line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:200] or type(error).__name__

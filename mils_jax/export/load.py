@@ -1,0 +1,17 @@
+"""A model wherever it is, as a function: a run folder, a folder that `export --format hub` wrote, or one of a hub."""
+
+import os
+from pathlib import Path
+
+from mils_jax.classifier import Classifier, load_classifier
+from mils_jax.export.hub import restore_folder
+from mils_jax.export.huggingface import fetch, is_address
+from mils_jax.training.run_folder import EXPORT
+
+
+def load_model(source: str | os.PathLike) -> Classifier:
+  """Loads from a path, or from an address hf://USER/NAME; raises as `mils_jax.load` does."""
+  folder = fetch(str(source)) if is_address(source) else Path(source)
+  if (folder / EXPORT).exists():
+    return Classifier(restore_folder(folder), folder)
+  return load_classifier(folder)

@@ -1,0 +1,59 @@
+"""ONNX by jax2onnx, read back by ONNX Runtime."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mils_jax import invocation
+from mils_jax.export.function import ExportedModel, Logits
+from mils_jax.export.packages import require
+
+FILE = 'model.onnx'
+PACKAGES = ('jax2onnx', 'onnxruntime')
+
+
+def check() -> None:
+  """Raises UserError where jax2onnx or ONNX Runtime is not installed."""
+  _import()
+
+
+def packages() -> tuple[str, ...]:
+  return ('onnx', *PACKAGES)
+
+
+def write(model: ExportedModel, folder: Path) -> Logits:
+  """Writes the function with its weights; what is compared is computed by ONNX Runtime from the file."""
+  jax2onnx, onnxruntime = _import()
+  with _quiet():
+    inputs = [jax.ShapeDtypeStruct(('batch', *model.image_shape), np.float32),
+              jax.ShapeDtypeStruct(('batch', model.image_shape[-1]), np.bool_)]
+    graph = jax2onnx.to_onnx(model.function(), inputs, model_name=model.restored.config.name,
+                             input_names=['images', 'present'], output_names=['logits'])
+  (folder / FILE).write_bytes(graph.SerializeToString())  # one file, up to 2 GB
+  session = onnxruntime.InferenceSession(folder / FILE, providers=['CPUExecutionProvider'])
+  return lambda images, present: np.asarray(session.run(['logits'], {'images': images, 'present': present})[0])
+
+
+def _import() -> list[Any]:
+  how = f'{invocation.install("onnx")} && pip install --no-deps jax2onnx'
+  with _quiet():
+    return [require(name, '--format onnx', how) for name in PACKAGES]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without what jax2onnx says of packages that it could convert from too, and of shapes that it drops."""
+  before = logging.root.manager.disable
+  logging.disable(logging.ERROR)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      yield
+  finally:
+    logging.disable(before)

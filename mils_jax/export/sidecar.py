@@ -1,0 +1,100 @@
+"""The JSON file beside what is exported: what goes in, what comes out, how it was checked, and a hash of every file."""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mils_jax
+from mils_jax.errors import RunError, UserError
+from mils_jax.export.formats import FORMATS
+from mils_jax.export.function import ExportedModel
+from mils_jax.training.run_folder import EXPORT, write_json
+
+SCHEMA = 1
+INPUT = {
+    'images': 'float32 (B, H, W, C): any B, H and W as in image_size, C in the order of channels.names; values in '
+              'channels.units, as the data has them, not normalized',
+    'present': 'bool (B, C): false where an image lacks the channel, whose values then do not count, be they NaN; at '
+               'least one of those in trained is true; channels that are not in trained are always taken as missing',
+}
+OUTPUT = {'logits': 'float32 (B, classes), in the order of classes; softmax over the classes gives probabilities'}
+WEIGHTS = {
+    'images': 'float32 (B, C, H, W): H and W as in image_size, C in the order of channels.names; (value - '
+              'channels.mean) / channels.std, and 0 in a missing channel',
+}
+TEXTS = ('README.md',)  # for people, who may change it; not hashed
+
+
+def write_sidecar(folder: Path, model: ExportedModel, name: str, packages: tuple[str, ...],
+                  comparison: dict[str, Any]) -> None:
+  """Writes export.json beside the files that are there.
+
+  Args:
+    folder: with the exported files and nothing else.
+    model: that was exported.
+    name: of the format.
+    packages: whose versions are kept.
+    comparison: with the model, as Comparison.to_json gives it.
+  """
+  restored = model.restored
+  values = {
+      'schema': SCHEMA, 'format': name, 'name': restored.config.name, 'model': restored.config.model.name,
+      'step': restored.step, 'precision': 'float32',
+      'versions': {'mils-jax': mils_jax.__version__,
+                   **{package: metadata.version(package) for package in ('jax', 'flax', 'numpy', *packages)}},
+      'input': WEIGHTS if name == 'safetensors' else INPUT, 'output': OUTPUT,
+      **restored.spec.to_json(), 'classes': list(model.classes), 'nodata': restored.config.data.nodata,
+      'comparison': comparison, 'files': {path.name: _hash(path) for path in _hashed(folder)},
+  }
+  write_json(folder / EXPORT, {**values, 'sha256': _hash_of(values)})
+
+
+def read_sidecar(folder: Path) -> dict[str, Any]:
+  """What export.json says, after every file was checked by its hash.
+
+  Raises:
+    UserError: the folder is no export, or one of a later version of the program.
+    RunError: export.json or a file is not as it was written.
+  """
+  path = folder / EXPORT
+  try:
+    values = json.loads(path.read_text(encoding='utf-8'))
+    written, schema = values.pop('sha256'), values['schema']
+  except FileNotFoundError as error:
+    raise UserError(f'{folder} is no export: it has no {EXPORT}') from error
+  except (ValueError, KeyError, AttributeError, TypeError) as error:
+    raise RunError(f'{path} cannot be read: {error}. Export the run again') from error
+  if schema > SCHEMA:
+    raise UserError(f'{folder} was exported by a later version ({values.get("versions", {}).get("mils-jax")}) than '
+                    f'this one, {mils_jax.__version__}: expected schema {SCHEMA}, not {schema}')
+  if written != _hash_of(values):
+    raise RunError(f'{path} has changed since it was exported. Export the run again, or fetch the folder again')
+  for name, expected in values['files'].items():
+    if not (folder / name).is_file():
+      raise RunError(f'{folder / name} is missing. Export the run again, or fetch the folder again')
+    if _hash(folder / name) != expected:
+      raise RunError(f'{folder / name} has changed since it was exported (SHA-256). Export the run again, or fetch the '
+                     'folder again')
+  return values
+
+
+def check_loadable(folder: Path, values: dict[str, Any]) -> None:
+  """Raises UserError where the export is of a format that only others read."""
+  if values['format'] != 'hub':
+    raise UserError(f'{folder} is an export in the format {values["format"]} ({FORMATS.get(values["format"], "")}); '
+                    'expected a run folder or an export in the format hub')
+
+
+def _hashed(folder: Path) -> list[Path]:
+  return sorted(path for path in folder.iterdir() if path.name not in (EXPORT, *TEXTS))
+
+
+def _hash(path: Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _hash_of(values: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

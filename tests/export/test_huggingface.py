@@ -1,0 +1,118 @@
+"""The hub's own client against a hub on this machine, in processes of their own: it reads its address once."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mils_jax
+from mils_jax.cli import main
+from mils_jax.errors import UserError
+from mils_jax.export import huggingface
+from tests.export.hub_server import TOKEN, serve
+from tests.runs import ROOT
+
+pytest.importorskip('huggingface_hub', reason='the extra hub is not installed')
+
+
+@pytest.fixture
+def hub():
+  with serve() as hub:
+    yield hub
+
+
+def in_process(code, hub, home, **environment):
+  """The output of a process, its errors in place of it."""
+  environment = {'HF_ENDPOINT': hub.address, 'HF_HOME': str(home), 'PYTHONPATH': str(ROOT), 'HF_TOKEN': '',
+                 'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'HF_HUB_DISABLE_XET': '1', **environment}
+  done = subprocess.run([sys.executable, '-c', code], env={**os.environ, **environment}, capture_output=True, text=True,
+                        check=False)
+  assert not done.returncode, done.stderr
+  return done.stdout.strip().splitlines()
+
+
+FETCH = """
+from mils_jax.errors import UserError
+from mils_jax.export.huggingface import fetch
+try:
+  print(fetch({address!r}))
+except UserError as error:
+  print(f'error: {{error}}')
+"""
+
+
+PUSH = """
+from pathlib import Path
+from mils_jax.errors import UserError
+from mils_jax.export.huggingface import push
+try:
+  print(push(Path({folder!r}), 'anna/shapes'))
+except UserError as error:
+  print(f'error: {{error}}')
+"""
+
+
+def test_a_pushed_folder_is_loaded_by_its_address_online_and_from_the_cache(hub, hub_folder, tmp_path):
+  assert in_process(PUSH.format(folder=str(hub_folder)), hub, tmp_path, HF_TOKEN=TOKEN) == ['hf://anna/shapes']
+  assert hub.models['anna/shapes'] == {path.name: path.read_bytes() for path in hub_folder.iterdir()}
+  images = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
+  np.save(tmp_path / 'images.npy', images)
+  load = f"""
+import jax, numpy as np
+jax.config.update('jax_disable_most_optimizations', True)
+import mils_jax
+np.save({str(tmp_path / 'found.npy')!r}, mils_jax.load('hf://anna/shapes')(np.load({str(tmp_path / 'images.npy')!r})))
+"""
+  in_process(load, hub, tmp_path)
+  np.testing.assert_array_equal(np.load(tmp_path / 'found.npy'), mils_jax.load(hub_folder)(images))
+  asked = len(hub.asked)
+  (cached,) = in_process(FETCH.format(address='hf://anna/shapes'), hub, tmp_path, HF_HUB_OFFLINE='1')
+  (same,) = in_process(FETCH.format(address=f'hf://anna/shapes@{hub.sha("anna/shapes")}'), hub, tmp_path,
+                       HF_HUB_OFFLINE='1')
+  assert cached == same
+  assert len(hub.asked) == asked
+  assert {path.name for path in hub_folder.iterdir()} == set(os.listdir(cached))
+
+
+@pytest.mark.parametrize(('address', 'offline', 'message'), [
+    ('hf://anna/nothing', '0', 'hf://anna/nothing: no such model, or none that you may read'),
+    ('hf://anna/nothing', '1', 'hf://anna/nothing: cannot be reached and is not in the cache'),
+])
+def test_what_cannot_be_fetched_is_one_line(hub, tmp_path, address, offline, message):
+  (line,) = in_process(FETCH.format(address=address), hub, tmp_path, HF_HUB_OFFLINE=offline)
+  assert line.startswith(f'error: {message}')
+
+
+def test_a_token_that_may_not_write_is_one_line(hub, hub_folder, tmp_path):
+  (line,) = in_process(PUSH.format(folder=str(hub_folder)), hub, tmp_path, HF_TOKEN='hf_other')
+  assert line.startswith('error: anna/shapes: the token may not write there (401).')
+  assert not hub.models
+
+
+@pytest.mark.parametrize('address', ['hf://anna', 'hf://anna/x/y', 'hf://', 'hf://../x', 'hf://anna/x y'])
+def test_an_address_that_is_none_is_refused(address):
+  with pytest.raises(UserError, match='names no model of the hub'):
+    mils_jax.load(address)
+
+
+def test_without_a_token_or_a_name_nothing_is_pushed(hub_folder, monkeypatch, capsys):
+  monkeypatch.setattr('huggingface_hub.get_token', lambda: None)
+  assert main(['mils-jax', 'push', str(hub_folder), 'anna/shapes']) == 2
+  assert capsys.readouterr().err == ('error: push to anna/shapes: there is no token. Expected one from '
+                                     '`hf auth login`, or in HF_TOKEN\n')
+  assert main(['mils-jax', 'push', str(hub_folder)]) == 2
+  assert 'needs --repository: USER/NAME' in capsys.readouterr().err
+
+
+def test_without_the_client_the_extra_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'huggingface_hub.errors', None)
+  with pytest.raises(UserError, match=r'hf://anna/x needs huggingface_hub.*; pip install .*\[hub\]'):
+    huggingface.fetch('hf://anna/x')
+
+
+def test_only_an_export_in_the_format_hub_is_pushed(hub_folder, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr('huggingface_hub.get_token', lambda: 'hf_x')
+  assert main(['mils-jax', 'push', str(tmp_path), 'anna/shapes']) == 2
+  assert 'is no run folder' in capsys.readouterr().err

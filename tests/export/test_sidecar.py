@@ -1,0 +1,78 @@
+import hashlib
+import json
+import shutil
+
+import pytest
+
+import mils_jax
+from mils_jax.errors import RunError, UserError
+from mils_jax.export.sidecar import read_sidecar
+
+
+@pytest.fixture
+def folder(hub_folder, tmp_path):
+  return shutil.copytree(hub_folder, tmp_path / 'copy')
+
+
+def test_it_says_what_goes_in_and_what_comes_out(hub_folder):
+  values = read_sidecar(hub_folder)
+  assert values['channels']['names'] == ['R', 'G', 'B']
+  assert len(values['channels']['mean']) == len(values['channels']['std']) == len(values['channels']['units']) == 3
+  assert (len(values['classes']), values['image_size'], values['trained']) == (20, [16, 16], ['R', 'G', 'B'])
+  assert values['versions'].keys() == {'mils-jax', 'jax', 'flax', 'numpy', 'safetensors'}
+  assert values['comparison']['largest_relative_difference'] <= 1e-4
+  assert values['comparison']['batches'] == [1, 2, 5]
+  for name, expected in values['files'].items():
+    assert hashlib.sha256((hub_folder / name).read_bytes()).hexdigest() == expected
+  assert values['files'].keys() == {'model.safetensors', 'config.json'}
+
+
+def test_a_file_that_has_changed_is_named(folder):
+  weights = folder / 'model.safetensors'
+  data = bytearray(weights.read_bytes())
+  data[-1] ^= 1
+  weights.write_bytes(data)
+  with pytest.raises(RunError, match=r'model.safetensors has changed since it was exported \(SHA-256\)'):
+    mils_jax.load(folder)
+  weights.unlink()
+  with pytest.raises(RunError, match=r'model.safetensors is missing'):
+    mils_jax.load(folder)
+
+
+def test_a_statistic_that_has_changed_is_found(folder):
+  values = json.loads((folder / 'export.json').read_text())
+  values['channels']['mean'][1] += 1
+  (folder / 'export.json').write_text(json.dumps(values))
+  with pytest.raises(RunError, match=r'export.json has changed since it was exported'):
+    mils_jax.load(folder)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{}', '{"sha256": ""}'])
+def test_what_cannot_be_read_is_damaged(folder, text):
+  (folder / 'export.json').write_text(text)
+  with pytest.raises(RunError, match=r'export.json cannot be read'):
+    mils_jax.load(folder)
+
+
+def test_the_card_is_free_to_change(folder):
+  (folder / 'README.md').write_text('our own words')
+  read_sidecar(folder)
+
+
+def rewritten(folder, **changes):
+  path = folder / 'export.json'
+  values = {**json.loads(path.read_text()), **changes}
+  del values['sha256']
+  digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+  path.write_text(json.dumps({**values, 'sha256': digest}))
+
+
+def test_another_format_or_a_later_version_is_not_loaded(folder, tmp_path):
+  rewritten(folder, format='stablehlo')
+  with pytest.raises(UserError, match=r'is an export in the format stablehlo .*; expected a run folder or'):
+    mils_jax.load(folder)
+  rewritten(folder, schema=2)
+  with pytest.raises(UserError, match='was exported by a later version'):
+    mils_jax.load(folder)
+  with pytest.raises(UserError, match=r'is no export: it has no export.json'):
+    read_sidecar(tmp_path)
