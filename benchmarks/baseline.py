@@ -29,7 +29,7 @@ class Task:
   """What a baseline runs.
 
   Attributes:
-    side: jax (this project), pytorch or numpy.
+    side: jax (this project), pytorch or numpy; stablehlo or onnx: this project's export, read back.
     variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, with '-compiled' behind
       it where torch.compile is used. Networks without dynamic convolutions have one, auto.
     work: train, infer, or product (a matrix product of float32).
@@ -152,6 +152,38 @@ def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], N
   return train, wait
 
 
+def exported_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
+  """Likewise by what `export` writes, by JAX alone or by ONNX Runtime; classifies only."""
+  import tempfile
+
+  import jax
+  import numpy as np
+
+  from mils_jax import build
+  from mils_jax.channels import ChannelSpec
+  from mils_jax.export import onnx, stablehlo
+  from mils_jax.export.function import ExportedModel
+  from mils_jax.restore import Restored
+  from mils_jax.run_config import RunConfig, default_config
+  from mils_jax.training.record import ModelSpec
+
+  if task.work != 'infer' or task.precision != 'float32':
+    raise SystemExit(f'an export only infers, in float32; not {task.work} in {task.precision}')
+  config = RunConfig.read(default_config('export', task.network))
+  names = tuple(f'band {number}' for number in range(task.channels))
+  spec = ChannelSpec(names, ('',) * task.channels, (116.0,) * task.channels, (57.0,) * task.channels)
+  size = (task.image_size, task.image_size)
+  model = build.build_model(config.model, task.precision, 'cpu', task.channels, CLASSES, size)
+  images = np.random.default_rng(0).integers(0, 256, (task.batch, *size, task.channels)).astype(np.float32)
+  variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()
+  model_spec = ModelSpec(spec, tuple(map(str, range(CLASSES))), size, '', names)
+  exported = ExportedModel(Restored(config, model, jax.device_get(variables), model_spec, 0))
+  with tempfile.TemporaryDirectory() as folder:
+    logits = {'stablehlo': stablehlo, 'onnx': onnx}[task.side].write(exported, Path(folder))
+  present = np.ones((task.batch, task.channels), bool)
+  return lambda: logits(images, present), lambda _: None
+
+
 def numpy_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
   import numpy as np
 
@@ -159,7 +191,8 @@ def numpy_step(task: Task) -> tuple[Callable[[], object], Callable[[object], Non
   return lambda: matrix @ matrix, lambda _: None
 
 
-SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'numpy': numpy_step}
+SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'stablehlo': exported_step, 'onnx': exported_step,
+         'numpy': numpy_step}
 
 
 def describe(task: Task) -> dict:

@@ -2,6 +2,8 @@
 
     python -m benchmarks.models --output models.json                       # everything; needs torch
     python -m benchmarks.models --networks dynamic_resnet12 --batches 32 --baselines jax:auto,pytorch:parallel
+    python -m benchmarks.models --works infer --batches 1,32 --networks resnet34 \\
+        --baselines jax:auto,stablehlo:auto,onnx:auto,pytorch:auto     # exports; needs the extra onnx too
 
 Every baseline is a process of its own, and they take turns. Figures are medians over the turns, of the median step of
 each; ratios are taken turn by turn. The limit is the fastest 2048 x 2048 matrix product of float32 that any of numpy,

@@ -40,7 +40,7 @@ def commands(page):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
   """A folder with everything that a command names."""
-  for folder in ('task_a', 'task_b', 'generalist', 'mine', 'bands'):
+  for folder in ('task_a', 'task_b', 'resnet34', 'generalist', 'mine', 'bands'):
     (tmp_path / 'runs' / folder).mkdir(parents=True)
   (tmp_path / 'exported/hub').mkdir(parents=True)
   (tmp_path / 'configs').symlink_to(ROOT / 'configs')

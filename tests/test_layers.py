@@ -7,7 +7,7 @@ import mils_jax
 
 ROOT = Path(mils_jax.__file__).parent
 LAYERS = [  # data flows down this list once
-    {'errors', 'files', 'invocation', 'random_streams'},
+    {'errors', 'packages', 'files', 'invocation', 'random_streams'},
     {'config', 'schema'},
     {'channels', 'channel_dropout', 'channel_subsets'},
     {'distributed', 'progress'},

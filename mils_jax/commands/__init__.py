@@ -94,7 +94,9 @@ COMMANDS = {
     'push': Command('upload a run, or an export in the format hub, to the Hugging Face Hub', (
         {'workdir': 'runs/task_a', 'repository': 'USER/NAME'},
         {'workdir': 'runs/task_a/export/hub', 'repository': 'USER/NAME'}), {
-        'repository': Flag('', 'name of the model on the hub', 'USER/NAME')}, plain='repository', exports=True),
+        'repository': Flag('', 'name of the model on the hub', 'USER/NAME'),
+        'private': Flag(False, 'make the model for you alone where it is new (default: public)')},
+        plain='repository', exports=True),
     'cost': Command('count parameters and MACs, block by block', (
         {'config': 'task_a'}, {'workdir': 'runs/task_a', 'xla': True}), {
         'xla': Flag(False, "also compile, and print XLA's counts of FLOPs and bytes (a minute or two on a CPU)")}),

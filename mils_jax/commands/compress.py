@@ -23,13 +23,13 @@ from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
+from mils_jax.models.variables import by_path
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import accuracy_text, grouped, table_lines
 from mils_jax.restore import OpenRun
 from mils_jax.run import describe_machine, model_size, summarise
 from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import by_path
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
 from mils_jax.training.signals import StopSignals
 

@@ -1,6 +1,7 @@
 """Takes a trained model out of this program: written in a format that others read, and only where it computes the same.
 """
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from mils_jax.export.sidecar import write_sidecar
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import grouped
 from mils_jax.restore import restore
-from mils_jax.run_config import RunConfig
+from mils_jax.run_config import RunConfig, saved_config
 from mils_jax.training.run_folder import EXPORT, RunFolder
 from mils_jax.training.signals import StopSignals
 
@@ -41,9 +42,9 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
   kind = find_format(name)
   kind.check()
   target = Path(output) if output else folder.exports / name
-  restored = restore(folder, config)
+  restored = restore(folder, config)  # which refuses another run's
   _claim(target)
-  model = ExportedModel(restored)
+  model = ExportedModel(dataclasses.replace(restored, config=saved_config(folder)))
   with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as unfinished:
     new = Path(unfinished) / target.name
     new.mkdir()

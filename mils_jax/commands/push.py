@@ -10,6 +10,8 @@ from mils_jax.errors import UserError
 from mils_jax.export.huggingface import check_push, push
 from mils_jax.export.sidecar import check_loadable, read_sidecar
 from mils_jax.progress import log, log_lines
+from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.signals import StopSignals
 
 
@@ -22,9 +24,23 @@ def run(request: Request) -> None:
   with StopSignals(), tempfile.TemporaryDirectory() as temporary:
     folder = request.folder.path
     if request.run is None:
-      check_loadable(folder, read_sidecar(folder))
+      values = read_sidecar(folder)
+      check_loadable(folder, values)
+      _check_current(folder, values['step'])
     else:
       folder, comparison = run_export(request.run, request.folder, 'hub', str(Path(temporary) / 'hub'))
       log_lines(export_lines(folder, comparison)[:-1])
-    address = push(folder, repository)
+    address = push(folder, repository, request.flags['private'])
   log(f"pushed; mils_jax.load('{address}') loads it anywhere")
+
+
+def _check_current(folder: Path, step: int) -> None:
+  """Raises UserError for the export in a run folder of which the run has better weights by now."""
+  run = RunFolder(folder.absolute().parent.parent)
+  if run.exports != folder.absolute().parent or not run.checkpoints.is_dir():
+    return
+  with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+    best = checkpoints.best_step
+  if best not in (None, step):
+    raise UserError(f'{folder} was exported at step {step}, and the best of its run is step {best} by now: push '
+                    f'{run.path} itself, or delete the export and export the run again')

@@ -12,6 +12,7 @@ from mils_jax import invocation
 from mils_jax.data.sources.names import RGB, Listing, listings
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading, without_nodata
 from mils_jax.errors import UserError
+from mils_jax.packages import require
 
 BLOCK = 512  # pixels of a side of what is written at a time; a multiple of the 256 in which the files are laid out
 CACHE_BYTES = 2**26  # of GDAL, which would take a share of the machine's memory
@@ -115,9 +116,5 @@ class Scene:
 
 def import_rasterio() -> Any:
   """The module; raises UserError where it is not installed."""
-  try:
-    import rasterio
-    import rasterio.errors
-  except ImportError as error:
-    raise UserError(f'--tile needs rasterio; {invocation.install("geo")}') from error
-  return rasterio
+  require('rasterio.errors', '--tile', invocation.install('geo'))
+  return require('rasterio', '--tile', invocation.install('geo'))

@@ -10,6 +10,7 @@ import numpy as np
 
 from mils_jax.errors import RunError, UserError
 from mils_jax.export.function import PRECISION, ExportedModel, Logits
+from mils_jax.progress import log
 from mils_jax.restore import open_fitting_data
 from mils_jax.run_config import RunConfig
 
@@ -69,7 +70,8 @@ def open_images(model: ExportedModel, config: RunConfig) -> TestImages:
   try:
     data = open_fitting_data(restored, config, only_own=True)
   except UserError as error:
-    return _drawn(model, number, str(error))
+    log(f"the run's own data is not there: {error}")
+    return _drawn(model, number)
   test = data.data.splits['test']
   rows = np.arange(number) % len(test)
   images = np.asarray(test.images[rows])
@@ -78,13 +80,13 @@ def open_images(model: ExportedModel, config: RunConfig) -> TestImages:
   return TestImages(images, channels, present, f'{min(number, len(test))} test images')
 
 
-def _drawn(model: ExportedModel, number: int, why: str) -> TestImages:
+def _drawn(model: ExportedModel, number: int) -> TestImages:
   spec = model.restored.spec.channels
   mean, std = (np.array(values)[None, None, None] for values in (spec.mean, spec.std))
   images = np.random.default_rng(0).normal(mean, std, (number, *model.image_shape)).astype(np.float32)
   names = tuple(name if name in model.restored.spec.trained else None for name in spec.names)
   return TestImages(images, names, np.ones((number, len(names)), bool),
-                    f"values drawn by the channels' mean and std, since the run's own data is not there ({why})")
+                    "values drawn by the channels' mean and std, since the run's own data was not there")
 
 
 def compare(model: ExportedModel, exported: Logits, images: TestImages) -> Comparison:

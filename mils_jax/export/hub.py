@@ -17,15 +17,15 @@ from safetensors.numpy import load_file, save
 from mils_jax import build
 from mils_jax.errors import RunError
 from mils_jax.export.function import ExportedModel, Logits
-from mils_jax.export.sidecar import check_loadable, read_sidecar
-from mils_jax.models.variables import abstract_variables
+from mils_jax.export.sidecar import HUB_FILES, check_loadable, read_sidecar
+from mils_jax.models.variables import abstract_variables, by_path
 from mils_jax.restore import Restored
 from mils_jax.run_config import RunConfig
 from mils_jax.schema import flattened, nested
-from mils_jax.training.record import ModelSpec, by_path
-from mils_jax.training.run_folder import read_json, write_json
+from mils_jax.training.record import ModelSpec
+from mils_jax.training.run_folder import EXPORT, read_json, write_json
 
-WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
+WEIGHTS, CONFIG = HUB_FILES
 
 
 def check() -> None:
@@ -68,12 +68,16 @@ def restore_folder(folder: Path) -> Restored:
   """
   values = read_sidecar(folder)
   check_loadable(folder, values)
-  config, spec = RunConfig.from_file(read_json(folder / CONFIG)), ModelSpec.from_json(values)
+  config = RunConfig.from_file(read_json(folder / CONFIG))
+  try:
+    spec, step = ModelSpec.from_json(values), int(values['step'])
+  except (KeyError, TypeError, ValueError) as error:
+    raise RunError(f'{folder / EXPORT} cannot be read: {error}. Export the run again') from error
   model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                             len(spec.classes), spec.image_size)
   variables = read_variables(folder)
   _check_structure(folder, variables, abstract_variables(model, spec.image_size))
-  return Restored(config, model, variables, spec, values['step'])
+  return Restored(config, model, variables, spec, step)
 
 
 def _check_structure(folder: Path, variables: dict[str, Any], expected: dict[str, Any]) -> None:

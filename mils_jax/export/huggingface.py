@@ -5,16 +5,22 @@ working offline (HF_HUB_OFFLINE) are the client's own matter (https://huggingfac
 """
 
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import mils_jax
 from mils_jax import invocation
 from mils_jax.errors import RunError, UserError
-from mils_jax.export.packages import require
+from mils_jax.export.sidecar import HUB_FILES
+from mils_jax.packages import require
+from mils_jax.progress import log
+from mils_jax.training.run_folder import EXPORT
 
 ADDRESS = 'hf://'
-FILES = ('model.safetensors', 'config.json', 'export.json', 'README.md')
+NAMELESS, CARD = 'USER/NAME', 'README.md'
+FILES = (*HUB_FILES, EXPORT, CARD)
 
 
 def is_address(text: object) -> bool:
@@ -43,18 +49,27 @@ def fetch(address: str) -> Path:
     raise RunError(f'{address}: fetching failed: {_line(error)}') from error
 
 
-def push(folder: Path, repository: str) -> str:
+def push(folder: Path, repository: str, private: bool) -> str:
   """Makes the model where it does not exist and uploads a folder of the format hub; returns its address.
+
+  The card's example then loads it from there. What export did not write is not uploaded, and named.
 
   Raises:
     UserError: the name is none, there is no token, or it may not write there, or the client is not installed.
     RunError: the hub cannot be reached, or failed.
   """
-  hub = import_client('push')
+  hub, address = import_client('push'), f'{ADDRESS}{repository}'
+  if others := sorted(path.name for path in folder.iterdir() if path.name not in FILES):
+    log(f'not uploaded, since export does not write it: {", ".join(others)}')
   try:
-    hub.create_repo(repository, exist_ok=True)
-    hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=list(FILES),
-                      commit_message=f'Exported by mils-jax {mils_jax.__version__}')
+    with tempfile.TemporaryDirectory() as copy:
+      for name in FILES:
+        shutil.copyfile(folder / name, Path(copy) / name)
+      card = Path(copy) / CARD
+      card.write_text(card.read_text(encoding='utf-8').replace(ADDRESS + NAMELESS, address), encoding='utf-8')
+      hub.create_repo(repository, exist_ok=True, private=private)
+      hub.upload_folder(repo_id=repository, folder_path=copy,
+                        commit_message=f'Exported by mils-jax {mils_jax.__version__}')
   except hub.errors.HfHubHTTPError as error:
     status = getattr(error.response, 'status_code', 0)
     if status in (401, 403, 404):
@@ -63,7 +78,7 @@ def push(folder: Path, repository: str) -> str:
     raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
   except Exception as error:  # of whatever library the client speaks HTTP by
     raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
-  return f'{ADDRESS}{repository}'
+  return address
 
 
 def check_push(repository: str) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mils_jax.classifier import Classifier, load_classifier
+from mils_jax.errors import UserError
 from mils_jax.export.hub import restore_folder
 from mils_jax.export.huggingface import fetch, is_address
 from mils_jax.training.run_folder import EXPORT
@@ -14,4 +15,6 @@ def load_model(source: str | os.PathLike) -> Classifier:
   folder = fetch(str(source)) if is_address(source) else Path(source)
   if (folder / EXPORT).exists():
     return Classifier(restore_folder(folder), folder)
+  if is_address(source):
+    raise UserError(f'{source}: no model of this program, since it has no {EXPORT}. Expected one that `push` uploaded')
   return load_classifier(folder)

@@ -17,6 +17,8 @@ from mils_jax.subsets import read_subset_summary
 from mils_jax.training.run_folder import RunFolder
 
 SUBSETS_LISTED, CLASSES_LISTED = 31, 100
+SCORES = (('balanced accuracy', 'balanced_accuracy', percent), ('macro F1', 'macro_f1', percent),
+          ('NLL', 'loss', '{:.3f}'.format), ('ECE', 'calibration_error', percent))
 LOAD = """```python
 import mils_jax
 
@@ -61,10 +63,11 @@ def _metadata(model: ExportedModel, results: dict | None) -> list[str]:
     lines += ['model-index:', f'- name: {json.dumps(config.name)}', '  results:', '  - task:',
               '      type: image-classification', '    dataset:', f'      name: {data}', f'      type: {data}',
               '      split: test', '    metrics:']
-    for kind, title, value in (('accuracy', 'Accuracy', scores['rate']),
-                               ('balanced_accuracy', 'Balanced accuracy', scores['balanced_accuracy']),
-                               ('f1', 'Macro F1', scores['macro_f1'])):
-      lines += [f'    - type: {kind}', f'      name: {title}', f'      value: {value:.6g}']
+    for kind, title, name in (('accuracy', 'Accuracy', 'rate'),
+                              ('balanced_accuracy', 'Balanced accuracy', 'balanced_accuracy'),
+                              ('f1', 'Macro F1', 'macro_f1')):
+      if name in scores:  # a run of an earlier version has fewer
+        lines += [f'    - type: {kind}', f'      name: {title}', f'      value: {scores[name]:.6g}']
   return [*lines, '---']
 
 
@@ -96,8 +99,7 @@ def _results(results: dict[str, Any] | None, config: RunConfig) -> list[str]:
     return ['The run was not finished when it was exported: it has not been tested.']
   scores = results['test']
   rows = [['accuracy [95% interval]', accuracy_text(Accuracy(scores['correct'], scores['count']))],
-          ['balanced accuracy', percent(scores['balanced_accuracy'])], ['macro F1', percent(scores['macro_f1'])],
-          ['NLL', f'{scores["loss"]:.3f}'], ['ECE', percent(scores['calibration_error'])]]
+          *([title, shown(scores[name])] for title, name, shown in SCORES if name in scores)]
   return [f'On the {grouped(scores["count"])} test images of {data_name(config)}, tested once, one seed '
           f'({config.train.seed}):', '', *table_lines(['score', 'value'], rows)]
 

@@ -11,11 +11,13 @@ import jax
 import numpy as np
 
 from mils_jax import invocation
+from mils_jax.errors import RunError
 from mils_jax.export.function import ExportedModel, Logits
-from mils_jax.export.packages import require
+from mils_jax.packages import require
 
 FILE = 'model.onnx'
 PACKAGES = ('jax2onnx', 'onnxruntime')
+JAX2ONNX = 'jax2onnx>=0.17,<0.18'  # which gives right answers for what is written here
 
 
 def check() -> None:
@@ -30,20 +32,31 @@ def packages() -> tuple[str, ...]:
 def write(model: ExportedModel, folder: Path) -> Logits:
   """Writes the function with its weights; what is compared is computed by ONNX Runtime from the file."""
   jax2onnx, onnxruntime = _import()
-  with _quiet():
+  with _quiet(), _in_one_line('converting'):
     inputs = [jax.ShapeDtypeStruct(('batch', *model.image_shape), np.float32),
               jax.ShapeDtypeStruct(('batch', model.image_shape[-1]), np.bool_)]
     graph = jax2onnx.to_onnx(model.function(), inputs, model_name=model.restored.config.name,
                              input_names=['images', 'present'], output_names=['logits'])
   (folder / FILE).write_bytes(graph.SerializeToString())  # one file, up to 2 GB
-  session = onnxruntime.InferenceSession(folder / FILE, providers=['CPUExecutionProvider'])
+  with _in_one_line('ONNX Runtime'):
+    session = onnxruntime.InferenceSession(folder / FILE, providers=['CPUExecutionProvider'])
   return lambda images, present: np.asarray(session.run(['logits'], {'images': images, 'present': present})[0])
 
 
 def _import() -> list[Any]:
-  how = f'{invocation.install("onnx")} && pip install --no-deps jax2onnx'
+  how = f"{invocation.install('onnx')} && pip install --no-deps '{JAX2ONNX}'"
   with _quiet():
     return [require(name, '--format onnx', how) for name in PACKAGES]
+
+
+@contextlib.contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+  """Of whatever the libraries raise, a RunError of one line."""
+  try:
+    yield
+  except Exception as error:
+    said = ' '.join(str(error).split())[:300] or type(error).__name__
+    raise RunError(f'--format onnx: {what} failed: {said}. Nothing was kept') from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The JSON file beside what is exported: what goes in, what comes out, how it was checked, and a hash of every file."""
 
 import hashlib
+import importlib
 import json
 from importlib import metadata
 from pathlib import Path
@@ -15,15 +16,20 @@ from mils_jax.training.run_folder import EXPORT, write_json
 SCHEMA = 1
 INPUT = {
     'images': 'float32 (B, H, W, C): any B, H and W as in image_size, C in the order of channels.names; values in '
-              'channels.units, as the data has them, not normalized',
+              'channels.units, as the data has them, not normalized; pixels that hold nodata, where that is a number, '
+              'count as without data; any others without data are to hold channels.fill, or channels.mean where there '
+              'is none',
     'present': 'bool (B, C): false where an image lacks the channel, whose values then do not count, be they NaN; at '
                'least one of those in trained is true; channels that are not in trained are always taken as missing',
 }
 OUTPUT = {'logits': 'float32 (B, classes), in the order of classes; softmax over the classes gives probabilities'}
 WEIGHTS = {
     'images': 'float32 (B, C, H, W): H and W as in image_size, C in the order of channels.names; (value - '
-              'channels.mean) / channels.std, and 0 in a missing channel',
+              'channels.mean) / channels.std, and 0 in a missing channel and in those that are not in trained',
 }
+WEIGHTS_OUTPUT = {'logits': 'float32 (B, num_logits), of which the first are those of classes, in their order; softmax '
+                            'over the classes gives probabilities'}
+HUB_FILES = ('model.safetensors', 'config.json')  # what mils_jax.load reads
 TEXTS = ('README.md',)  # for people, who may change it; not hashed
 
 
@@ -43,8 +49,10 @@ def write_sidecar(folder: Path, model: ExportedModel, name: str, packages: tuple
       'schema': SCHEMA, 'format': name, 'name': restored.config.name, 'model': restored.config.model.name,
       'step': restored.step, 'precision': 'float32',
       'versions': {'mils-jax': mils_jax.__version__,
-                   **{package: metadata.version(package) for package in ('jax', 'flax', 'numpy', *packages)}},
-      'input': WEIGHTS if name == 'safetensors' else INPUT, 'output': OUTPUT,
+                   **{package: _version(package) for package in ('jax', 'flax', 'numpy', *packages)}},
+      'input': WEIGHTS if name == 'safetensors' else INPUT,
+      'output': WEIGHTS_OUTPUT if name == 'safetensors' else OUTPUT, 'num_logits': model.network.num_classes,
+      'schedules': {name: float(value) for name, value in restored.variables.get('schedules', {}).items()},
       **restored.spec.to_json(), 'classes': list(model.classes), 'nodata': restored.config.data.nodata,
       'comparison': comparison, 'files': {path.name: _hash(path) for path in _hashed(folder)},
   }
@@ -61,7 +69,8 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
   path = folder / EXPORT
   try:
     values = json.loads(path.read_text(encoding='utf-8'))
-    written, schema = values.pop('sha256'), values['schema']
+    written, schema = values.pop('sha256'), int(values['schema'])
+    files = dict(values['files'])
   except FileNotFoundError as error:
     raise UserError(f'{folder} is no export: it has no {EXPORT}') from error
   except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -71,7 +80,9 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
                     f'this one, {mils_jax.__version__}: expected schema {SCHEMA}, not {schema}')
   if written != _hash_of(values):
     raise RunError(f'{path} has changed since it was exported. Export the run again, or fetch the folder again')
-  for name, expected in values['files'].items():
+  for name, expected in files.items():
+    if Path(name).name != name:
+      raise RunError(f'{path} names a file outside of its folder: {name}')
     if not (folder / name).is_file():
       raise RunError(f'{folder / name} is missing. Export the run again, or fetch the folder again')
     if _hash(folder / name) != expected:
@@ -81,10 +92,20 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
 
 
 def check_loadable(folder: Path, values: dict[str, Any]) -> None:
-  """Raises UserError where the export is of a format that only others read."""
+  """Raises UserError where the export is of a format that only others read, RunError where a file has no hash."""
   if values['format'] != 'hub':
     raise UserError(f'{folder} is an export in the format {values["format"]} ({FORMATS.get(values["format"], "")}); '
                     'expected a run folder or an export in the format hub')
+  if missing := [name for name in HUB_FILES if name not in values['files']]:
+    raise RunError(f'{folder / EXPORT} has no hash of {missing[0]}. Export the run again, or fetch the folder again')
+
+
+def _version(package: str) -> str:
+  """Of the distribution; of a module that another one brought, such as onnxruntime-gpu, what it says itself."""
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return str(getattr(importlib.import_module(package), '__version__', 'unknown'))
 
 
 def _hashed(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import numpy as np
 from jax import export
 
 from mils_jax.export.function import PRECISION, ExportedModel, Logits
-from mils_jax.export.packages import require
+from mils_jax.packages import require
 
 FILE = 'model.stablehlo'
 PLATFORMS = ('cpu', 'cuda', 'tpu')

@@ -9,7 +9,7 @@
     classifier                             fc                           classifier
 
 The names of DynamicResNet12 and WideCNN are those of plain PyTorch modules (benchmarks/pytorch_networks.py). What these
-lack (presence, imputation, statistics) is named by its path, and a scheduled temperature is a value `temperature`.
+lack (presence, imputation, statistics) is named by its path. A scheduled temperature is no array of theirs.
 
     array                          here                      in PyTorch
     convolution                    kernel (k, k, I, O)       weight (O, I, k, k)
@@ -22,7 +22,7 @@ lack (presence, imputation, statistics) is named by its path, and a scheduled te
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from flax import linen as nn
@@ -31,7 +31,7 @@ from flax import traverse_util
 from mils_jax.errors import UserError
 from mils_jax.models.dynamic_resnet import DynamicResNet12
 from mils_jax.models.resnet import ResNet34
-from mils_jax.models.variables import abstract_variables
+from mils_jax.models.variables import abstract_variables, by_path
 from mils_jax.models.wide_cnn import WideCNN
 
 COUNTER = 'num_batches_tracked'  # of PyTorch's batch normalisation; no result needs it: neither read nor written
@@ -78,9 +78,9 @@ class TorchArray:
 
 def torch_array(network: nn.Module, path: str, ndim: int) -> TorchArray:
   """How the variable at 'params/stem_conv/kernel' of so many axes stands in the state dict of a network."""
-  collection, *modules, leaf = path.split('/')
+  _, *modules, leaf = path.split('/')
   as_it_is = tuple(range(ndim))
-  if collection == 'schedules' or modules[-1:] == ['embedding']:  # the latter: of statistics, by channel
+  if modules[-1:] == ['embedding']:  # of statistics, by channel
     return TorchArray('.'.join([*modules, leaf]), as_it_is)
   name = '.'.join([*_module_names(network, modules), _LEAVES.get(leaf, leaf)])
   if leaf == 'kernels':
@@ -120,10 +120,10 @@ def to_torch(network: nn.Module, variables: Mapping) -> dict[str, np.ndarray]:
 
   Args:
     network: whose they are; it is not run.
-    variables: params, batch_stats and, where there is one, the schedules' temperature.
+    variables: params and batch_stats; schedules are left out, plain networks hold their temperature themselves.
   """
   found = {}
-  for path, array in _by_path(variables).items():
+  for path, array in by_path({name: part for name, part in variables.items() if name != 'schedules'}).items():
     entry = torch_array(network, path, np.ndim(array))
     found[entry.name] = entry.to_torch(array)
   return found
@@ -141,11 +141,9 @@ def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bo
     UserError: they are another network's; the first names and shapes that differ are named.
   """
   arrays = {name: array for name, array in arrays.items() if name.rpartition('.')[2] != COUNTER}
-  own = _by_path(abstract_variables(network, (32, 32)))
+  own = by_path(abstract_variables(network, (32, 32)))
   parameters_first = sorted(own, key=lambda path: not path.startswith('params/'))
   shapes: dict[str, tuple[int, ...]] = {path: own[path].shape for path in parameters_first}
-  if 'temperature' in arrays and hasattr(network, 'temperature'):
-    shapes['schedules/temperature'] = ()
   entries = {path: torch_array(network, path, len(shape)) for path, shape in shapes.items()}
   needed = {entry.name: entry.shape(shapes[path]) for path, entry in entries.items()}
   optional = {entry.name for path, entry in entries.items() if partial and (path.startswith(HEAD) or OWN.match(path))}
@@ -165,10 +163,6 @@ def resized_for(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> nn.Modu
   classes = size(f'{HEAD}kernel', 2, -1)
   found: dict[str, Any] = {'in_channels': channels, 'num_classes': classes}
   return network.clone(**{field: number for field, number in found.items() if number})
-
-
-def _by_path(variables: Mapping) -> dict[str, Any]:
-  return cast(dict[str, Any], traverse_util.flatten_dict(dict(variables), sep='/'))
 
 
 def _check(network: str, given: Mapping[str, tuple], needed: Mapping[str, tuple], optional: Iterable[str]) -> None:

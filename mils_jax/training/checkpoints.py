@@ -27,8 +27,9 @@ from orbax.checkpoint import checkpoint_managers
 
 from mils_jax import invocation
 from mils_jax.errors import DamagedError, RunError, UserError
+from mils_jax.models.variables import by_path
 from mils_jax.training.quiet import quiet_failures
-from mils_jax.training.record import ModelSpec, Record, by_path
+from mils_jax.training.record import ModelSpec, Record
 from mils_jax.training.selection import Score
 from mils_jax.training.state import TrainState
 

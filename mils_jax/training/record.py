@@ -9,11 +9,11 @@ import math
 import zlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from mils_jax.channels import ChannelSpec
 from mils_jax.errors import DamagedError, UserError
+from mils_jax.models.variables import by_path
 from mils_jax.training.selection import Score
 
 SPEC = 'spec'
@@ -125,12 +125,6 @@ class Record:
 def _score_of_accuracy(accuracy: float | None) -> Score | None:
   """Of a record from when the accuracy alone was kept: any loss is lower than what is not known."""
   return None if accuracy is None else (accuracy, -math.inf)
-
-
-def by_path(tree: Any) -> dict[str, Any]:
-  """The leaves of a tree, named 'part/module/array'."""
-  return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _kind(array: Any) -> list:

@@ -14,8 +14,9 @@ from flax import linen as nn
 
 from mils_jax.errors import UserError
 from mils_jax.models.torch_names import from_torch, resized_for
+from mils_jax.models.variables import by_path
 from mils_jax.training.checkpoints import Checkpoints
-from mils_jax.training.record import ModelSpec, by_path
+from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder
 from mils_jax.training.weight_files import is_weight_file, read_weight_file
 

@@ -14,6 +14,7 @@ import safetensors.numpy
 from mils_jax import invocation
 from mils_jax.errors import UserError
 from mils_jax.models.torch_names import COUNTER
+from mils_jax.packages import require
 
 SAFETENSORS, PICKLES = '.safetensors', ('.pth', '.pt')
 WRAPPERS = ('state_dict', 'model')  # where the weights lie in a checkpoint of a whole training
@@ -70,10 +71,7 @@ def _pickled(path: str) -> Any:
 
 def import_torch(path: str) -> Any:
   """The module; raises UserError where it is not installed, or so old that reading a file may run code in it."""
-  try:
-    import torch
-  except ImportError as error:
-    raise UserError(f'{path} needs PyTorch; {invocation.install("torch")}, or save it as .safetensors') from error
+  torch = require('torch', path, f'{invocation.install("torch")}, or save it as .safetensors')
   if tuple(map(int, torch.__version__.split('.')[:2])) < OLDEST_TORCH:
     raise UserError(f'{path}: PyTorch {torch.__version__} may run code that a file brings (CVE-2025-32434); expected '
                     f'{".".join(map(str, OLDEST_TORCH))} or later')

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -78,6 +79,24 @@ def test_what_computes_otherwise_is_not_kept(run, tmp_path, monkeypatch, capsys)
   assert error.startswith('failed: the export does not compute what the model does')
   assert error.count('\n') == 1
   assert list((tmp_path / 'new').iterdir()) == []
+
+
+def test_data_that_is_named_beside_the_run_is_compared_on_and_changes_nothing_else(run, tmp_path, capsys):
+  words = ['mils-jax', 'export', 'task_a', f'--workdir={run}', '--format=hub', f'--output={tmp_path / "hub"}']
+  own = json.loads((run / 'config.json').read_text())
+  changes = [f'--config.{section}.{name}={value}' for section in ('model', 'attention')
+             for name, value in own[section].items() if name not in ('name', 'widths', 'strides')]
+  changes += ['--config.model.widths=(8,)', '--config.train.epochs=1', '--config.train.batch_size=20',
+              '--config.data.nodata=0', '--config.data.image_size=16', '--config.data.source=folder',
+              f'--config.data.path={tmp_path}']
+  assert main([*words, *changes]) == 0
+  written = json.loads((tmp_path / 'hub' / 'config.json').read_text())
+  assert (written['data']['source'], written['data']['nodata']) == ('shapes', '')
+  said = (tmp_path / 'hub' / 'export.json').read_text()
+  assert json.loads(said)['nodata'] == ''
+  assert "the run's own data was not there" in said
+  assert str(tmp_path) not in said
+  assert f"the run's own data is not there: data.path='{tmp_path}'" in capsys.readouterr().out
 
 
 def test_a_signal_leaves_nothing_unfinished(run, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_without_the_data_values_are_drawn_by_its_statistics_and_that_is_said(ru
   gone = type(config.data)(**{**vars(config.data), 'source': 'folder', 'path': str(tmp_path / 'gone')})
   model = ExportedModel(restore(folder))
   images = open_images(model, type(config)(**{**vars(config), 'data': gone}))
-  assert images.origin.startswith("values drawn by the channels' mean and std, since the run's own data is not there (")
+  assert images.origin.startswith("values drawn by the channels' mean and std, since the run's own data was not there")
   spec = model.restored.spec.channels
   np.testing.assert_allclose(images.images.mean(axis=(0, 1, 2)), spec.mean, rtol=0.1)
   np.testing.assert_allclose(images.images.std(axis=(0, 1, 2)), spec.std, rtol=0.1)

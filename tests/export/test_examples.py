@@ -55,7 +55,7 @@ def test_the_function_runs_without_this_program(name, title, packages, small_run
 
 @pytest.mark.slow
 def test_timm_loads_the_weights_of_a_resnet34_and_gives_the_same_logits(tmp_path):
-  need('timm', 'torch', 'mils_jax.models.torch_names')
+  need('timm', 'torch')
   from configs import resnet34
   from mils_jax.run import run_training
   from mils_jax.run_config import RunConfig

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -7,6 +8,7 @@ from jax import export
 from scipy.special import softmax
 
 import mils_jax
+from mils_jax.classifier import Classifier
 from mils_jax.export.function import ExportedModel
 from mils_jax.restore import restore
 from mils_jax.training.run_folder import RunFolder
@@ -40,6 +42,19 @@ def test_a_channel_that_training_never_had_is_always_missing(restored, function)
   found = jax.jit(ExportedModel(fewer).function())(IMAGES, ALL)
   np.testing.assert_array_equal(found, function(IMAGES, ALL & [True, False, True]))
   assert not np.allclose(found, function(IMAGES, ALL))
+
+
+@pytest.mark.parametrize(('setting', 'value'), [('-9999', -9999.0), ('nan', np.nan), ('0', 0.0)])
+def test_pixels_without_data_are_filled_as_the_loaded_run_fills_them(restored, setting, value):
+  config = dataclasses.replace(restored.config, data=dataclasses.replace(restored.config.data, nodata=setting))
+  changed = dataclasses.replace(restored, config=config)
+  images = IMAGES.copy()
+  images[0, 3:7, 4:9, 1] = value
+  images[1, ..., 2] = value  # a whole channel, which then is missing
+  found = jax.jit(ExportedModel(changed).function())(images, ALL)
+  expected = Classifier(changed, Path())(images)
+  np.testing.assert_allclose(softmax(found, axis=1), expected, rtol=1e-4, atol=1e-6)
+  assert not np.allclose(found[0], jax.jit(ExportedModel(restored).function())(images, ALL)[0])
 
 
 def test_it_is_made_of_plain_convolutions_in_float32(small_runs):

@@ -1,6 +1,7 @@
 """The hub's own client against a hub on this machine, in processes of their own: it reads its address once."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -48,15 +49,20 @@ from pathlib import Path
 from mils_jax.errors import UserError
 from mils_jax.export.huggingface import push
 try:
-  print(push(Path({folder!r}), 'anna/shapes'))
+  print(push(Path({folder!r}), 'anna/shapes', private=False))
 except UserError as error:
   print(f'error: {{error}}')
 """
 
 
 def test_a_pushed_folder_is_loaded_by_its_address_online_and_from_the_cache(hub, hub_folder, tmp_path):
-  assert in_process(PUSH.format(folder=str(hub_folder)), hub, tmp_path, HF_TOKEN=TOKEN) == ['hf://anna/shapes']
-  assert hub.models['anna/shapes'] == {path.name: path.read_bytes() for path in hub_folder.iterdir()}
+  folder = shutil.copytree(hub_folder, tmp_path / 'shapes')
+  (folder / 'notes.txt').write_text('mine')
+  said = in_process(PUSH.format(folder=str(folder)), hub, tmp_path, HF_TOKEN=TOKEN)
+  assert said == ['not uploaded, since export does not write it: notes.txt', 'hf://anna/shapes']
+  pushed = {path.name: path.read_bytes() for path in hub_folder.iterdir()}
+  pushed['README.md'] = pushed['README.md'].replace(b'hf://USER/NAME', b'hf://anna/shapes')
+  assert hub.models['anna/shapes'] == pushed
   images = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
   np.save(tmp_path / 'images.npy', images)
   load = f"""
@@ -83,6 +89,14 @@ np.save({str(tmp_path / 'found.npy')!r}, mils_jax.load('hf://anna/shapes')(np.lo
 def test_what_cannot_be_fetched_is_one_line(hub, tmp_path, address, offline, message):
   (line,) = in_process(FETCH.format(address=address), hub, tmp_path, HF_HUB_OFFLINE=offline)
   assert line.startswith(f'error: {message}')
+
+
+def test_a_model_of_another_program_is_named(hub, tmp_path):
+  hub.models['anna/other'] = {'config.json': b'{}', 'model.safetensors': b''}
+  code = FETCH.replace('export.huggingface import fetch', 'export.load import load_model as fetch')
+  (line,) = in_process(code.format(address='hf://anna/other'), hub, tmp_path)
+  assert line == ('error: hf://anna/other: no model of this program, since it has no export.json. Expected one that '
+                  '`push` uploaded')
 
 
 def test_a_token_that_may_not_write_is_one_line(hub, hub_folder, tmp_path):

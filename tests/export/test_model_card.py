@@ -58,3 +58,14 @@ def test_a_run_that_is_not_finished_has_no_results(run):
   card = model_card(ExportedModel(restore(run)), run)
   assert 'it has not been tested' in card
   assert 'model-index' not in card
+
+
+def test_a_run_of_an_earlier_version_has_the_scores_that_it_has(run):
+  results = run.read_results()
+  for name in ('balanced_accuracy', 'macro_f1', 'calibration_error'):
+    del results['test'][name]
+  run.results.write_text(json.dumps(results))
+  card = model_card(ExportedModel(restore(run)), run)
+  assert '| NLL ' in card
+  assert '- type: accuracy' in card
+  assert 'acro F1' not in card

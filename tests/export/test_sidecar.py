@@ -2,11 +2,12 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import mils_jax
 from mils_jax.errors import RunError, UserError
-from mils_jax.export.sidecar import read_sidecar
+from mils_jax.export.sidecar import _version, read_sidecar
 
 
 @pytest.fixture
@@ -76,3 +77,24 @@ def test_another_format_or_a_later_version_is_not_loaded(folder, tmp_path):
     mils_jax.load(folder)
   with pytest.raises(UserError, match=r'is no export: it has no export.json'):
     read_sidecar(tmp_path)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'files': {}}, 'has no hash of model.safetensors'),
+    ({'files': {'../secret': ''}}, r'names a file outside of its folder: \.\./secret'),
+    ({'files': {'/etc/passwd': ''}}, 'names a file outside of its folder: /etc/passwd'),
+    ({'schema': 'two'}, 'cannot be read'),
+    ({'files': 1}, 'cannot be read'),
+    ({'channels': {}}, 'cannot be read'),
+    ({'image_size': None}, 'cannot be read'),
+])
+def test_what_its_owner_wrote_wrongly_is_one_line(folder, changes, message):
+  rewritten(folder, **changes)
+  with pytest.raises(RunError, match=message) as raised:
+    mils_jax.load(folder)
+  assert '\n' not in str(raised.value)
+
+
+def test_a_module_that_another_distribution_brought_has_a_version():
+  assert _version('numpy') == np.__version__
+  assert _version('json') == json.__version__  # is part of none

@@ -100,7 +100,7 @@ def test_a_folder_and_a_file_are_told_apart(tmp_path):
 def test_without_pytorch_a_pth_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)
   (tmp_path / 'x.pth').touch()
-  with pytest.raises(UserError, match=r"x\.pth needs PyTorch; pip install .*\[torch\]', or save it as \.safetensors"):
+  with pytest.raises(UserError, match=r"x\.pth needs torch; pip install .*\[torch\]', or save it as \.safetensors"):
     read_weight_file(str(tmp_path / 'x.pth'))
 
 
