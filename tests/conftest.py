@@ -22,6 +22,14 @@ def called_by_a_program():
   invocation.started_with([invocation.PROGRAM])
 
 
+@pytest.fixture(autouse=True, scope='module')
+def compiled_programs_go():
+  """Each takes memory maps, of which Linux gives a process 65,530; the suite needs more, and compiling crashes."""
+  yield
+  jax.clear_caches()
+  gc.collect()
+
+
 @pytest.fixture(scope='session')
 def real_data() -> Path:
   """The folder of real data sets that MILS_TEST_DATA names."""

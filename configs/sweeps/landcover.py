@@ -32,7 +32,8 @@ def get_config() -> ConfigDict:
   config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
   config.common.channel_dropout = ConfigDict({'method': 'hierarchical', 'rate': 0.5})
   config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})
-  config.common.augment = ConfigDict({'vertical_flip': True, 'rot90': True})
+  config.common.augment = ConfigDict({'crop_padding': 4, 'vertical_flip': True, 'rot90': True})
+  config.common.optimizer = ConfigDict({'name': 'sgd', 'learning_rate': 0.1, 'weight_decay': 5e-4})
   config.common.train = ConfigDict({'epochs': 8, 'batch_size': 64, 'precision': 'auto'})
   config.common.evaluation = ConfigDict({'all_subsets_up_to': 6, 'sampled_subsets': 15})  # a run has 127 subsets
   config.common.checkpoint = recipe.checkpoint
