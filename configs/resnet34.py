@@ -12,7 +12,7 @@ from mils_jax.configs.base import base_config, select_data
 def get_config(variant: str = 'shapes') -> ConfigDict:
   config = base_config('resnet34', 'resnet34')
   config.train.epochs = 8
-  config.optimizer.learning_rate = 0.02  # 0.1 is too high for so deep a network in so few epochs
+  config.optimizer.learning_rate = 2e-3
   select_data(config, variant)
   if variant == 'mini_imagenet':
     config.train.batch_size = 1024
