@@ -121,3 +121,22 @@ def test_opinions_are_averaged_as_probabilities_and_sown_for_training():
   params = {name: value for name, value in variables['params'].items() if name != 'statistics'}
   alone = plain.apply({**variables, 'params': params}, x, train=False)
   np.testing.assert_allclose(alone, sown['heads']['logits'][0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_statistics_of_a_chessboard_are_these_numbers():
+  board = 0.75 + (-1.0) ** np.add.outer(np.arange(4), np.arange(4))  # mean 0.75, deviation 1, kurtosis 1
+  found = channel_statistics(jnp.asarray(board[None, :, :, None], jnp.float32), jnp.ones((1, 1), bool))[0, 0]
+  # By hand, each less where it usually lies and over how far it spreads: checkpoints depend on these constants.
+  expected = [0.75 / 0.75, 1 / 0.7, -0.2 / 0.9, (np.log(2) - 1.6) / 0.5, 0.11 / 0.04, 0.95 / 0.8, 0.25 / 1.2,
+              (np.log(1.501) + 1.8) / 0.8, (np.log(1.501) + 1.8) / 0.8]
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_frequencies_start_at_half_a_wave_for_each_unit():
+  present = jnp.ones((1, 9), bool)
+  module = StatisticsClassifier(5)
+  assert module.dropout == 0.2
+  variables = jax.jit(lambda: module.init(jax.random.key(0), jnp.zeros((1, 4, 4, 9)), present, train=False))()
+  frequencies = np.asarray(variables['params']['embedding']['frequencies'])  # (9, 9, 16): 1,296 draws
+  assert frequencies.std() == pytest.approx(0.5, rel=0.1)
+  assert abs(frequencies.mean()) < 0.07
