@@ -20,6 +20,15 @@ from tests.test_docs import python_blocks
 
 EXAMPLES = dict(python_blocks(ROOT / 'docs/export.md'))
 WITHOUT = "import sys\nsys.modules['mils_jax'] = None  # which makes importing it fail\n"
+TIMM = """
+import torch
+try:
+  import timm
+except RuntimeError:  # a torchvision built for CUDA beside a torch built for CPU lacks what no ResNet needs
+  library = torch.library.Library('torchvision', 'FRAGMENT')
+  for name in ('nms', 'qnms'):
+    library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+"""
 
 
 def need(*packages):
@@ -28,9 +37,9 @@ def need(*packages):
     pytest.skip(f'not installed: {", ".join(missing)}')
 
 
-def run_without(title, folder, added=''):
+def run_without(title, folder, added='', before=''):
   """What an example prints, and its logits."""
-  code = WITHOUT + EXAMPLES[title] + added + "\nnp.save('logits.npy', logits)\n"
+  code = WITHOUT + before + EXAMPLES[title] + added + "\nnp.save('logits.npy', logits)\n"
   done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, check=False,
                         env={**os.environ, 'PYTHONPATH': ''})
   assert not done.returncode, done.stderr
@@ -69,7 +78,7 @@ def test_timm_loads_the_weights_of_a_resnet34_and_gives_the_same_logits(tmp_path
   run_training(RunConfig.read(config), RunFolder(tmp_path / 'run'), [])
   folder = tmp_path / 'exported/safetensors'
   assert main(['mils-jax', 'export', str(tmp_path / 'run'), '--format=safetensors', f'--output={folder}']) == 0
-  _, logits = run_without('pytorch.py', tmp_path, '\nimport numpy as np\nlogits = logits.detach().numpy()')
+  _, logits = run_without('pytorch.py', tmp_path, '\nimport numpy as np\nlogits = logits.detach().numpy()', TIMM)
   probabilities = mils_jax.load(tmp_path / 'run')(np.full((2, 32, 32, 3), 100, np.uint8))
   found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, probabilities, rtol=1e-3, atol=1e-5)
