@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
   config.data.image_size = 0  # as it is
   config.model.update(stem_width=16, widths=(16, 32, 64), num_kernels=1, conditioning='statistics')
   config.channel_dropout.method = 'hierarchical'
-  config.augment.update(crop_padding=0, horizontal_flip=True, vertical_flip=True, rot90=True)
+  config.augment.update(vertical_flip=True, rot90=True)
   config.optimizer.update(name='adamw', learning_rate=2e-3, weight_decay=0.1)
   config.train.update(epochs=0, steps=8000, batch_size=64, ema_decay=0.999, best_by='subsets')
   return config

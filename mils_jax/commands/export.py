@@ -1,5 +1,4 @@
-"""Takes a trained model out of this program: written in a format that others read, and only where it computes the same.
-"""
+"""Takes a trained model out of this program: in a format that others read, and only where it computes the same."""
 
 import dataclasses
 import os

@@ -64,9 +64,11 @@ def push(folder: Path, repository: str, private: bool) -> str:
   try:
     with tempfile.TemporaryDirectory() as copy:
       for name in FILES:
-        shutil.copyfile(folder / name, Path(copy) / name)
+        if (folder / name).exists():  # the card is its owner's, who may do without
+          shutil.copyfile(folder / name, Path(copy) / name)
       card = Path(copy) / CARD
-      card.write_text(card.read_text(encoding='utf-8').replace(ADDRESS + NAMELESS, address), encoding='utf-8')
+      if card.exists():
+        card.write_text(card.read_text(encoding='utf-8').replace(ADDRESS + NAMELESS, address), encoding='utf-8')
       hub.create_repo(repository, exist_ok=True, private=private)
       hub.upload_folder(repo_id=repository, folder_path=copy,
                         commit_message=f'Exported by mils-jax {mils_jax.__version__}')

@@ -46,3 +46,11 @@ def drawn_model(network, options):
 def drawn_images():
   values = np.random.default_rng(1).uniform(0, 255, (max(BATCHES), *SIZE, 4)).astype(np.float32)
   return TestImages(values, CHANNELS, np.ones((len(values), 4), bool), 'drawn images')
+
+
+def check_any_batch_size(model, logits):
+  """That an export of three channels of 16 x 16 gives the model's logits in batches of one and of three."""
+  images, present = np.full((3, 16, 16, 3), 100, np.float32), np.ones((3, 3), bool)
+  expected = model.function()(images, present)
+  for batch in (1, 3):
+    np.testing.assert_allclose(logits(images[:batch], present[:batch]), expected[:batch], atol=1e-5)

@@ -91,6 +91,13 @@ def test_what_cannot_be_fetched_is_one_line(hub, tmp_path, address, offline, mes
   assert line.startswith(f'error: {message}')
 
 
+def test_a_folder_without_its_card_is_pushed(hub, hub_folder, tmp_path):
+  folder = shutil.copytree(hub_folder, tmp_path / 'shapes')
+  (folder / 'README.md').unlink()
+  assert in_process(PUSH.format(folder=str(folder)), hub, tmp_path, HF_TOKEN=TOKEN) == ['hf://anna/shapes']
+  assert set(hub.models['anna/shapes']) == {'config.json', 'export.json', 'model.safetensors'}
+
+
 def test_a_model_of_another_program_is_named(hub, tmp_path):
   hub.models['anna/other'] = {'config.json': b'{}', 'model.safetensors': b''}
   code = FETCH.replace('export.huggingface import fetch', 'export.load import load_model as fetch')

@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_damaged(folder, text):
 
 def test_the_card_is_free_to_change(folder):
   (folder / 'README.md').write_text('our own words')
-  read_sidecar(folder)
+  assert read_sidecar(folder)['format'] == 'hub'
 
 
 def rewritten(folder, **changes):
