@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -40,8 +41,8 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def small_runs(tmp_path_factory) -> dict[str, Path]:
-  """Finished runs of an epoch, by network: narrow ones, on 16-pixel shapes in R, G and B."""
+def small_runs(tmp_path_factory) -> Iterator[dict[str, Path]]:
+  """Finished runs of an epoch, by network: narrow ones, on 16-pixel shapes. A test copies what it changes."""
   from configs import task_a, task_b
   from mils_jax.run import run_training
   from mils_jax.run_config import RunConfig
@@ -61,4 +62,11 @@ def small_runs(tmp_path_factory) -> dict[str, Path]:
       config.model.temperature = 0.5
       config.attention.update(annealing='linear', start=30.0, epochs=2.0)
     run_training(RunConfig.read(config), RunFolder(root / name), [])
-  return {name: root / name for name in narrow}
+  folders = {name: root / name for name in narrow}
+
+  def files():
+    return {path: path.stat().st_mtime_ns for folder in folders.values() for path in folder.rglob('*')}
+
+  before = files()
+  yield folders
+  assert files() == before, 'a test changed what all of them share'

@@ -97,8 +97,8 @@ def test_what_is_saved_is_read_back_and_can_be_paired_again(tmp_path):
   assert len(lines) == 4
 
 
-def test_a_runs_subsets_are_what_it_says_of_images_with_these_channels_alone(small_runs, capsys):
-  folder = RunFolder(small_runs['dynamic_resnet12'])
+def test_a_runs_subsets_are_what_it_says_of_images_with_these_channels_alone(small_runs, tmp_path, capsys):
+  folder = RunFolder(shutil.copytree(small_runs['dynamic_resnet12'], tmp_path / 'run'))
   assert main(['main.py', '--mode=subsets', f'--workdir={folder.path}']) == 0
   assert 'mean over the 7 subsets' in capsys.readouterr().out
   split = build.open_data(saved_config(folder)).splits['test']

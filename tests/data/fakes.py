@@ -72,7 +72,7 @@ class WatchedSource:
   Attributes:
     source: what is read.
     folder: gets a file named by its id for each process that reads.
-    awaited: number of processes that must have read something before the parent of the workers reads on.
+    awaited: number of processes that must have come to read before any reads on.
     workers_wait: seconds that each reading takes in a worker.
     workers_die: whether workers end at their first reading.
   """
@@ -96,12 +96,11 @@ class WatchedSource:
     (self.folder / str(os.getpid())).touch()
     if (split, index) == ('train', 0):  # which the parent reads before it starts workers
       pass
-    elif multiprocessing.parent_process() is None:
-      wait_until(lambda: len(self.readers()) >= self.awaited)
-    elif self.workers_die:
+    elif (worker := multiprocessing.parent_process() is not None) and self.workers_die:
       os._exit(9)
     else:
-      time.sleep(self.workers_wait)
+      wait_until(lambda: len(self.readers()) >= self.awaited)
+      time.sleep(self.workers_wait if worker else 0)
     return self.source.read(split, index)
 
 

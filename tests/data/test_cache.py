@@ -330,7 +330,7 @@ def test_processes_build_the_same_bytes_as_one(tmp_path):
   source = many_images(tmp_path / 'images')
   alone = build_with(1, source, tmp_path / 'one')
   assert source.readers() == {str(os.getpid())}
-  source.awaited, source.workers_wait = 3, 0.25  # so that none has built everything before the other has started
+  source.awaited = 3  # so that none has built everything before the other has started
   together = build_with(3, source, tmp_path / 'three')
   assert len(source.readers()) == 3
   assert multiprocessing.active_children() == []
@@ -401,8 +401,10 @@ def start_build(tmp_path):
   """A program that builds a dataset cache with two workers, none of which ever finishes; returns it and their ids."""
   write_lists(tmp_path / 'images', train=40)
   (tmp_path / 'program.py').write_text(textwrap.dedent(f'''
+      import signal
       from pathlib import Path
       if __name__ == '__main__':
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
         from mils_jax.data.sources.folder import FolderSource
         from tests.data.fakes import WatchedSource
         from tests.data.test_cache import build_with
