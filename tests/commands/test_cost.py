@@ -1,8 +1,11 @@
+import pytest
+
 from configs.task_a import get_config
 from mils_jax.commands.cost import cost_lines, measure_cost
 from mils_jax.run_config import RunConfig
 
 
+@pytest.mark.slow
 def test_a_dynamic_network_is_counted_in_both_formulations():
   config = get_config('mini_imagenet')
   config.data.image_size = 16

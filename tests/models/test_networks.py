@@ -53,7 +53,9 @@ def test_mixed_kernels_take_each_convolution_once_plus_the_mixing():
   assert counted == 328_629_248 + 17_292_032 + attention_and_classifier
 
 
-@pytest.mark.parametrize('model', [row[0] for row in REPORTED], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize('model', [
+    pytest.param(row[0], marks=() if isinstance(row[0], WideCNN) else pytest.mark.slow) for row in REPORTED],
+    ids=lambda model: type(model).__name__)
 def test_every_parameter_array_gets_a_gradient(model):
   images = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
   variables = jax.jit(lambda: model.init(jax.random.key(1), images[:1], train=False))()

@@ -1,5 +1,7 @@
 """What a network is told about its channels, and what it does with it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,15 +95,16 @@ def test_a_missing_channel_can_be_told_from_one_that_is_zero(network):
   """All of a network's conditioned layers learn from the mask: each of their parameters gets a gradient."""
   network = network.clone(conditioning='presence')
   x, everywhere = images(shape=(2, 16, 16, 3)) * (np.arange(3) < 2), np.ones((2, 3), bool)
-  variables = network.init(jax.random.key(0), x, train=False)
+  apply = jax.jit(partial(network.apply, train=False))
+  variables = jax.jit(partial(network.init, train=False))(jax.random.key(0), x)
   leaves, structure = jax.tree.flatten(variables)
   keys = jax.random.split(jax.random.key(1), len(leaves))
   leaves = [leaf + 0.1 * jnp.abs(jax.random.normal(key, leaf.shape)) for leaf, key in zip(leaves, keys, strict=True)]
   variables = jax.tree.unflatten(structure, leaves)
-  logits = [network.apply(variables, x, train=False, present=present)
+  logits = [apply(variables, x, present=present)
             for present in (everywhere, everywhere & (np.arange(3) < 2))]
   assert np.abs(logits[0] - logits[1]).min() > 1e-4
-  gradients = jax.grad(lambda params: network.apply({**variables, 'params': params}, x, train=False).sum())(
+  gradients = jax.jit(jax.grad(lambda params: network.apply({**variables, 'params': params}, x, train=False).sum()))(
       variables['params'])
   conditioned = {name: value for name, value in gradients.items() if 'film' in name}
   assert len(conditioned) == 2  # after the stem and a stage, or after two stages

@@ -54,7 +54,7 @@ def run(step, state, devices, batches):
   return jax.device_get(state), jax.device_get(signals)
 
 
-@pytest.mark.parametrize('network', NETWORKS)
+@pytest.mark.parametrize('network', [pytest.param('dynamic', marks=pytest.mark.slow), 'wide'])
 def test_1_2_and_4_devices_train_the_same(network, four_devices):
   """With random crops and flips, and a last batch whose padding leaves one device with no example at all."""
   step, state = make(NETWORKS[network], Augmentation(crop_padding=2, horizontal_flip=True))
@@ -180,8 +180,9 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(four_devices):
     Devices(9)
 
 
-@pytest.mark.parametrize(('devices', 'mixing'), [(1, {}), (2, {}), (1, {'mixup_alpha': 1.0}),
-                                                 (1, {'cutmix_alpha': 1.0})])
+@pytest.mark.parametrize(('devices', 'mixing'), [
+    pytest.param(1, {}, marks=pytest.mark.slow), (2, {}), (1, {'mixup_alpha': 1.0}),
+    pytest.param(1, {'cutmix_alpha': 1.0}, marks=pytest.mark.slow)])
 def test_a_step_with_sampled_channels_is_one_on_images_whose_other_channels_were_never_there(devices, mixing):
   """Mixed images too: they are mixed first, so that what a mixed image lacks comes from neither of its two."""
   dropout, augmentation = ChannelDropout('hierarchical'), Augmentation(**mixing)

@@ -39,8 +39,9 @@ def counts(monkeypatch):
   return found
 
 
-@pytest.mark.parametrize(('task', 'model'), [(task_a, {'widths': (8, 8, 8), 'blocks': 1}),
-                                             (task_b, {'width': 16, 'stages': 2})])
+@pytest.mark.parametrize(('task', 'model'), [
+    pytest.param(task_a, {'widths': (8, 8, 8), 'blocks': 1}, marks=pytest.mark.slow),
+    (task_b, {'width': 16, 'stages': 2})])
 def test_a_run_traces_its_step_once_and_one_that_goes_on_draws_no_weights(task, model, counts, monkeypatch, tmp_path):
   config = task.get_config()
   config.model.update(model)
