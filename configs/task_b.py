@@ -11,7 +11,8 @@ from mils_jax.configs.base import base_config, select_data
 
 def get_config(variant: str = 'shapes') -> ConfigDict:
   config = base_config('task_b', 'wide_cnn')
-  config.train.epochs = 12
+  config.train.epochs = 8
+  config.optimizer.update(name='muon', learning_rate=2e-2)
   select_data(config, variant)
   if variant == 'mini_imagenet':
     config.train.batch_size = 512

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import task_b
 from mils_jax.cli import main
 from mils_jax.command_line import run_name
 from mils_jax.commands.sweep import estimate_lines
@@ -42,7 +43,8 @@ def test_a_member_is_its_base_with_what_all_have_what_it_has_and_its_seed(tmp_pa
   assert two.folder.path == tmp_path / 'two-seed0'
   assert (two.config.model.stages, three.config.model.stages) == (2, 3)
   assert (two.config.model.width, three.config.train.seed) == (16, 1)
-  assert two.config.optimizer.learning_rate == three.config.optimizer.learning_rate == 3e-3
+  base = task_b.get_config().optimizer
+  assert two.config.optimizer.learning_rate == three.config.optimizer.learning_rate == base.learning_rate
 
 
 def test_each_seed_is_a_run_of_its_own_and_a_runs_value_goes_before_the_common_one(tmp_path):
