@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mils_jax.metrics import Accuracy, PairedDifference
+from mils_jax.report.figure_style import looks
 from mils_jax.report.groups import make_groups
 from mils_jax.report.load import collect
 from mils_jax.report.sections.channel_importance import channel_importance
@@ -127,6 +128,18 @@ def test_few_subsets_are_drawn_one_by_one_and_many_by_size():
   assert 'band0+band1' in accuracy_by_subset({'one': few}, channels, '0').svg
   many, channels = subsets(LISTED + 1)
   assert 'band0+band1' not in accuracy_by_subset({'one': many}, channels, '0').svg
+
+
+def test_no_line_is_drawn_over_a_number_of_channels_that_was_not_tried():
+  many, channels = subsets(60)
+  colour = looks(2)[1][0]
+  drawn = {}
+  for sizes in ((1, 2, 3), (1, 3)):
+    some = {subset: accuracy for subset, accuracy in many.items() if len(subset) in sizes}
+    svg = accuracy_by_subset({'all': many, 'some': some}, channels, '0').svg
+    drawn[sizes] = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: none; stroke[^"]*: {colour}', svg, re.IGNORECASE)
+  assert sum(path.count('L') for path in drawn[1, 2, 3]) >= 4  # mean and worst, from 1 to 2 to 3
+  assert sum(path.count('L') for path in drawn[1, 3]) == sum(path.count('L') for path in drawn[1, 2, 3]) - 4
 
 
 def test_a_channel_is_called_distinguishable_only_where_holm_says_so_too():

@@ -116,7 +116,7 @@ def test_the_predictions_of_all_seeds_of_the_one_model_count(tmp_path):
       {'RG': -0.05, 'B': -0.06})
   assert isinstance(gaps['B',].difference, MeanDifference)
   assert mean_gap(gaps).difference == pytest.approx(-0.055)
-  assert subset_series(groups)[f'one model: {one.label}']['B',].correct == 198
+  assert subset_series(groups)['one model for all']['B',].correct == 198
 
 
 def test_subsets_are_named_in_the_order_of_the_data_whatever_that_of_the_input_channels(tmp_path):

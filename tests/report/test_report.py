@@ -59,7 +59,7 @@ def test_claims_and_comparisons_are_sentences_that_are_printed_too(report):
   assert re.search(r'over 90% of ResNet34\'s accuracy\. WideCNN2 reaches 45\.5% \(.*\), below 90%\.', printed)
   assert re.search(r'WideCNN4 and ResNet34 are equally good on 450 images: not distinguishable', printed)
   assert re.search(r'WideCNN2 is 36.0 points worse than ResNet34 on 450 images: distinguishable', text)
-  assert 'of channels. One model: DynamicResNet12 (channel_dropout.method=hierarchical): from 68.89' in printed
+  assert 'of channels. One model for all: from 68.89' in printed
   assert 'Claim: one network serves any channels. Mean over 2 subsets: ' in printed
 
 

@@ -36,7 +36,7 @@ def _channel_claims(groups: list[Group]) -> list[str]:
   items = []
   for name, found in subset_series(groups).items() if groups else ():
     if len(found) > 1:
-      who = f'O{name[1:]}' if name.startswith('one model: ') else f'DynamicResNet12, {name}'
+      who = f'O{name[1:]}' if name.startswith('one model') else f'DynamicResNet12, {name}'
       best, worst = max(found, key=lambda key: found[key].rate), min(found, key=lambda key: found[key].rate)
       items.append(f'Claim: accuracy is robust across combinations of channels. {who}: from '
                    f'{accuracy_text(found[best])} with {subset_name(best)} to {accuracy_text(found[worst])} with '

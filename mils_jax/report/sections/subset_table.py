@@ -84,9 +84,9 @@ def subset_series(groups: list[Group]) -> Series:
   for recipe, members in recipes.items():
     name = 'trained for the subset' + (f' ({recipe})' if len(recipes) > 1 and recipe else '')
     series[name] = {subset: group.accuracy for subset, group in members.items()}
-  for group in groups:
-    if group.subset_accuracy:
-      series[f'one model: {group.label}'] = group.subset_accuracy
+  generalists = [group for group in groups if group.subset_accuracy]
+  for group in generalists:
+    series['one model for all' + (f': {group.label}' if len(generalists) > 1 else '')] = group.subset_accuracy
   return series
 
 
@@ -226,14 +226,15 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
   for (name, found), offset, (colour, marker) in zip(series.items(), offsets, looks(len(series)), strict=True):
     by_size = {size: np.array([100 * accuracy.rate for subset, accuracy in found.items() if len(subset) == size])
                for size in sizes}
+    mean, worst = ([summary(rates) if rates.size else np.nan for rates in by_size.values()]  # no line over a gap
+                   for summary in (np.mean, np.min))
     by_size = {size: rates for size, rates in by_size.items() if rates.size}
     for size, rates in by_size.items():
       axes.plot(np.full(len(rates), size + offset), rates, marker=marker, linestyle='none', color=colour, alpha=0.35,
                 markersize=3.5)
-    places = [size + offset for size in by_size]
-    axes.plot(places, [rates.mean() for rates in by_size.values()], color=colour, label=f'{name}, mean')
-    axes.plot(places, [rates.min() for rates in by_size.values()], color=colour, linestyle=(0, (2, 1.5)),
-              label=f'{name}, worst')
+    places = np.array(sizes) + offset
+    axes.plot(places, mean, marker=marker, color=colour, markersize=4.5, label=f'{name}, mean')
+    axes.plot(places, worst, color=colour, linestyle=(0, (2, 1.5)), label=f'{name}, worst')
     described += [f'{name} with {size}: mean {rates.mean():.1f}%, worst {rates.min():.1f}%'
              for size, rates in by_size.items()]
   axes.set_xticks(sizes)
@@ -242,5 +243,5 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
   legend_below(figure, axes)
   return Figure('subsets', to_svg(figure),
                 f'Test accuracy for each of {len(subsets)} subsets of the channels, by their number: a mark for each '
-                'subset, lines through the mean and the worst.',
+                'subset, larger ones and a line for the mean, a broken line for the worst.',
                 f'Accuracies by number of channels. {"; ".join(described)}.')
