@@ -234,7 +234,9 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
                 markersize=3.5)
     places = np.array(sizes) + offset
     axes.plot(places, mean, marker=marker, color=colour, markersize=4.5, label=f'{name}, mean')
-    axes.plot(places, worst, color=colour, linestyle=(0, (2, 1.5)), label=f'{name}, worst')
+    tried = np.isfinite(worst)
+    if (tried[1:] & tried[:-1]).any():  # else there is no line for the legend to explain
+      axes.plot(places, worst, color=colour, linestyle=(0, (2, 1.5)), label=f'{name}, worst')
     described += [f'{name} with {size}: mean {rates.mean():.1f}%, worst {rates.min():.1f}%'
              for size, rates in by_size.items()]
   axes.set_xticks(sizes)
