@@ -33,7 +33,7 @@ def test_a_commands_help_lists_its_flags_and_two_examples(name, capsys):
 def test_help_beside_a_configuration_lists_its_fields(capsys):
   assert main(['mils-jax', 'train', 'task_b', '--help']) == 0
   out = capsys.readouterr().out
-  assert '  --config.train.epochs=12\n' in out
+  assert '  --config.train.epochs=8\n' in out
   assert "('sgd'" in out
   assert main(['mils-jax', 'sweep', 'table2', '--help']) == 0
   assert '--config.common.FIELD=VALUE changes a field of all its runs' in capsys.readouterr().out

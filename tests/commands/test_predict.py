@@ -1,6 +1,7 @@
 """`--mode predict` as its users meet it: images in, a CSV out."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ PHOTO = RNG.integers(0, 255, (20, 24, 4), np.uint8)
 
 
 @pytest.fixture(scope='module')
-def run(small_runs):
-  return small_runs['wide_cnn']
+def run(small_runs, tmp_path_factory):
+  return shutil.copytree(small_runs['wide_cnn'], tmp_path_factory.mktemp('predict') / 'wide_cnn')
 
 
 @pytest.fixture(scope='module')
