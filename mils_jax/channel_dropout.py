@@ -30,12 +30,11 @@ class ChannelDropout(Section):
   full_view: bool = option(False, 'train on every sample twice in a step: with all of its channels and with those kept')
   distillation: float = option(0.0, 'with full_view: share of the target of the kept channels that is what the network '
                                'predicts from all channels', low=0, high=1)
-  start: float = option(0.0, 'share of the run before channels are first dropped', low=0, high=1)
 
   def __post_init__(self):
     super().__post_init__()
-    if self.method == 'none' and (self.full_view or self.distillation or self.start):
-      raise UserError('channel_dropout.full_view, distillation and start need channel dropout: '
+    if self.method == 'none' and (self.full_view or self.distillation):
+      raise UserError('channel_dropout.full_view and distillation need channel dropout: '
                       'channel_dropout.method=independent or hierarchical')
     if self.distillation and not self.full_view:
       raise UserError(f'channel_dropout.distillation={self.distillation}: learns from the view with all channels; '

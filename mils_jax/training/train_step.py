@@ -31,7 +31,6 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     the state is worth watching, because the state's own memory is given to the next step.
   """
   model, seed, train = plan.model, plan.train.seed, plan.train
-  dropout_start = round(plan.channel_dropout.start * train.epochs * plan.steps_per_epoch)
   views = 2 if plan.channel_dropout.full_view else 1
   weights = jnp.asarray(plan.class_weights, jnp.float32) if plan.class_weights else None
 
@@ -56,8 +55,6 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
                                         batch['mask'], positions)
     images, present = plan.mapping.apply(images, batch.get('present'))
     kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
-    if dropout_start:
-      kept = jnp.where(state.step < dropout_start, present, kept)
     scheduled = scheduled_values(plan.schedules, state.step)
     count = sum_over_devices(batch['mask'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))

@@ -274,23 +274,6 @@ def test_both_views_count_alike_and_the_second_may_learn_from_the_first(distilla
   assert after.sums.count == 8
 
 
-def test_nothing_is_dropped_before_the_start():
-  """Ten epochs of three steps: the first six steps are those of a run without channel dropout, the seventh is not."""
-  def states(dropout):
-    plan = step_plan(DROPPED, MAPPING, channel_dropout=dropout)
-    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, epochs=10))
-    devices = Devices(1)
-    state, step = devices.replicate(first_state(plan)), devices.parallel(make_train_step(plan, AXIS), 1, 1)
-    for number in range(7):
-      state, _ = step(state, devices.share(batch(8, seed=number)))
-      yield jax.device_get(state.params)
-
-  pairs = list(zip(states(ChannelDropout('hierarchical', start=0.2)), states(ChannelDropout()), strict=True))
-  for late, never in pairs[:6]:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), late, never)
-  assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, pairs[6]), strict=True)) > 1e-4
-
-
 class Linear(nn.Module):
   """A network without batch normalisation, whose gradient of a batch is the sum of those of its parts."""
 

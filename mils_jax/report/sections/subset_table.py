@@ -226,8 +226,8 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
   for (name, found), offset, (colour, marker) in zip(series.items(), offsets, looks(len(series)), strict=True):
     by_size = {size: np.array([100 * accuracy.rate for subset, accuracy in found.items() if len(subset) == size])
                for size in sizes}
-    mean, worst = ([summary(rates) if rates.size else np.nan for rates in by_size.values()]  # no line over a gap
-                   for summary in (np.mean, np.min))
+    mean, worst = (np.array([summary(rates) if rates.size else np.nan for rates in by_size.values()])
+                   for summary in (np.mean, np.min))  # no line over a gap
     by_size = {size: rates for size, rates in by_size.items() if rates.size}
     for size, rates in by_size.items():
       axes.plot(np.full(len(rates), size + offset), rates, marker=marker, linestyle='none', color=colour, alpha=0.35,
