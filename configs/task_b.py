@@ -12,7 +12,7 @@ from mils_jax.configs.base import base_config, select_data
 def get_config(variant: str = 'shapes') -> ConfigDict:
   config = base_config('task_b', 'wide_cnn')
   config.train.epochs = 8
-  config.optimizer.update(name='muon', learning_rate=2e-2)
+  config.optimizer.update(name='muon', learning_rate=2e-2)  # 99% on validation, AdamW 92% (docs/results.md)
   select_data(config, variant)
   if variant == 'mini_imagenet':
     config.train.batch_size = 512
