@@ -1,4 +1,4 @@
-"""Table II: two, three and four wide stages against ResNet34, under one wide_cnn.
+"""Table II: two, three and four wide stages against ResNet34, under one recipe.
 
     python main.py --config configs/sweeps/table2.py --mode sweep --config.common.data.path=DIR [--dry_run]
 
