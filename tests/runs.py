@@ -54,6 +54,14 @@ def finish(processes, timeout=300):
           for process, both in zip(processes, texts, strict=True)]
 
 
+def assert_codes(ended, *codes):
+  """Of processes that `finish` waited for; else the test fails with all that they said."""
+  if [code for code, *_ in ended] != list(codes):
+    pytest.fail('\n'.join([f'expected the exit codes {codes}', *(
+        '\n'.join([f'process {index}: {code}', *lines, 'standard error:', *errors])
+        for index, (code, lines, errors) in enumerate(ended))]))
+
+
 def assert_same(folder, other):
   for name in EXACT:
     assert (folder / name).read_bytes() == (other / name).read_bytes(), name

@@ -21,9 +21,12 @@ from mils_jax.nn.pooling import max_pool
 class ResNet34(ImageClassifier):
   """The standard network: a 7x7 stem, max pooling, four stages of basic blocks, and a classifier.
 
-  "Deep Residual Learning for Image Recognition" (He et al., CVPR 2016, https://arxiv.org/abs/1512.03385), section 4.1.
+  "Deep Residual Learning for Image Recognition" (He et al., CVPR 2016, https://arxiv.org/abs/1512.03385), section 4.1;
+  with `small_images` the stem is that of its section 4.2.
   """
 
+  small_images: bool = option(False, 'a stem of 3x3 with stride 1 and no pooling, for images of some 32 pixels, of '
+                              'which the usual one leaves 8x8; about 16 times the work')
   widths: tuple[int, ...] = option((64, 128, 256, 512), 'output channels of each stage')
   blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks in each stage')
 
@@ -38,8 +41,12 @@ class ResNet34(ImageClassifier):
     x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
         images, present)
     condition = self.condition(present)
-    x = conv(self.widths[0], self.in_channels, kernel_size=7, stride=2, name='stem_conv')(x)
-    x = norm(name='stem_norm')(x, train, mask, partial(max_pool, window=3, stride=2, padding=1))
+    if self.small_images:
+      kernel_size, stride, pooling = 3, 1, None
+    else:
+      kernel_size, stride, pooling = 7, 2, partial(max_pool, window=3, stride=2, padding=1)
+    x = conv(self.widths[0], self.in_channels, kernel_size=kernel_size, stride=stride, name='stem_conv')(x)
+    x = norm(name='stem_norm')(x, train, mask, pooling)
     x = Film(name='stem_film')(nn.relu(x), condition)  # ReLU as before the pooling, on a quarter of the values
     for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True), start=1):
       for block in range(1, blocks + 1):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.runs import assert_same, finish, run, start_together
+from tests.runs import assert_codes, assert_same, finish, run, start_together
 
 pytestmark = pytest.mark.slow
 SLOWLY = ('--config.data.shapes.num_train=6000', '--config.train.epochs=40', '--config.checkpoint.every_steps=1')
@@ -61,8 +61,8 @@ def own_lines(lines):
 
 @pytest.mark.parametrize('gather', ['device', 'host'])
 def test_two_processes_train_as_one_does(gather, alone, cache, tmp_path):
-  first, second = finish(start_together(tmp_path / 'run', cache, f'--config.runtime.data_placement={gather}'))
-  assert (first[0], second[0]) == (0, 0), (first, second)
+  first, second = ended = finish(start_together(tmp_path / 'run', cache, f'--config.runtime.data_placement={gather}'))
+  assert_codes(ended, 0, 0)
   assert_same_up_to_rounding(tmp_path / 'run', alone)
   assert any('on 4 devices of 2 processes' in line for line in first[1])
   assert len(own_lines(second[1])) == 1
@@ -70,7 +70,7 @@ def test_two_processes_train_as_one_does(gather, alone, cache, tmp_path):
   assert own_lines(second[2]) == own_lines(first[2]) == []
   assert len(json.loads((tmp_path / 'run' / 'run.json').read_text())['devices']) == 4
   again = finish(start_together(tmp_path / 'run', cache))
-  assert [code for code, *_ in again] == [0, 0]
+  assert_codes(again, 0, 0)
   assert any('is finished; this is its result' in line for line in again[0][1])
 
 
@@ -93,8 +93,8 @@ def test_a_run_of_one_process_goes_on_with_two(alone, cache, tmp_path):
   for step in latest(tmp_path / 'run')[1:]:
     (tmp_path / 'run' / 'checkpoints' / 'latest' / str(step)).rename(tmp_path / str(step))
   (tmp_path / 'run' / 'results.json').unlink()
-  first, second = finish(start_together(tmp_path / 'run', cache))
-  assert (first[0], second[0]) == (0, 0), (first, second)
+  first, _ = ended = finish(start_together(tmp_path / 'run', cache))
+  assert_codes(ended, 0, 0)
   assert any('resuming from step 15' in line for line in first[1]), first
   assert_same_up_to_rounding(tmp_path / 'run', alone)
 
@@ -120,8 +120,8 @@ def test_a_signal_to_any_process_saves_once_and_ends_all(targets, number, cache,
   wait_for_step(tmp_path / 'run', 1, processes)
   for index in targets:
     processes[index].send_signal(number)
-  first, second = finish(processes, timeout=60)
-  assert (first[0], second[0]) == (143, 143), (first, second)
+  first, second = ended = finish(processes, timeout=60)
+  assert_codes(ended, 143, 143)
   found = re.match(r'stopped by SIGTERM after step (\d+), which is saved\. ' + re.escape(GO_ON), first[2][-1])
   assert found, first
   assert int(found[1]) == latest(tmp_path / 'run')[-1]
@@ -130,13 +130,13 @@ def test_a_signal_to_any_process_saves_once_and_ends_all(targets, number, cache,
 
 def test_a_stopped_run_ends_as_if_it_had_not_been(cache, tmp_path):
   whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
-  assert [code for code, *_ in finish(start_together(whole, cache))] == [0, 0]
+  assert_codes(finish(start_together(whole, cache)), 0, 0)
   processes = start_together(stopped, cache, '--config.checkpoint.every_steps=1')
   wait_for_step(stopped, 3, processes)
   processes[1].send_signal(signal.SIGTERM)
-  assert [code for code, *_ in finish(processes)] == [143, 143]
-  first, second = finish(start_together(stopped, cache))
-  assert (first[0], second[0]) == (0, 0), (first, second)
+  assert_codes(finish(processes), 143, 143)
+  first, _ = ended = finish(start_together(stopped, cache))
+  assert_codes(ended, 0, 0)
   assert any('resuming from step' in line for line in first[1]), first
   assert_same(stopped, whole)
 
@@ -161,8 +161,8 @@ def test_a_process_that_stays_alone_gives_up(index, cache, tmp_path):
 
 
 def test_a_mistake_of_all_is_one_line_of_each(cache, tmp_path):
-  first, second = finish(start_together(tmp_path / 'run', cache, '--config.train.batch_size=30'))
-  assert (first[0], second[0]) == (2, 2), (first, second)
+  first, second = ended = finish(start_together(tmp_path / 'run', cache, '--config.train.batch_size=30'))
+  assert_codes(ended, 2, 2)
   line = 'error: train.batch_size=30: must be a positive multiple of the 4 devices of 2 processes'
   assert (own_lines(first[2]), own_lines(second[2])) == ([line], [f'process 1: {line}'])
   assert not (tmp_path / 'run').exists()
@@ -171,7 +171,7 @@ def test_a_mistake_of_all_is_one_line_of_each(cache, tmp_path):
 def test_a_mistake_that_the_first_alone_meets_ends_all_by_a_line(cache, tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'somebody.txt').write_text('else')
-  first, second = finish(start_together(tmp_path / 'run', cache))
-  assert (first[0], second[0]) == (2, 1), (first, second)
+  first, second = ended = finish(start_together(tmp_path / 'run', cache))
+  assert_codes(ended, 2, 1)
   assert len(own_lines(first[2])) == 1
   assert own_lines(second[2]) == ['process 1: failed: the first process failed; its own line says why']

@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow  # one waits for the other longer than a collective would
 
 PROGRAM = '''
-import json, sys, time
+import atexit, json, sys, time
 import jax, numpy as np
 from mils_jax.distributed import launch, processes
 from mils_jax.data.order import local_share
@@ -42,6 +42,7 @@ if index == 0:  # alone: the other one would have to call it too, were it not lo
   seen['local'] = np.asarray(devices.parallel(lambda x: 2 * x, 0, 1, gather=True, local=True)(batch)).tolist()
 seen['first of each'] = Devices(1).count
 print(json.dumps(seen), flush=True)
+atexit.register(print, 'taken apart')
 sys.exit(launch.leave(0, '', together=True))
 '''
 
@@ -57,6 +58,7 @@ def both():
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)]
   texts = [process.communicate(timeout=150) for process in started]
   assert [process.returncode for process in started] == [0, 0], texts
+  assert 'taken apart' not in str(texts)  # where the CPU's collectives were seen to abort a run that was done
   return [json.loads(next(line for line in text.splitlines() if line.startswith('{'))) for text, _ in texts]
 
 

@@ -19,6 +19,7 @@ SMALL = [
     WideCNN(5, width=16),
     WideCNN(5, stages=2, width=16, strides=(1, 2)),
     ResNet34(5, widths=(8, 16), blocks=(1, 1)),
+    ResNet34(5, widths=(8, 16), blocks=(1, 1), small_images=True),
 ]
 
 
@@ -43,6 +44,19 @@ def test_fewer_channels_cost_the_same_because_they_are_padded(channels):
   images = jax.ShapeDtypeStruct((1, 84, 84, channels), jnp.float32)
   counted = count_multiply_adds(lambda v, x: as_defined(model).apply(v, x, train=False), variables, images)
   assert sum(counted.values()) == 1_314_665_159
+
+
+def test_the_stem_for_small_images_leaves_every_position_to_the_first_stage():
+  usual, small = ResNet34(100), ResNet34(100, small_images=True)
+  counts = []
+  for model in (usual, small):
+    variables, images = abstract(model, 32, 32, 3)
+    counted = count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images)
+    counts.append((counted, sum(count_parameters(variables['params']).values())))
+  (counted, parameters), (small_counted, small_parameters) = counts
+  assert small_parameters == parameters - (7 * 7 - 3 * 3) * 3 * 64
+  assert small_counted['stem_conv'] == 32 * 32 * 3 * 3 * 3 * 64
+  assert small_counted['stage1_block1'] == 32 * 32 * 2 * 9 * 64 * 64 == 16 * counted['stage1_block1']
 
 
 def test_mixed_kernels_take_each_convolution_once_plus_the_mixing():

@@ -55,16 +55,19 @@ def test_timm_loads_our_file_and_gives_the_same_logits(timm, size, tmp_path):
   np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize('size', [32, 84])
-def test_the_weights_of_timm_give_the_same_logits_here(timm, size):
+@pytest.mark.parametrize(('size', 'small_images'), [(32, False), (84, False), (32, True)])
+def test_the_weights_of_timm_give_the_same_logits_here(timm, size, small_images):
   import torch
 
   torch.manual_seed(0)
   reference = timm.create_model('resnet34', num_classes=CLASSES)
+  if small_images:  # as in the paper's section on CIFAR
+    reference.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    reference.maxpool = torch.nn.Identity()
   with torch.no_grad():
     reference.train()(torch.from_numpy(images(32).transpose(0, 3, 1, 2).copy()))  # for statistics of its own
   theirs = logits_of_timm(reference, images(size))
-  network = ResNet34(CLASSES)
+  network = ResNet34(CLASSES, small_images=small_images)
   variables = from_torch(network, {name: value.numpy() for name, value in reference.state_dict().items()})
   assert jax.tree.structure(variables) == jax.tree.structure(abstract_variables(network, (32, 32)))
   ours = network.apply(variables, images(size), train=False)
