@@ -172,10 +172,11 @@ def test_a_studys_folder_is_named_by_what_its_members_have_in_common():
   assert run_name('tiny', 'tiny.py', {'common.train.epochs': 3, 'common.runtime.cache': '/c'}) == 'tiny-epochs=3'
 
 
-@pytest.mark.parametrize('name', ['specialists', 'landcover', 'table2'])
-def test_the_studies_that_come_with_the_program_fit_together(name, tmp_path):
+@pytest.mark.parametrize(('name', 'variant'), [
+    ('specialists', ()), ('landcover', ()), ('table2', ()), ('table2', ('strong',)), ('optimizers', ())])
+def test_the_studies_that_come_with_the_program_fit_together(name, variant, tmp_path):
   from importlib import import_module
-  config = import_module(f'configs.sweeps.{name}').get_config()
+  config = import_module(f'configs.sweeps.{name}').get_config(*variant)
   sweep = read_sweep(config, tmp_path)
   assert len(sweep.runs) == sum(len(seeds) for *_, seeds in config.runs)
 
