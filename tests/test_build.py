@@ -73,3 +73,11 @@ def test_the_reports_recipe_is_its_own():
     assert (train.epochs, train.batch_size, train.label_smoothing, train.ema_decay) == (100, batch_size, 0.1, 0.0)
     assert (config.data.image_size, config.data.normalization, config.model.num_classes) == (84, 'imagenet', 100)
     assert config.augment == Augmentation(crop_padding=4, horizontal_flip=True)
+
+
+@pytest.mark.parametrize('task', [task_a, task_b, resnet34])
+def test_the_strong_recipe_is_for_the_reports_data(task):
+  report, strong = (RunConfig.read(task.get_config(variant)) for variant in ('mini_imagenet', 'mini_imagenet_strong'))
+  assert (strong.data, strong.channels, strong.model) == (report.data, report.channels, report.model)
+  assert strong.augment == Augmentation(horizontal_flip=True, resized_crop_min_area=0.35, cutmix_alpha=1.0)
+  assert not strong.optimizer.decay_all and strong.optimizer.warmup_epochs == 1
