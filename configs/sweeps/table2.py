@@ -3,8 +3,8 @@
     python main.py --config configs/sweeps/table2.py --mode sweep --config.common.data.path=DIR [--dry_run]
     python main.py --config configs/sweeps/table2.py:strong --mode sweep --config.common.data.path=DIR [--dry_run]
 
-On mini-ImageNet at 32x32: a few epochs of the report's recipe, or 50 of the recipe `mini_imagenet_strong`. The first run
-is the one that the others are compared with.
+On mini-ImageNet at 32x32: a few epochs of the report's recipe, or many of the recipe `mini_imagenet_strong`. The first
+run is the one that the others are compared with.
 """
 
 from ml_collections import ConfigDict

@@ -56,6 +56,20 @@ def test_sgd_is_pytorchs():
       np.testing.assert_allclose(params[key], p[key], rtol=1e-5)
 
 
+@pytest.mark.parametrize('momentum', [0.9, 0.5])
+def test_adamws_first_moment_decays_by_the_momentum(momentum):
+  """m = b m + (1 - b) g; v = 0.999 v + 0.001 g^2; p = p - r m' / (sqrt(v') + 1e-8), both corrected for their start."""
+  optimizer = OptimizerOptions('adamw', momentum=momentum, weight_decay=0.0).create(lambda step: 0.1)
+  params = {'bias': jnp.array([3.0])}
+  state, m, v, p = optimizer.init(params), 0.0, 0.0, 3.0
+  for step, gradient in enumerate((2.0, -1.0, 0.5), start=1):
+    updates, state = optimizer.update({'bias': jnp.array([gradient])}, state, params)
+    params = optax.apply_updates(params, updates)
+    m, v = momentum * m + (1 - momentum) * gradient, 0.999 * v + 0.001 * gradient**2
+    p -= 0.1 * m / (1 - momentum**step) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    assert float(params['bias'][0]) == pytest.approx(p, rel=1e-5)
+
+
 @pytest.mark.parametrize('wrong', [{'name': 'adamw'}, {'name': 'muon'}, {'momentum': 0.0}], ids=str)
 def test_nesterov_without_a_momentum_to_look_along_is_refused(wrong):
   with pytest.raises(UserError, match=r'optimizer\.nesterov is of sgd with momentum'):
@@ -111,6 +125,7 @@ def test_muon_makes_the_updates_of_kernels_orthogonal_and_leaves_the_rest_to_ada
                                 strict=True):
       found, given = (np.linalg.svd(matrix, compute_uv=False) for matrix in (update, gradient))
       assert found.max() / found.min() < 2 < given.max() / given.min()
+      assert np.sqrt(np.mean(update**2)) == pytest.approx(0.01 * 0.2, rel=0.25)  # as long as AdamW's usually are
   for update in jax.tree.leaves([updates['stage1_norm'], updates['classifier']]):
     np.testing.assert_allclose(np.abs(update), np.abs(update).max(), rtol=1e-3)  # Adam's first step is of one size
 
