@@ -23,7 +23,8 @@ from mils_jax.schema import FREE as CHANGE_NO_RESULT
 from mils_jax.schema import flattened
 from mils_jax.sweeps.sweep import SweepRecord
 
-USUAL = {'width': 256, 'num_kernels': 4}  # of the published networks; others are not called by their bare names
+# Of the published networks; others are not called by their bare names.
+USUAL = {'width': 256, 'num_kernels': 4, 'small_images': False}
 FREE = ('name', *CHANGE_NO_RESULT)  # of a configuration: nothing that a result depends on
 BASELINE = 'ResNet34'
 

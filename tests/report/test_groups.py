@@ -32,6 +32,14 @@ def test_runs_that_differ_in_their_seed_are_one_group(tmp_path):
   assert wide.share_of(groups['ResNet34']).ratio == pytest.approx(0.64 / 0.62)
 
 
+def test_a_network_with_another_stem_is_no_published_baseline(tmp_path):
+  fake_run(tmp_path / 'usual', 'resnet34', 0.5)
+  fake_run(tmp_path / 'small', 'resnet34', 0.6, **{'model.small_images': True})
+  groups, _ = groups_of(tmp_path)
+  assert {label: group.title for label, group in groups.items()} == {
+      'ResNet34': 'ResNet34', 'ResNet34 (small_images=True)': 'ResNet34 (small_images=True)'}
+
+
 def test_the_same_configuration_and_seed_counts_once(tmp_path):
   fake_run(tmp_path / 'a')
   fake_run(tmp_path / 'b')
