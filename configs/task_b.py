@@ -17,4 +17,6 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
   if variant == 'mini_imagenet':
     config.train.batch_size = 512
     config.optimizer.weight_decay = 5e-4
+  elif variant == 'mini_imagenet_strong':
+    config.optimizer.learning_rate = 4e-3
   return config

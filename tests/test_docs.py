@@ -101,9 +101,9 @@ def test_every_command_page_and_built_in_configuration_is_reached():
 
 
 def test_every_field_that_is_named_is_one():
-  from mils_jax.configs import task_a, task_b
+  from mils_jax.configs import resnet34, task_a, task_b
   known = set()
-  for config in (task_a.get_config(), task_b.get_config()):
+  for config in (resnet34.get_config(), task_a.get_config(), task_b.get_config()):
     for section, values in config.items():
       if hasattr(values, 'keys'):
         known |= {f'{section}.{name}' for name in values}
