@@ -19,7 +19,10 @@ from mils_jax.usage import help_lines, wants_help
 
 
 def main(argv: list[str]) -> int:
-  """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command."""
+  """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command.
+
+  One of several processes ends here instead, with that code.
+  """
   invocation.started_with(argv)
   try:
     if argv[1:] == ['--version']:

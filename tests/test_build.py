@@ -8,6 +8,8 @@ from mils_jax.build import IMAGENET_MEAN, IMAGENET_STD, compute_dtype, model_sch
 from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
 from mils_jax.run_config import RunConfig
+from mils_jax.training.optim import OptimizerOptions
+from mils_jax.training.plan import TrainOptions
 
 
 def temperatures(steps, **options):
@@ -80,5 +82,6 @@ def test_the_strong_recipe_is_for_the_reports_data(task):
   report, strong = (RunConfig.read(task.get_config(variant)) for variant in ('mini_imagenet', 'mini_imagenet_strong'))
   assert (strong.data, strong.channels, strong.model) == (report.data, report.channels, report.model)
   assert strong.augment == Augmentation(horizontal_flip=True, resized_crop_min_area=0.35, cutmix_alpha=1.0)
-  assert not strong.optimizer.decay_all
-  assert strong.optimizer.warmup_epochs == 1
+  assert strong.optimizer == OptimizerOptions('adamw', 4e-3 if task is task_b else 1e-3, weight_decay=0.05,
+                                              warmup_epochs=1.0)
+  assert strong.train == TrainOptions(epochs=100, batch_size=128)

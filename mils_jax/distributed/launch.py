@@ -4,6 +4,7 @@ JAX's coordination service watches over all: it ends the others where one is los
 to; a process that fails alone ends without the others, so that the service ends them.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -110,8 +111,8 @@ def leave(code: int, line: str, together: bool = False) -> int:
   """Says a line and ends this process's part in a run; returns the exit code where it was alone.
 
   With others it ends the process here. The interpreter's own end takes the collectives of the CPU backend apart while
-  the others close their sockets; a first process was seen to abort there, in one of some hundred runs, when everything
-  was saved and the others had ended well.
+  the others close their sockets, and a first process was seen to abort when everything was saved and the others had
+  ended well, in one of some hundred runs: probably there.
 
   Args:
     code: the exit code.
@@ -125,16 +126,28 @@ def leave(code: int, line: str, together: bool = False) -> int:
     return code
   import jax
 
-  if line and (processes.is_first() or not together):
-    print(line if processes.is_first() else f'process {processes.index()}: {line}', file=sys.stderr, flush=True)
+  if processes.is_first() or not together:
+    _say(line)
   try:
     if together:
       processes.wait_for_all('end')
     else:
       processes.wait_for_all('end', _END_SECONDS)
-    jax.distributed.shutdown()
-  except jax.errors.JaxRuntimeError:  # another one is gone, and this one's part is not whole
-    code = code or 1
-  sys.stdout.flush()
-  sys.stderr.flush()
+  except jax.errors.JaxRuntimeError:
+    if not code:
+      code = 1
+      _say('failed: another process was lost before all had come to the end')
+  else:
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # all is done, whatever becomes of the others now
+      jax.distributed.shutdown()
+  with contextlib.suppress(OSError):  # of a pipe that nobody reads, or a full disk
+    if sys.stdout:
+      sys.stdout.flush()
   os._exit(code)
+
+
+def _say(line: str) -> None:
+  """Prints a line, if there is one, to standard error, with the process's number where it is not the first."""
+  if line:
+    with contextlib.suppress(OSError):
+      print(line if processes.is_first() else f'process {processes.index()}: {line}', file=sys.stderr, flush=True)

@@ -1,4 +1,8 @@
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +55,34 @@ def test_a_port_that_cannot_be_opened_is_refused(port):
 def test_alone_a_line_is_said_and_the_code_returned(capsys):
   assert leave(2, 'error: so it is') == 2
   assert capsys.readouterr().err == 'error: so it is\n'
+
+
+LEAVES = """
+import jax
+from mils_jax.distributed import launch, processes
+processes.count = lambda: 2
+processes.wait_for_all = lambda name, seconds=0: {}
+print('a line that nobody reads')
+launch.leave({}, {!r}, together=True)
+"""
+
+
+OPTIONS = {'cwd': Path(__file__).parents[2], 'env': {**os.environ, 'PYTHONUNBUFFERED': ''}, 'text': True}
+
+
+@pytest.mark.parametrize('output', ['pipe', 'none'])
+def test_an_output_that_nobody_reads_changes_no_exit_code(output):
+  program = [sys.executable, '-c', LEAVES.format(None, 143, 'stopped')]
+  if output == 'none':
+    program = ['sh', '-c', 'exec "$@" >&-', 'sh', *program]
+  with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **OPTIONS) as process:
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ('stopped\n', 143)
+
+
+def test_who_loses_another_at_the_end_says_so():
+  failing = '(_ for _ in ()).throw(jax.errors.JaxRuntimeError("gone"))'
+  done = subprocess.run([sys.executable, '-c', LEAVES.format(failing, 0, '')], capture_output=True,
+                        check=False, **OPTIONS)
+  assert (done.returncode, done.stdout) == (1, 'a line that nobody reads\n')
+  assert done.stderr == 'failed: another process was lost before all had come to the end\n'

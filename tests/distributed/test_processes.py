@@ -58,7 +58,7 @@ def both():
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)]
   texts = [process.communicate(timeout=150) for process in started]
   assert [process.returncode for process in started] == [0, 0], texts
-  assert 'taken apart' not in str(texts)  # where the CPU's collectives were seen to abort a run that was done
+  assert 'taken apart' not in str(texts)  # where a run that was done is thought to have aborted
   return [json.loads(next(line for line in text.splitlines() if line.startswith('{'))) for text, _ in texts]
 
 

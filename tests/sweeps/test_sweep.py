@@ -181,6 +181,20 @@ def test_the_studies_that_come_with_the_program_fit_together(name, variant, tmp_
   assert len(sweep.runs) == sum(len(seeds) for *_, seeds in config.runs)
 
 
+def test_table2_has_the_recipe_that_its_variant_names(tmp_path):
+  from configs.sweeps.table2 import get_config
+  report, strong = (read_sweep(get_config(variant), tmp_path) for variant in ('report', 'strong'))
+  assert {(run.config.optimizer.name, run.config.train.epochs) for run in report.runs} == {('sgd', 10)}
+  assert {(run.config.optimizer.name, run.config.train.epochs) for run in strong.runs} == {('adamw', 40)}
+  assert all(run.config.augment.cutmix_alpha == 1 for run in strong.runs)
+  assert {run.name: run.config.optimizer.learning_rate for run in strong.runs} == {
+      'resnet34': 1e-3, 'wide_cnn2': 4e-3, 'wide_cnn3': 4e-3, 'wide_cnn4': 4e-3, 'resnet34_small_images': 1e-3}
+  assert [run.name for run in strong.runs if getattr(run.config.model, 'small_images', False)] == [
+      'resnet34_small_images']
+  with pytest.raises(UserError, match=r"unknown variant 'stron'\. Did you mean 'strong'"):
+    get_config('stron')
+
+
 @pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
   def command(folder):
