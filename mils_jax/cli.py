@@ -3,6 +3,7 @@
 JAX is loaded by the commands that compute: --help and mistakes in the words are answered without it.
 """
 
+import contextlib
 import traceback
 
 from mils_jax import __version__, invocation
@@ -28,7 +29,8 @@ def main(argv: list[str]) -> int:
     if argv[1:] == ['--version']:
       log(f'{invocation.PROGRAM} {__version__}')
     elif wants_help(argv):
-      log_lines(help_lines(argv))
+      with contextlib.suppress(BrokenPipeError):  # `--help | head` has had what it wanted
+        log_lines(help_lines(argv))
     else:
       _run(parse(argv))
   except UserError as error:

@@ -39,6 +39,13 @@ def test_help_beside_a_configuration_lists_its_fields(capsys):
   assert '--config.common.FIELD=VALUE changes a field of all its runs' in capsys.readouterr().out
 
 
+def test_a_reader_that_has_read_enough_of_the_help_is_no_failure():
+  with subprocess.Popen([sys.executable, '-m', 'mils_jax', '--help'], stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE) as process:
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b'', 0)
+
+
 @pytest.mark.parametrize('words', [
     ['--help'], ['--version'], ['train', '--help'], [], ['trian', 'task_a'], ['train', 'task_c'], ['train'],
     ['train', '--workdri=x'], ['evaluate', '/'], ['--mode=x'], ['--mode=train'], ['--mode=cost', '--workdir=/nowhere'],
