@@ -4,10 +4,10 @@
         --workdir runs/bands
     python main.py --mode subsets --workdir runs/bands
 
-DynamicResNet12 at a quarter of the width with plain kernels, told at every stage which channels are present, and beside
-it a classifier by each channel's statistics; trained on random subsets of the channels for 8,000 steps, and to the end
-of that epoch, whatever the size of the training split. docs/results.md has what it reaches. For large sets give it the
-full width: --config.model.widths=(64,128,256) --config.model.stem_width=64.
+DynamicResNet12 at a quarter of the width with plain kernels, missing channels predicted from the present ones, told at
+every stage which are present, and beside it a classifier by each channel's statistics; trained on random subsets of the
+channels for 8,000 steps, and to the end of that epoch, whatever the size of the training split. docs/results.md has
+what it reaches. For large sets give it the full width: --config.model.widths=(64,128,256) --config.model.stem_width=64.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,8 @@ from mils_jax.configs.base import base_config
 def get_config() -> ConfigDict:
   config = base_config('any_channels', 'dynamic_resnet12')
   config.data.image_size = 0  # as it is
-  config.model.update(stem_width=16, widths=(16, 32, 64), num_kernels=1, conditioning='statistics')
+  config.model.update(stem_width=16, widths=(16, 32, 64), num_kernels=1, imputation='linear',
+                      conditioning='statistics')
   config.channel_dropout.method = 'hierarchical'
   config.augment.update(vertical_flip=True, rot90=True)
   config.optimizer.update(name='adamw', learning_rate=2e-3, weight_decay=0.1)

@@ -45,8 +45,8 @@ class DynamicResNet12(ImageClassifier):
                           mix=self.mix, implementation=self.implementation, dtype=self.dtype, **options)
       return partial(layer, temperature=temperature)
 
-    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
-        images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, self.axis_name,
+                               name='input')(images, present, train, mask)
     condition = self.condition(present)
     x = conv(self.stem_width, self.in_channels, name='stem_conv')(x, present if self.attend_presence else None)
     x = norm(name='stem_norm')(x, train, mask, partial(max_pool, window=2, stride=2))

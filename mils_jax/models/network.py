@@ -64,8 +64,8 @@ class ImageClassifier(nn.Module):
 
   num_classes: int
   in_channels: int = 3
-  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or an MLP of the present ones',
-                           choices=IMPUTATIONS)
+  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted from the present '
+                           'ones by an MLP or linearly', choices=IMPUTATIONS)
   rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
   conditioning: str = option('none', 'presence: every stage is told which channels are there; statistics: and the mean '
                              "is taken with a classifier by each channel's statistics", choices=CONDITIONINGS)

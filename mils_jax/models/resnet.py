@@ -38,8 +38,8 @@ class ResNet34(ImageClassifier):
     def conv(features: int, _: int, **options: Any) -> Conv:
       return Conv(features, implementation=self.implementation, dtype=self.dtype, **options)
 
-    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
-        images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, self.axis_name,
+                               name='input')(images, present, train, mask)
     condition = self.condition(present)
     if self.small_images:
       kernel_size, stride, pooling = 3, 1, None

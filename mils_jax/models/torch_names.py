@@ -37,7 +37,8 @@ from mils_jax.models.wide_cnn import WideCNN
 COUNTER = 'num_batches_tracked'  # of PyTorch's batch normalisation; no result needs it: neither read nor written
 HEAD = 'params/classifier/'
 FIRST = ('params/stem_conv/kernel', 'params/stem_conv/kernels', 'params/stage1/conv/kernel')  # axis -2: input channels
-OWN = re.compile(r'params/(input|statistics|stem_film|stage\d+_film)/')  # parts that the plain networks lack
+# Parts that the plain networks lack.
+OWN = re.compile(r'(params|batch_stats)/(input|statistics|stem_film|stage\d+_film)/')
 
 _SHORTCUT = {'shortcut_conv': 'shortcut.0', 'shortcut_norm': 'shortcut.1'}
 _DYNAMIC = {'stem_conv': 'stem', 'stem_norm': 'norm', **_SHORTCUT}

@@ -63,8 +63,8 @@ class WideCNN(ImageClassifier):
       raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
     if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
       raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
-    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, name='input')(
-        images, present)
+    x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, self.axis_name,
+                               name='input')(images, present, train, mask)
     condition = self.condition(present)
     for stage in range(self.stages):
       x = WideStage(self.width, self.kernel_sizes[stage], self.strides[stage], self.implementation, self.dtype,

@@ -97,7 +97,7 @@ def _blended(old: np.ndarray, axis: int, before: Sequence[str], after: Sequence[
 
 
 def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set[str]]:
-  """Which axis of which variable has the size of a model's field, and which variables have one of a multiple of it."""
+  """Which axis of which variable has the size of a model's field, and which variables have several or a multiple."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     variables = abstract_variables(network, (32, 32))
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
@@ -111,8 +111,9 @@ def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set
     return {(after[name][axis] - before[name][axis]) / amount for amount, after in grown.items()}
 
   axes = [(name, axis, growth(name, axis)) for name, shape in before.items() for axis in range(len(shape))]
+  following = [name for name, _, by in axes if by == {1}]
   return ({name: axis for name, axis, by in axes if by == {1}},
-          {name for name, _, by in axes if len(by) == 1 and by.pop() > 1})
+          {name for name, _, by in axes if (len(by) == 1 and by.pop() > 1) or following.count(name) > 1})
 
 
 def _tell(start: Start, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:

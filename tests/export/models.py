@@ -19,7 +19,7 @@ NARROW = {
     'resnet34': (resnet34, {'widths': (8, 16), 'blocks': (1, 1)}),
 }
 OPTIONS = ({'imputation': 'learned', 'rescale': True}, {'imputation': 'mlp', 'conditioning': 'presence'},
-           {'conditioning': 'statistics'})
+           {'imputation': 'linear', 'conditioning': 'statistics'})
 CHANNELS, SIZE = ('A', 'B', 'C', 'D'), (20, 24)
 
 

@@ -18,6 +18,7 @@ NETWORKS = {
     'merged kernels': DynamicResNet12(7, num_kernels=1, widths=(8, 16), blocks=2, stem_width=8),
     'everything else': DynamicResNet12(7, in_channels=9, conditioning='statistics', imputation='mlp', widths=(8, 16),
                                        attend_presence=True, blocks=2, stem_width=8),
+    'linear imputation': WideCNN(7, in_channels=5, imputation='linear', stages=2, width=32),
     'learned values': ResNet34(7, imputation='learned', conditioning='presence', widths=(8, 12), blocks=(1, 2)),
 }
 
