@@ -171,12 +171,13 @@ def regression_weights(moments: jax.Array, present: jax.Array, ridge: float) -> 
     (B, 1 + C, C) float32, zero in rows of missing and in columns of present channels.
   """
   size = len(moments)
-  given = jnp.pad(present, ((0, 0), (1, 0)), constant_values=True)  # (B, 1 + C)
+  given = jnp.concatenate([jnp.ones_like(present[:, :1]), present], axis=1)  # (B, 1 + C)
   noise = ridge * jnp.diagonal(moments) * (jnp.arange(size) > 0)
 
-  def sweep(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """(B, 1 + C, 1 + C) and which channels of each sample were swept, (B, 1 + C)."""
-    matrix, swept = state
+  def sweep(index: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """(B, 1 + C, 1 + C) and which channels of each sample were swept, (B, 1 + C); and what a converter finds no
+    other way into a loop."""
+    matrix, swept, given, noise = state
     row, column = matrix[:, index], matrix[:, :, index]
     pivot = row[:, index]
     # Less than a channel's noise is left of it only if moments of different samples contradict each other.
@@ -185,8 +186,9 @@ def regression_weights(moments: jax.Array, present: jax.Array, ridge: float) -> 
     row = jnp.where(at, 1.0, row) / jnp.where(use, pivot, 1.0)[:, None]
     others = jnp.where(at[:, None], 0.0, matrix) - jnp.where(at, 0.0, column)[:, :, None] * row[:, None]
     after = jnp.where(at[:, :, None], row[:, None], others)
-    return jnp.where(use[:, None, None], after, matrix), swept | (at & use[:, None])
+    return jnp.where(use[:, None, None], after, matrix), swept | (at & use[:, None]), given, noise
 
-  matrix = jnp.broadcast_to((moments + jnp.diag(noise))[None], (len(present), size, size))
-  matrix, swept = jax.lax.fori_loop(0, size, sweep, (matrix, jnp.zeros_like(given)))
+  samples = present.shape[0]  # not len(), which an exported batch of any size has not
+  matrix = jnp.broadcast_to((moments + jnp.diag(noise))[None], (samples, size, size))
+  matrix, swept, _, _ = jax.lax.fori_loop(0, size, sweep, (matrix, jnp.zeros_like(given), given, noise))
   return jnp.where(swept[:, :, None] & ~present[:, None], matrix[:, :, 1:], 0.0)

@@ -34,12 +34,17 @@ def drawn_model(network, options):
   model = build.build_model(config.model, 'float32', 'cpu', 4, 6, SIZE)
   random = np.random.default_rng(0)
 
-  def draw(leaf):
+  def draw(path, leaf):
+    if path[-1].key == 'samples':  # each pair of channels was seen in as many
+      return np.ones(leaf.shape, np.float32)
+    if path[-1].key == 'products':
+      values = random.normal(size=leaf.shape)
+      return (values @ values.T).astype(np.float32)
     if len(leaf.shape) < 2:
       return (0.5 + np.abs(random.normal(0, 0.1, leaf.shape))).astype(np.float32)
     return random.normal(0, np.prod(leaf.shape[-4:-1]) ** -0.5, leaf.shape).astype(np.float32)
 
-  variables = jax.tree.map(draw, abstract_variables(model, SIZE))
+  variables = jax.tree_util.tree_map_with_path(draw, abstract_variables(model, SIZE))
   return ExportedModel(Restored(config, model, variables, spec, 0))
 
 
