@@ -14,7 +14,7 @@ from mils_jax.distributed import processes
 from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, Stopped, UserError
-from mils_jax.progress import log, log_lines
+from mils_jax.progress import log_lines
 from mils_jax.training.quiet import quiet_from_now_on
 from mils_jax.usage import help_lines, wants_help
 
@@ -26,11 +26,9 @@ def main(argv: list[str]) -> int:
   """
   invocation.started_with(argv)
   try:
-    if argv[1:] == ['--version']:
-      log(f'{invocation.PROGRAM} {__version__}')
-    elif wants_help(argv):
+    if argv[1:] == ['--version'] or wants_help(argv):
       with contextlib.suppress(BrokenPipeError):  # `--help | head` has had what it wanted
-        log_lines(help_lines(argv))
+        log_lines([f'{invocation.PROGRAM} {__version__}'] if argv[1:] == ['--version'] else help_lines(argv))
     else:
       _run(parse(argv))
   except UserError as error:

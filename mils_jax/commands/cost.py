@@ -132,8 +132,8 @@ def run(request: Request) -> None:
 def cost_lines(cost: Cost) -> list[str]:
   """A table by block, then the totals of each way to compute the network."""
   macs = cost.mixes[0].macs  # in the order of the computation; blocks without any come last
-  rows = [[block, grouped(cost.parameters[block]), *(grouped(part.macs.get(block, 0)) for part in cost.mixes)]
-          for block in sorted(cost.parameters, key=lambda block: [*macs, block].index(block))]
+  rows = [[block, grouped(cost.parameters.get(block, 0)), *(grouped(part.macs.get(block, 0)) for part in cost.mixes)]
+          for block in sorted({*macs, *cost.parameters}, key=lambda block: [*macs, block].index(block))]
   rows.append(['total', grouped(sum(cost.parameters.values())),
                *(grouped(sum(part.macs.values())) for part in cost.mixes)])
   columns = ['block', 'parameters', *(f'MACs, mix {part.mix}' if part.mix else 'MACs' for part in cost.mixes)]

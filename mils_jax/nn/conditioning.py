@@ -1,8 +1,8 @@
 """Conditioning on the input's channels: every stage is told which are there; and what each says by itself.
 
-A convolution sees a missing channel as zeros, which also is what a present one looks like where it is average. Only
-the mask tells the two apart, and features that mean the same whichever channels they were computed from need it at
-every depth. Statistics of each channel, free of that, classify about as well by themselves where channels are few.
+A convolution sees a missing channel as zeros, or as what the others predict; a present one may look like either. Only
+the mask tells them apart, and features that mean the same whichever channels they were computed from need it at every
+depth. Statistics of each channel, free of that, classify about as well by themselves where channels are few.
 """
 
 import jax

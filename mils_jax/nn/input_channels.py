@@ -43,7 +43,8 @@ class InputChannels(nn.Module):
       channels that are there and the mask (the report's "MLP-based channel expansion"); linear: what LinearImputation
       predicts at each pixel.
     rescale: multiply the present channels by the number of input channels / their number, as ChannelViT does in
-      training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108).
+      training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108); not beside
+      linear, which leaves nothing to make up for.
     dtype: of the computation.
     axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
   """
@@ -69,24 +70,26 @@ class InputChannels(nn.Module):
       (B, H, W, in_channels), and which of them are present (B, in_channels).
 
     Raises:
-      ValueError: more channels than in_channels, or an unknown imputation.
+      ValueError: more channels than in_channels, an unknown imputation, or a linear one to be rescaled.
     """
     if self.imputation not in IMPUTATIONS:
       raise ValueError(f"imputation '{self.imputation}' is none of {', '.join(IMPUTATIONS)}")
+    if self.rescale and self.imputation == 'linear':
+      raise ValueError('imputation linear leaves no missing channel to make up for: rescale must be False')
     batch, _, _, channels = images.shape
     x = pad_channels(images, self.in_channels, present).astype(self.dtype)
     present = jnp.ones((batch, channels), bool) if present is None else present
     present = jnp.pad(present, ((0, 0), (0, self.in_channels - channels)))
-    imputed = None
-    if self.imputation == 'linear':
-      imputed = LinearImputation(axis_name=self.axis_name, name='linear')(x, present, train, mask)
     if self.rescale:
       factor = self.in_channels / jnp.maximum(present.sum(axis=1), 1)  # (B,)
       x *= factor[:, None, None, None].astype(x.dtype)
+    imputed = None
     if self.imputation == 'learned':
       imputed = self.param('value', nn.initializers.zeros, (self.in_channels,)).astype(x.dtype)[None, None, None]
     elif self.imputation == 'mlp':
       imputed = self._predict(x, present)
+    elif self.imputation == 'linear':
+      imputed = LinearImputation(axis_name=self.axis_name, name='linear')(x, present, train, mask)
     return x if imputed is None else jnp.where(present[:, None, None, :], x, imputed), present
 
   def _predict(self, x: jax.Array, present: jax.Array) -> jax.Array:
@@ -101,15 +104,15 @@ class LinearImputation(nn.Module):
   """Predicts each channel at each pixel linearly from those that are there: a Gaussian's mean given its known part.
 
   Filters that compare channels then see about the same whichever of them are there, where zeros would show them
-  differences that no image has. Nothing of it is trained by gradients: the channels' second moments are gathered in
-  training, each pair's from the samples that have both.
+  contrasts that occur in no image. Nothing of it is trained by gradients: the channels' means and covariances are
+  gathered in training, each pair's from the samples that have both.
 
   Attributes:
-    ridge: share of a channel's mean square that is taken for noise; without it, channels that nearly repeat each other
+    ridge: share of a channel's variance that is taken for noise; without it, channels that nearly repeat each other
       would be weighed against each other by large factors.
-    momentum: share of what was gathered that a training step keeps. Long: pairs are gathered from different samples, so
-      those of few steps contradict each other.
-    prior: number of samples, of independent channels of mean 0 and mean square 1, that count as seen before the first.
+    momentum: share of the weight of what was gathered that an update keeps. Long, because pairs are gathered from
+      different samples.
+    prior: number of samples, of independent channels of mean 0 and variance 1, that count as seen before the first.
     axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
   """
 
@@ -119,8 +122,7 @@ class LinearImputation(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, present: jax.Array, train: bool = False,
-               mask: jax.Array | None = None) -> jax.Array:
+  def __call__(self, x: jax.Array, present: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
     """Predicts, and in training gathers first.
 
     Args:
@@ -132,63 +134,80 @@ class LinearImputation(nn.Module):
     Returns:
       (B, H, W, C): a prediction of the missing channels, zero for the present ones.
     """
-    size = x.shape[-1] + 1  # a constant 1 comes first, so that the channels' means are among the moments
-    products = self.variable('batch_stats', 'products', lambda: self.prior * jnp.eye(size))
-    samples = self.variable('batch_stats', 'samples', lambda: jnp.full((size, size), self.prior))
+    channels = x.shape[-1]
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
+    products = self.variable('batch_stats', 'products', jnp.eye, channels)  # means of those of two channels
+    samples = self.variable('batch_stats', 'samples', jnp.full, (channels, channels), self.prior)  # that have both
+    covariance = self.variable('batch_stats', 'covariance', jnp.eye, channels)
     if train and not self.is_initializing():
-      sums = _pair_sums(x, present, jnp.ones(len(x)) if mask is None else mask)
+      new = _batch_moments(x, present, jnp.ones(len(x)) if mask is None else mask)
       if self.axis_name is not None:
-        sums = sum_over_devices(sums, self.axis_name)
-      products.value, samples.value = (self.momentum * old.value + new
-                                       for old, new in zip((products, samples), sums, strict=True))
-    weights = regression_weights(products.value / samples.value, present, self.ridge).astype(x.dtype)
-    return jnp.einsum('bhwi,bio->bhwo', x, weights[:, 1:]) + weights[:, None, None, 0]
+        new = sum_over_devices(new, self.axis_name)
+      sums, pair_sums, pairs = new
+      samples.value = self.momentum * samples.value + pairs
+      share = 1 / jnp.maximum(samples.value, 1e-6)  # of a new sample; what no sample has stays as it was
+      mean.value += jnp.diagonal(share) * (sums - jnp.diagonal(pairs) * mean.value)
+      products.value += share * (pair_sums - pairs * products.value)
+      covariance.value = nearest_covariance(products.value - jnp.outer(mean.value, mean.value))
+    weights = regression_weights(covariance.value, present, self.ridge)  # (B, C, C)
+    of_means = jnp.einsum('i,bio->bo', mean.value, weights, precision='highest')
+    offsets = jnp.where(present, 0.0, mean.value[None]) - of_means
+    return jnp.einsum('bhwi,bio->bhwo', x, weights.astype(x.dtype)) + offsets[:, None, None].astype(x.dtype)
 
 
-def _pair_sums(x: jax.Array, present: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Of each pair of (1, channels): the sum over samples of the product's mean over pixels, and how many have both.
+def _batch_moments(x: jax.Array, present: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Sums over samples of each channel's mean (C,), of the mean product of each pair (C, C), and how many have both."""
+  values, there = x.astype(jnp.float32), present.astype(jnp.float32)
+  sums = jnp.einsum('b,bc->c', mask, values.mean(axis=(1, 2)), precision='highest')
+  pair_sums = jnp.einsum('b,bhwi,bhwo->io', mask / values[0, ..., 0].size, values, values, precision='highest')
+  return sums, pair_sums, jnp.einsum('b,bi,bo->io', mask, there, there)
 
-  Two arrays (1 + C, 1 + C).
+
+def nearest_covariance(moments: jax.Array) -> jax.Array:
+  """A matrix that channels can have, near to moments (C, C) that were gathered pair by pair; the variances are kept.
+
+  Pairs that come from different samples contradict each other: of three channels the first may follow the second and
+  the second the third, but not the first the third. Regression on such moments weighs channels by huge factors. Here
+  the negative eigenvalues of the correlations become zero ("Computing the nearest correlation matrix", Higham, IMA
+  Journal of Numerical Analysis, 2002, its first step).
   """
-  batch, height, width, _ = x.shape
-  values = jnp.concatenate([jnp.ones((batch, height, width, 1)), x.astype(jnp.float32)], axis=-1)
-  there = jnp.concatenate([jnp.ones((batch, 1)), present.astype(jnp.float32)], axis=-1)
-  products = jnp.einsum('b,bhwi,bhwo->io', mask / (height * width), values, values, precision='highest')
-  return jax.lax.stop_gradient((products, jnp.einsum('b,bi,bo->io', mask, there, there)))
+  deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(moments), 1e-6))
+  scale = jnp.outer(deviations, deviations)
+  eigenvalues, vectors = jnp.linalg.eigh(moments / scale)
+  possible = jnp.matmul(vectors * jnp.maximum(eigenvalues, 0)[None], vectors.T, precision='highest')
+  lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(possible), 1e-6))
+  return possible * scale / jnp.outer(lengths, lengths)
 
 
-def regression_weights(moments: jax.Array, present: jax.Array, ridge: float) -> jax.Array:
-  """Weights of a constant and of the present channels in a ridge regression of each missing channel.
+def regression_weights(covariance: jax.Array, present: jax.Array, ridge: float) -> jax.Array:
+  """Weights of the present channels in a ridge regression of each missing one.
 
-  By sweeps, one per present channel ("A Tutorial on the SWEEP Operator", Goodnight, The American Statistician, 1979).
+  By sweeps, one for each present channel ("A Tutorial on the SWEEP Operator", Goodnight, The American Statistician,
+  1979): elementwise work in a loop, which every platform and converter has.
 
   Args:
-    moments: (1 + C, 1 + C), the means of the products of (1, channels) in pairs.
+    covariance: (C, C), of no negative eigenvalue.
     present: (B, C) bool.
-    ridge: what is added to the mean squares, as a share of them.
+    ridge: what is added to the variances, as a share of them.
 
   Returns:
-    (B, 1 + C, C) float32, zero in rows of missing and in columns of present channels.
+    (B, C, C) float32, zero in rows of missing and in columns of present channels.
   """
-  size = len(moments)
-  given = jnp.concatenate([jnp.ones_like(present[:, :1]), present], axis=1)  # (B, 1 + C)
-  noise = ridge * jnp.diagonal(moments) * (jnp.arange(size) > 0)
+  batch, channels = present.shape
+  noise = jnp.maximum(ridge * jnp.diagonal(covariance), 1e-8)  # some, for a channel that is always the same
 
+  # `present` and `noise` are carried along, because jax2onnx converts no loop that takes arrays from around it.
   def sweep(index: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """(B, 1 + C, 1 + C) and which channels of each sample were swept, (B, 1 + C); and what a converter finds no
-    other way into a loop."""
-    matrix, swept, given, noise = state
+    """(B, C, C) and what does not change."""
+    matrix, present, noise = state
     row, column = matrix[:, index], matrix[:, :, index]
-    pivot = row[:, index]
-    # Less than a channel's noise is left of it only if moments of different samples contradict each other.
-    use = given[:, index] & (pivot >= 0.999 * noise[index])
-    at = jnp.arange(size)[None] == index
-    row = jnp.where(at, 1.0, row) / jnp.where(use, pivot, 1.0)[:, None]
+    pivot = jnp.maximum(row[:, index], noise[index])[:, None]  # less than the noise is left only by rounding
+    at = jnp.arange(channels)[None] == index
+    row = jnp.where(at, 1.0, row) / pivot
     others = jnp.where(at[:, None], 0.0, matrix) - jnp.where(at, 0.0, column)[:, :, None] * row[:, None]
-    after = jnp.where(at[:, :, None], row[:, None], others)
-    return jnp.where(use[:, None, None], after, matrix), swept | (at & use[:, None]), given, noise
+    swept = jnp.where(at[:, :, None], row[:, None], others)
+    return jnp.where(present[:, index, None, None], swept, matrix), present, noise
 
-  samples = present.shape[0]  # not len(), which an exported batch of any size has not
-  matrix = jnp.broadcast_to((moments + jnp.diag(noise))[None], (samples, size, size))
-  matrix, swept, _, _ = jax.lax.fori_loop(0, size, sweep, (matrix, jnp.zeros_like(given), given, noise))
-  return jnp.where(swept[:, :, None] & ~present[:, None], matrix[:, :, 1:], 0.0)
+  matrix = jnp.broadcast_to((covariance + jnp.diag(noise))[None], (batch, channels, channels))
+  matrix, _, _ = jax.lax.fori_loop(0, channels, sweep, (matrix, present, noise))
+  return jnp.where(present[:, :, None] & ~present[:, None], matrix, 0.0)

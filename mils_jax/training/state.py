@@ -59,7 +59,7 @@ class TrainState:
   Attributes:
     step: number of finished steps.
     params: trained parameters.
-    batch_stats: running statistics of the batch normalisations.
+    batch_stats: running statistics, of the batch normalisations and of the channels.
     schedules: scheduled values that the model reads, such as its attention's temperature, as of the last step; what
       evaluation uses.
     optimizer_state: optax's.

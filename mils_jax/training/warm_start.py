@@ -41,8 +41,9 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
 
   def fill(path: tuple, fresh: jax.Array) -> np.ndarray:
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    pairs = [(named_axes[field][name], *names) for field, names in axes.items() if name in named_axes[field]]
-    blended = named_axes['in_channels'].get(name) if start.blends and not OWN.match(name) else None
+    pairs = [(axis, *names) for field, names in axes.items() for axis in named_axes[field].get(name, ())]
+    of_channels = named_axes['in_channels'].get(name, ())
+    blended = of_channels[0] if of_channels and start.blends and not OWN.match(name) else None
     old = None if name in bound else start.arrays.get(name)
     value, how = _fit(old, np.asarray(fresh), pairs, blended)
     groups[how].append(name)
@@ -96,8 +97,8 @@ def _blended(old: np.ndarray, axis: int, before: Sequence[str], after: Sequence[
   return np.stack(channels, axis) * (len(before) / len(after))
 
 
-def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set[str]]:
-  """Which axis of which variable has the size of a model's field, and which variables have several or a multiple."""
+def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, list[int]], set[str]]:
+  """Which axes of which variables have the size of a model's field, and which variables one of a multiple of it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     variables = abstract_variables(network, (32, 32))
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
@@ -111,9 +112,8 @@ def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, int], set
     return {(after[name][axis] - before[name][axis]) / amount for amount, after in grown.items()}
 
   axes = [(name, axis, growth(name, axis)) for name, shape in before.items() for axis in range(len(shape))]
-  following = [name for name, _, by in axes if by == {1}]
-  return ({name: axis for name, axis, by in axes if by == {1}},
-          {name for name, _, by in axes if (len(by) == 1 and by.pop() > 1) or following.count(name) > 1})
+  return ({name: [axis for own, axis, by in axes if own == name and by == {1}] for name in before},
+          {name for name, _, by in axes if len(by) == 1 and by.pop() > 1})
 
 
 def _tell(start: Start, groups: dict[str, list[str]], axes: dict[str, tuple]) -> None:

@@ -38,3 +38,16 @@ def test_the_step_that_is_counted_is_the_one_that_is_trained():
     changed.update(config)
     changed[section][name] = value
     assert measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops > plain, name
+
+
+def test_the_blocks_add_up_to_the_totals():
+  """Also where a block has nothing that is trained: the imputation of missing channels."""
+  config = get_config('mini_imagenet')
+  config.data.image_size = 16
+  config.model.update(num_kernels=1, widths=(8,), blocks=1, stem_width=8, imputation='linear')
+  rows = [line.split('|')[1:-1] for line in cost_lines(measure_cost(RunConfig.read(config))) if line.startswith('|')]
+  blocks = {row[0].strip(): [int(cell.replace(',', '')) for cell in row[1:]] for row in rows[2:]}
+  total = blocks.pop('total')
+  assert blocks['input'][0] == 0
+  assert blocks['input'][1] >= 16 * 16 * 3 * 3
+  assert [sum(column) for column in zip(*blocks.values(), strict=True)] == total

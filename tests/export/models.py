@@ -35,11 +35,8 @@ def drawn_model(network, options):
   random = np.random.default_rng(0)
 
   def draw(path, leaf):
-    if path[-1].key == 'samples':  # each pair of channels was seen in as many
-      return np.ones(leaf.shape, np.float32)
-    if path[-1].key == 'products':
-      values = random.normal(size=leaf.shape)
-      return (values @ values.T).astype(np.float32)
+    if path[-1].key == 'covariance':
+      return np.cov(random.normal(size=(len(CHANNELS), 9))).astype(np.float32)
     if len(leaf.shape) < 2:
       return (0.5 + np.abs(random.normal(0, 0.1, leaf.shape))).astype(np.float32)
     return random.normal(0, np.prod(leaf.shape[-4:-1]) ** -0.5, leaf.shape).astype(np.float32)

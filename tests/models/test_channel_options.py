@@ -22,7 +22,8 @@ SIZE = 12
 BATCH = 5
 SHAPES = ((BATCH, SIZE, SIZE, CHANNELS), (3, 9, 14, 2), (2, 16, 8, 9))  # batch, height, width, channels; each has one
 OPTIONS = [{'imputation': imputation, 'rescale': rescale}
-           for imputation in ('zero', 'learned', 'mlp', 'linear') for rescale in (False, True)]
+           for imputation in ('zero', 'learned', 'mlp') for rescale in (False, True)]
+LINEAR = {'imputation': 'linear', 'rescale': False}
 CONDITIONED = [{'conditioning': 'presence'}, {'conditioning': 'statistics', 'imputation': 'learned', 'rescale': True}]
 SMALL = [
   functools.partial(DynamicResNet12, 3, widths=(8,), stem_width=8, blocks=1),
@@ -35,7 +36,7 @@ NETWORKS = [
     for number, options in enumerate(OPTIONS[::-1] + OPTIONS[1:3])),
   *(functools.partial(SMALL[1], **options) for options in (OPTIONS[0], OPTIONS[3], OPTIONS[4])),
   *(functools.partial(SMALL[2], **options) for options in (OPTIONS[1], OPTIONS[2], OPTIONS[5])),
-  *(functools.partial(network, **options) for network in SMALL for options in CONDITIONED),
+  *(functools.partial(network, **options) for network in SMALL for options in (*CONDITIONED, LINEAR)),
 ]
 
 
@@ -43,9 +44,8 @@ def drawn(path, leaf):
   """A variable about where training leaves it, none of them 0; drawing by init compiles a program for each network."""
   values = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode())).normal(size=leaf.shape)
   name = path[-1].key
-  if name in ('products', 'samples'):  # second moments of a constant and the channels, and of how many samples
-    mixed = np.concatenate([np.eye(1, len(values)), values[1:]])  # the constant, and channels that go along
-    return (mixed @ mixed.T if name == 'products' else 3 + 0 * values).astype(np.float32)
+  if name == 'covariance':
+    return np.cov(np.random.default_rng(0).normal(size=(len(values), len(values) + 3))).astype(np.float32)
   if name in ('scale', 'var'):
     return (1 + 0.1 * np.abs(values)).astype(np.float32)
   is_kernel = name.startswith('kernel')  # (..., inputs, outputs), after K where it is one of K kernels
@@ -140,20 +140,20 @@ def test_unnamed_channels_fill_the_first_slots_and_the_rest_is_absent(number):
 
 
 def predict_by_numpy(statistics, values, present):
-  """Ridge regression of what is missing on what is there and a constant, from second moments."""
-  moments = statistics['products'] / statistics['samples']
-  moments += np.diag([0, *0.01 * np.diag(moments)[1:]])
+  """Ridge regression of what is missing on what is there."""
+  mean, covariance = statistics['mean'], statistics['covariance']
   predicted = np.zeros_like(values)
   for sample, there in enumerate(present):
-    given, missing = [0, *1 + np.flatnonzero(there)], 1 + np.flatnonzero(~there)
-    weights = np.linalg.solve(moments[np.ix_(given, given)], moments[np.ix_(given, missing)])
-    predicted[sample][..., ~there] = weights[0] + values[sample][..., there] @ weights[1:]
+    own = covariance[np.ix_(there, there)]
+    weights = np.linalg.solve(own + 0.01 * np.diag(np.diag(own)), covariance[np.ix_(there, ~there)])
+    predicted[sample][..., ~there] = mean[~there] + (values[sample][..., there] - mean[there]) @ weights
   return predicted
 
 
 def fill_by_numpy(params, statistics, imputation, rescale, images, present):
   values = np.where(present[:, None, None, :], images.astype(np.float64), 0)
-  predicted = predict_by_numpy(statistics, values, present) if imputation == 'linear' else None
+  if imputation == 'linear':
+    return values + predict_by_numpy(statistics, values, present)
   if rescale:
     values *= CHANNELS / present.sum(1)[:, None, None, None]
   if imputation == 'learned':
@@ -163,10 +163,10 @@ def fill_by_numpy(params, statistics, imputation, rescale, images, present):
     kernel = np.concatenate([params['hidden']['kernel'], params['hidden_mask']['kernel']])
     hidden = np.maximum(np.concatenate([values, mask], -1) @ kernel + params['hidden_mask']['bias'], 0)
     return np.where(mask, values, hidden @ params['predict']['kernel'] + params['predict']['bias'])
-  return values if predicted is None else values + predicted
+  return values
 
 
-@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('options', [*OPTIONS, LINEAR], ids=str)
 def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
   images = inputs(3)
   present = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], bool)

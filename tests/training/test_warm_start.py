@@ -91,18 +91,24 @@ def test_what_holds_several_values_for_each_channel_is_not_taken_for_other_chann
     np.testing.assert_array_equal(started.params['stage2']['conv']['kernel'], old.params['stage2']['conv']['kernel'])
 
 
-def test_moments_of_pairs_of_channels_are_not_taken_for_other_channels(tmp_path):
+def test_moments_of_pairs_of_channels_follow_the_names_of_both(tmp_path):
   network = WideCNN(2, in_channels=3, stages=2, width=8, imputation='linear')
   _, old = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1, network)
-  gathered = jax.tree.map(lambda values: values + 1, old.batch_stats['input'])
+  gathered = jax.tree.map(lambda values: np.arange(values.size, dtype=np.float32).reshape(values.shape),
+                          old.batch_stats['input'])
   write_json(tmp_path / 'config.json', {})
   with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
     variables = {**old.variables, 'batch_stats': {**old.batch_stats, 'input': gathered}}
     checkpoints.save_best(4, variables, spec(('R', 'G', 'B'), ('cat', 'dog')), (0.5, -1.0))
-  for names, taken in ((('R', 'G', 'B'), gathered), (('B', 'G', 'R'), old.batch_stats['input'])):
-    model, new = fresh(names, ('cat', 'dog'), 2, network)
-    started = warm_start(new, model, spec(names, ('cat', 'dog')), str(tmp_path))
-    jax.tree.map(np.testing.assert_array_equal, started.batch_stats['input'], taken)
+  model, new = fresh(('B', 'N', 'R', 'G'), ('cat', 'dog'), 2, network.clone(in_channels=4))
+  started = warm_start(new, model, spec(('B', 'N', 'R', 'G'), ('cat', 'dog')), str(tmp_path))
+  found, before, drawn = (stats['linear'] for stats in (started.batch_stats['input'], gathered,
+                                                        new.batch_stats['input']))
+  np.testing.assert_array_equal(found['mean'], [2, 0, 0, 1])
+  for name in ('products', 'samples', 'covariance'):
+    np.testing.assert_array_equal(found[name][np.ix_([2, 3, 0], [2, 3, 0])], before[name])
+    np.testing.assert_array_equal(found[name][1], drawn[name][1])
+    np.testing.assert_array_equal(found[name][:, 1], drawn[name][:, 1])
 
 
 def test_averaged_weights_start_from_the_others_too(other):
