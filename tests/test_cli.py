@@ -249,6 +249,8 @@ WRONG = {
     'drop rate': (['--config.channel_dropout.rate=1.0'], 'channel_dropout.rate=1.0'),
     'imputation': (['--config.model.imputation=mean'],
                    "unknown model.imputation 'mean'. Valid: zero, learned, mlp, linear"),
+    'rescaled imputation': (['--config.model.imputation=linear', '--config.model.rescale'],
+                            'the model cannot be built: imputation linear leaves no missing channel to make up for'),
     'model': (['--config.model.name=resnet'], "unknown model.name 'resnet'. Did you mean 'resnet34'? Valid: dynamic"),
     'field of another model': (['--config.model.name=resnet34'], "unknown config field 'model."),
     'stages': (['--config.model.stages=7'], 'stages=7'),
