@@ -8,6 +8,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from mils_jax.channel_dropout import Masks
+from mils_jax.channel_subsets import read_subsets, subset_masks
 from mils_jax.channels import ChannelMapping, ChannelSpec, choose, split_names
 from mils_jax.config import options_of
 from mils_jax.data.cache.building import open_dataset
@@ -182,7 +184,7 @@ def build_devices(config: RunConfig) -> Devices:
 
 
 def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int,
-              weights: tuple[float, ...] = ()) -> tuple[StepPlan, optax.Schedule]:
+              weights: tuple[float, ...] = (), subsets: Masks = ()) -> tuple[StepPlan, optax.Schedule]:
   """What a training step is made of, and its learning rate: the one place that makes either.
 
   Args:
@@ -191,12 +193,13 @@ def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, step
     mapping: of the data's channels to its input channels.
     steps_per_epoch: of the training split.
     weights: of the classes in the loss; empty: all alike.
+    subsets: of the input channels, which channel dropout prefers.
   """
   train = config.train.in_epochs(steps_per_epoch)
   learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
   plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
                   config.channel_dropout, model_schedules(config, steps_per_epoch), weights,
-                  config.optimizer.frozen)
+                  config.optimizer.frozen, subsets)
   return plan, learning_rate
 
 
@@ -234,7 +237,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   labels = np.asarray(data.splits['train'].labels)
   step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),
                                   steps_per_epoch(len(labels), config.train.batch_size),
-                                  class_weights(config.train.class_weights, data.classes, labels, model.num_classes))
+                                  class_weights(config.train.class_weights, data.classes, labels, model.num_classes),
+                                  subset_masks(read_subsets(config.channel_dropout.subsets, used), channels.names))
   return TrainingPlan(folder, data, devices, step, learning_rate,
                       ModelSpec(channels, data.classes, (height, width), data.fingerprint, used, data.channels,
                                 data.content),

@@ -10,6 +10,8 @@ from mils_jax.config import Section, option
 from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
 
+Masks = tuple[tuple[bool, ...], ...]  # which of the channels are in each subset
+
 
 @dataclasses.dataclass(frozen=True)
 class ChannelDropout(Section):
@@ -27,6 +29,8 @@ class ChannelDropout(Section):
   rate: float = option(0.5, 'independent: probability of dropping each channel', low=0, below=1)
   per: str = option('sample', 'whether each sample draws for itself, or all of a batch the same',
                     choices=('sample', 'batch'))
+  subsets: str = option('', "subsets of the channels that half of the samples keep, for what known sensors have: "
+                        "'red,green,blue; nir'; empty: none in particular")
   full_view: bool = option(False, 'train on every sample twice in a step: with all of its channels and with those kept')
   distillation: float = option(0.0, 'with full_view: share of the target of the kept channels that is what the network '
                                'predicts from all channels', low=0, high=1)
@@ -36,17 +40,21 @@ class ChannelDropout(Section):
     if self.method == 'none' and (self.full_view or self.distillation):
       raise UserError('channel_dropout.full_view and distillation need channel dropout: '
                       'channel_dropout.method=independent or hierarchical')
+    if self.method == 'none' and self.subsets:
+      raise UserError('channel_dropout.subsets needs channel dropout: '
+                      'channel_dropout.method=independent or hierarchical')
     if self.distillation and not self.full_view:
       raise UserError(f'channel_dropout.distillation={self.distillation}: learns from the view with all channels; '
                       'needs channel_dropout.full_view=true')
 
-  def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array) -> jax.Array:
+  def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array, subsets: Masks = ()) -> jax.Array:
     """The channels that are kept.
 
     Args:
       key: of the step.
       present: (B, C) bool, which channels the samples have, at least one each.
       positions: (B,) of the samples in the batch of all devices.
+      subsets: the field's, as masks of the C channels.
 
     Returns:
       (B, C) bool, at least one of `present` in each row, none that is not.
@@ -55,7 +63,17 @@ class ChannelDropout(Section):
       return present
     keys = sample_keys(key, positions if self.per == 'sample' else jnp.zeros_like(positions))
     draw = _draw_independent if self.method == 'independent' else _draw_hierarchical
-    return jax.vmap(lambda key, row: draw(key, row, self.rate))(keys, present)
+    if not subsets:
+      return jax.vmap(lambda key, row: draw(key, row, self.rate))(keys, present)
+    masks = jnp.array(subsets)  # (S, C)
+
+    def draw_either(key: jax.Array, row: jax.Array) -> jax.Array:
+      number_key, own_key = jax.random.split(key)
+      number = jax.random.randint(number_key, (), 0, 2 * len(masks))
+      named = row & masks[number % len(masks)]
+      return jnp.where((number < len(masks)) & named.any(), named, draw(own_key, row, self.rate))  # it may have none
+
+    return jax.vmap(draw_either)(keys, present)
 
 
 def _draw_independent(key: jax.Array, present: jax.Array, rate: float) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -73,6 +73,11 @@ def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:
   if twice:
     raise UserError(f"the subset '{','.join(twice[0])}' is given twice")
   return subsets
+
+
+def subset_masks(subsets: Iterable[Subset], channels: Sequence[str]) -> tuple[tuple[bool, ...], ...]:
+  """Which of the channels are in each subset."""
+  return tuple(tuple(name in subset for name in channels) for subset in subsets)
 
 
 def subset_name(channels: Sequence[str]) -> str:

@@ -15,10 +15,11 @@ CHANNELS = 5
 MANY = 6000
 
 
-def draw(method, present=None, positions=None, seed=0, **options):
+def draw(method, present=None, positions=None, seed=0, subsets=(), **options):
   present = np.ones((MANY, CHANNELS), bool) if present is None else present
   positions = jnp.arange(len(present)) if positions is None else positions
-  return np.asarray(ChannelDropout(method, **options)(jax.random.key(seed), jnp.asarray(present), positions))
+  return np.asarray(ChannelDropout(method, **options)(jax.random.key(seed), jnp.asarray(present), positions,
+                                                        subsets))
 
 
 @pytest.mark.parametrize('method', ['independent', 'hierarchical'])
@@ -52,6 +53,28 @@ def test_independent_drops_each_with_its_probability_but_never_all():
   assert abs(kept.mean() - expected) < 4 * np.sqrt(0.21 / kept.size)
   both = (kept[:, 0] & kept[:, 1]).mean()
   assert abs(both - 0.49) < 4 * np.sqrt(0.25 / MANY)
+
+
+NAMED = ((True, True, False, False, False), (False, False, False, False, True))
+
+
+def test_half_of_the_samples_keep_a_named_subset_each_as_often():
+  kept, rest = draw('hierarchical', subsets=NAMED), draw('hierarchical', seed=1)
+  shares = [(kept == subset).all(axis=1).mean() for subset in NAMED]
+  also = [(rest == subset).all(axis=1).mean() for subset in NAMED]  # by the method's own draw
+  np.testing.assert_allclose(shares, 0.25 + np.array(also) / 2, atol=4 * np.sqrt(0.25 * 0.75 / MANY))
+  others = ~(kept[:, None] == np.array(NAMED)).all(axis=2).any(axis=1)
+  numbers = [np.bincount(sample.sum(axis=1), minlength=CHANNELS + 1)[3:] for sample in (kept[others], rest)]
+  assert stats.chi2_contingency(numbers).pvalue > 1e-4
+
+
+def test_of_a_named_subset_a_sample_keeps_what_it_has_and_else_draws():
+  present = np.tile([[True, False, True, False, False]], (MANY, 1))
+  kept = draw('independent', present, subsets=NAMED, rate=0.0)
+  assert not kept[:, ~present[0]].any()
+  only_first = (kept == [True, False, False, False, False]).all(axis=1)
+  assert abs(only_first.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / MANY)
+  np.testing.assert_array_equal(kept[~only_first], present[~only_first])  # with none of the second subset, all are kept
 
 
 def test_per_batch_all_samples_draw_the_same_and_batches_differ():

@@ -1,6 +1,7 @@
 """What a configuration costs, before any training: parameters, multiply-adds and, compiled, XLA's own counts."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from mils_jax import build, invocation
+from mils_jax.channel_subsets import read_subsets, subset_masks
 from mils_jax.channels import ChannelMapping, split_names
 from mils_jax.commands.request import Request
 from mils_jax.distributed.devices import AXIS, Devices
@@ -96,18 +98,20 @@ def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
     if compiled:
       log(f'compiling {type(model).__name__}{name and " mixing " + name}: inference and training step, batch 1')
       inference = compiled_cost(partial(network.apply, train=False), variables, images)
-      mixes.append(MixCost(name, macs, inference, _training_cost(config, network, shape)))
+      mixes.append(MixCost(name, macs, inference, _training_cost(config, network, shape, names)))
     else:
       mixes.append(MixCost(name, macs))
   return Cost(config.model.name, shape, count_parameters(variables['params']), mixes)
 
 
-def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int]) -> CompiledCost:
+def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int],
+                   names: Sequence[str]) -> CompiledCost:
   """The step as it is trained, for one image on one device."""
   channels = shape[-1]
   mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulation=1))  # XLA counts loops once
-  plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1)
+  subsets = subset_masks(read_subsets(config.channel_dropout.subsets, names), names)
+  plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1, subsets=subsets)
   state = jax.eval_shape(state_creator(plan, shape))
   batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),
            'mask': jax.ShapeDtypeStruct((1,), jnp.float32)}

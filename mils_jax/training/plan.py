@@ -7,7 +7,7 @@ from typing import ClassVar
 import optax
 from flax import linen as nn
 
-from mils_jax.channel_dropout import ChannelDropout
+from mils_jax.channel_dropout import ChannelDropout, Masks
 from mils_jax.channels import ChannelMapping
 from mils_jax.config import Section, option
 from mils_jax.data.augment import Augmentation
@@ -84,6 +84,7 @@ class StepPlan:
     schedules: of values that the model reads, by name.
     class_weights: of each class in the loss; empty: all alike.
     frozen: beginnings of the names of modules whose statistics stay as they are; the optimizer leaves their parameters.
+    subsets: of the input channels, which channel dropout prefers.
   """
 
   model: nn.Module
@@ -96,6 +97,7 @@ class StepPlan:
   schedules: Mapping[str, optax.Schedule] = dataclasses.field(default_factory=dict)
   class_weights: tuple[float, ...] = ()
   frozen: tuple[str, ...] = ()
+  subsets: Masks = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
                                         batch['mask'], positions)
     images, present = plan.mapping.apply(images, batch.get('present'))
-    kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions)
+    kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions, plan.subsets)
     scheduled = scheduled_values(plan.schedules, state.step)
     count = sum_over_devices(batch['mask'].sum(), axis)
     dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
