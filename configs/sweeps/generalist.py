@@ -4,7 +4,8 @@
         --config.common.data.path=bands.npz [--config.specialists.subsets='red,green,blue; nir'] [--dry_run]
 
 Specialists and generalists share the recipe of configs/any_channels.py; one generalist has as many epochs as a
-specialist, the other as many as all specialists together.
+specialist, the other as many as all specialists together. Half of their samples keep a subset that is named here, if
+any is.
 """
 
 from ml_collections import ConfigDict

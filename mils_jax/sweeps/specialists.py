@@ -25,7 +25,8 @@ FIELDS = ('generalist', 'subsets', 'groups', 'seeds')
 def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   """(name, base configuration, overrides, seeds) of each run.
 
-  The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together.
+  The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together. Of
+  subsets that are named it is told, as whoever names them can tell theirs (channel_dropout.subsets).
 
   Args:
     specialists: the section.
@@ -47,7 +48,7 @@ def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   if len(subsets) < 2:
     raise UserError(f'specialists for one subset, {", ".join(subsets[0])}: expected two or more')
   epochs = recipe.train.in_epochs(steps_per_epoch(len(data.splits['train']), recipe.train.batch_size)).epochs
-  generalist = dict(schema.flattened(values.generalist.to_dict()))
+  generalist = {'channel_dropout.subsets': values.subsets, **dict(schema.flattened(values.generalist.to_dict()))}
   seeds = tuple(values.seeds)
   return [
       *((as_name(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),

@@ -30,8 +30,9 @@ def test_specialists_and_generalists_of_the_named_subsets_share_all_but_channels
   assert (first.config.channel_dropout.method, short.config.channel_dropout.method) == ('none', 'hierarchical')
   assert short.config.train.in_epochs(3).epochs == first.config.train.in_epochs(3).epochs == 4
   assert long.config.train.in_epochs(3).epochs == 2 * 4
-  for run in (first, short, long):
-    build_plan(run)  # each of them can be trained
+  plans = [build_plan(run).step for run in (first, short, long)]  # each of them can be trained
+  named = ((True, True, False), (False, False, True))
+  assert [plan.subsets for plan in plans] == [(), named, named]
   for run in sweep.runs:
     assert run.config.model == first.config.model
     assert run.config.optimizer == first.config.optimizer
@@ -39,8 +40,9 @@ def test_specialists_and_generalists_of_the_named_subsets_share_all_but_channels
 
 
 def test_without_names_the_usual_subsets_of_the_data_are_taken(config, tmp_path):
-  names = [run.name for run in read_sweep(config, tmp_path).runs]
-  assert names == ['RGB', 'RG', 'RB', 'GB', 'R', 'G', 'B', 'generalist', 'generalist-total']
+  runs = read_sweep(config, tmp_path).runs
+  assert [run.name for run in runs] == ['RGB', 'RG', 'RB', 'GB', 'R', 'G', 'B', 'generalist', 'generalist-total']
+  assert all(run.config.channel_dropout.subsets == '' for run in runs)
 
 
 @pytest.mark.parametrize(('fields', 'message'), [

@@ -253,6 +253,25 @@ def losses_of(values, **dropout):
   return float(sums.loss / sums.count), np.asarray(logits, np.float64).reshape(2, len(images), -1), after
 
 
+def test_half_of_the_samples_of_a_step_keep_a_named_subset():
+  """Here the first channel alone."""
+  values = batch(16)
+  images, present = MAPPING.apply(jnp.asarray(values['image']))
+  named = (tuple(place == 0 for place in range(present.shape[1])),)
+  plan = step_plan(DROPPED, MAPPING, channel_dropout=ChannelDropout('hierarchical'), subsets=named)
+  state = first_state(plan)
+  _, (sums, _) = run(make_train_step(plan, AXIS), state, Devices(1), [values])
+
+  def loss(subsets):
+    kept = plan.channel_dropout(stream_key(plan.train.seed, 'channels', 0), present, jnp.arange(len(images)), subsets)
+    logits, _ = DROPPED.clone(axis_name=None).apply(state.variables, images, train=True, present=kept,
+                                                    mutable=['batch_stats'], rngs={'dropout': dropout_key(plan)})
+    return cross_entropy(np.asarray(logits, np.float64), 0.9 * np.eye(5)[values['label']] + 0.1 / 5)
+
+  np.testing.assert_allclose(sums.loss / sums.count, loss(named), rtol=1e-5)
+  assert abs(loss(named) - loss(())) > 1e-3
+
+
 def dropout_key(plan):
   return jax.random.fold_in(stream_key(plan.train.seed, 'dropout', 0), 0)
 
