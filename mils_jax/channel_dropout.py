@@ -19,7 +19,7 @@ class ChannelDropout(Section):
 
   Hierarchical dropout draws a number k, each of 1 to all as likely as the other, and then k of the channels ("Channel
   Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108, section 3.2); independent dropout drops
-  each channel by itself, but never all.
+  each channel by itself, but never all. Where subsets are named, half of the samples keep one of these instead.
   """
 
   section: ClassVar[str] = 'channel_dropout'
@@ -37,11 +37,8 @@ class ChannelDropout(Section):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.method == 'none' and (self.full_view or self.distillation):
-      raise UserError('channel_dropout.full_view and distillation need channel dropout: '
-                      'channel_dropout.method=independent or hierarchical')
-    if self.method == 'none' and self.subsets:
-      raise UserError('channel_dropout.subsets needs channel dropout: '
+    if self.method == 'none' and (self.full_view or self.distillation or self.subsets):
+      raise UserError('channel_dropout.full_view, distillation and subsets need channel dropout: '
                       'channel_dropout.method=independent or hierarchical')
     if self.distillation and not self.full_view:
       raise UserError(f'channel_dropout.distillation={self.distillation}: learns from the view with all channels; '

@@ -97,7 +97,8 @@ def test_a_value_that_cannot_be_is_named(wrong):
 
 
 @pytest.mark.parametrize(('wrong', 'message'), [
-    ({'full_view': True}, 'channel_dropout.full_view and distillation need channel dropout'),
+    ({'full_view': True}, 'channel_dropout.full_view, distillation and subsets need channel dropout'),
+    ({'subsets': 'R'}, 'channel_dropout.full_view, distillation and subsets need channel dropout'),
     ({'distillation': 0.5}, 'need channel dropout'),
     ({'method': 'hierarchical', 'distillation': 0.5}, 'needs channel_dropout.full_view=true')], ids=str)
 def test_what_does_not_go_together_is_refused(wrong, message):

@@ -247,7 +247,7 @@ WRONG = {
     'dropout of one channel': (['--config.channel_dropout.method=hierarchical', '--config.channels.use=R'],
                              'given one channel'),
     'subsets without dropout': (['--config.channel_dropout.subsets=R;G,B'],
-                                'channel_dropout.subsets needs channel dropout'),
+                                'full_view, distillation and subsets need channel dropout'),
     'subset of no channel': (['--config.channel_dropout.method=hierarchical', '--config.channel_dropout.subsets=R;nir'],
                              "the subset 'nir' names 'nir', which is no channel here. Valid: R, G, B"),
     'drop rate': (['--config.channel_dropout.rate=1.0'], 'channel_dropout.rate=1.0'),

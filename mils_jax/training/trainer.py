@@ -93,8 +93,7 @@ def dropped_evaluator_of(plan: TrainingPlan) -> Evaluator:
   def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
     local = len(images)
     positions = lax.axis_index(AXIS) * local + jnp.arange(local)
-    kept = dropout(stream_key(plan.train.seed, 'validation channels'), present, positions,
-                   plan.step.subsets)
+    kept = dropout(stream_key(plan.train.seed, 'validation channels'), present, positions, plan.step.subsets)
     return cast(jax.Array, plan.step.model.apply(variables, images, train=False, present=kept))
 
   return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size, logits)
