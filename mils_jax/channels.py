@@ -121,11 +121,14 @@ class ChannelMapping:
     """
     taken = images[..., np.maximum(self.source, 0)].astype(jnp.float32)  # (B, H, W, C')
     mean, std = (values[None, None, None] for values in (self.mean, self.std))
-    present = jnp.broadcast_to(self.present[None], (len(images), len(self.source)))  # (B, C')
-    if given is not None:
-      present &= given[:, np.maximum(self.source, 0)]
+    present = self.present_of(len(images), given)  # (B, C')
     placed = jnp.where(present[:, None, None], (taken - mean) / std, 0.0)
     return placed, present
+
+  def present_of(self, count: int, given: jax.Array | np.ndarray | None = None) -> jax.Array:
+    """(count, C') bool: which input channels each of the images has; `given` as in `apply`."""
+    present = jnp.broadcast_to(self.present[None], (count, len(self.source)))
+    return present if given is None else present & given[:, np.maximum(self.source, 0)]
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:

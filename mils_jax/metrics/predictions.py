@@ -15,6 +15,7 @@ from jax import lax
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import Split
 from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost
+from mils_jax.data.order import local_share
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, Scores
@@ -97,13 +98,14 @@ class Evaluator:
 
     forward = forward or logits
 
-    def outputs(variables: dict, keep: jax.Array, *rest: Any) -> Any:
-      *given, batch = rest
+    def outputs(variables: dict, *rest: Any) -> Any:
+      *given, keep, batch = rest
       images, present = mapping.apply(batch['image'], batch.get('present'))
-      own = forward(variables, images, present & keep[None], *given)
+      own = forward(variables, images, present & keep, *given)
       return lax.all_gather(own, AXIS, tiled=True)  # (B, ...), on every device of every process
 
-    self._outputs = devices.parallel(outputs, replicated=2 + settings, shared=1)
+    self._devices = devices
+    self._outputs = devices.parallel(outputs, replicated=1 + settings, shared=2)
 
   def __call__(self, variables: dict, split: Split, batches: OnDevice | OnHost, description: str,
                keep: np.ndarray | None = None) -> Predictions:
@@ -114,7 +116,7 @@ class Evaluator:
       split: for its example_ids and labels.
       batches: of the same split.
       description: shown while it goes on.
-      keep: (in_channels,) bool, the others count as missing; None: all.
+      keep: (in_channels,) or (examples, in_channels) bool, the others count as missing; None: all.
     """
     parts = []
     with bar(description, len(split.labels)) as advance:
@@ -131,21 +133,25 @@ class Evaluator:
       variables: of the model, on every device.
       rows: (N,) int32, which examples, in which order.
       batches: of the split.
-      keep: (in_channels,) bool, the others count as missing; None: all.
+      keep: (in_channels,) bool, or (N, in_channels) where the examples differ; the others count as missing. None: all.
       *settings: what `forward` takes beside variables, images and presence, the same for every example.
     """
-    keep = self._all_channels if keep is None else keep
+    keep = np.broadcast_to(self._all_channels if keep is None else keep, (len(rows), len(self._all_channels)))
     positions = EvaluationOrder(len(rows), self._batch_size)
 
     def order(step: int) -> tuple[np.ndarray, np.ndarray]:
       chosen, mask = positions(step)
       return rows[chosen], mask
 
+    def kept(step: int) -> jax.Array:
+      chosen, _ = positions(step)
+      return self._devices.share(local_share(keep[chosen]))
+
     under_way: collections.deque = collections.deque()
     for step, batch in enumerate(batches.batches(order, 0, positions.steps_per_epoch)):
       if len(under_way) == 2:  # two batches are under way at most; their results are read meanwhile
         yield _on_host(*under_way.popleft())
-      under_way.append((self._outputs(variables, keep, *settings, batch), len(rows) - step * self._batch_size))
+      under_way.append((self._outputs(variables, *settings, kept(step), batch), len(rows) - step * self._batch_size))
     for results, left in under_way:
       yield _on_host(results, left)
 

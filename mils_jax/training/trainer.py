@@ -5,12 +5,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from mils_jax.data.loader import BalancedOrder, OnDevice, OnHost, TrainingOrder, place_split
 from mils_jax.distributed.devices import AXIS, compile_ahead
@@ -86,17 +84,13 @@ def evaluator_of(plan: TrainingPlan) -> Evaluator:
   return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
 
 
-def dropped_evaluator_of(plan: TrainingPlan) -> Evaluator:
-  """Validates with the channels that channel dropout keeps of each image, the same ones in every epoch."""
+def dropped_channels(plan: TrainingPlan) -> np.ndarray:
+  """(N, in_channels) bool: what channel dropout keeps of each validation image, the same in every epoch."""
+  split = plan.data.splits['val']
+  present = plan.step.mapping.present_of(len(split.labels), split.present)
   dropout = dataclasses.replace(plan.step.channel_dropout, per='sample')  # one draw for all would judge one subset
-
-  def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
-    local = len(images)
-    positions = lax.axis_index(AXIS) * local + jnp.arange(local)
-    kept = dropout(stream_key(plan.train.seed, 'validation channels'), present, positions, plan.step.subsets)
-    return cast(jax.Array, plan.step.model.apply(variables, images, train=False, present=kept))
-
-  return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size, logits)
+  key = stream_key(plan.train.seed, 'validation channels')
+  return np.asarray(dropout(key, present, jnp.arange(len(split.labels)), plan.step.subsets))
 
 
 def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
@@ -150,7 +144,7 @@ class Trainer:
     self._batches = batches_of(plan, 'train')
     self._validation_batches = batches_of(plan, 'val')
     self._evaluator = evaluator_of(plan)
-    self._dropped_evaluator = dropped_evaluator_of(plan) if plan.train.best_by == SUBSETS else None
+    self._dropped = dropped_channels(plan) if plan.train.best_by == SUBSETS else None
     self._saved = time.perf_counter()
 
   def compile_ahead(self, like: TrainState) -> None:
@@ -173,7 +167,7 @@ class Trainer:
       validation = (state.variables, self._plan.data.splits['val'], self._validation_batches,
                     f'validating epoch {epoch + 1}')
       result = self._evaluator(*validation)
-      dropped = self._dropped_evaluator(*validation) if self._dropped_evaluator else None
+      dropped = None if self._dropped is None else self._evaluator(*validation, self._dropped)
       rate = float(np.asarray(self._plan.learning_rate(last_step - 1)))
       metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,

@@ -27,7 +27,8 @@ def test_a_dynamic_network_is_counted_in_both_formulations():
 
 
 def test_the_step_that_is_counted_is_the_one_that_is_trained():
-  """Channel dropout, averaged weights and the skipping of steps are part of it, and cost operations."""
+  """Channel dropout and its named subsets, averaged weights and the skipping of steps are part of it, and cost
+  operations."""
   config = get_config('mini_imagenet')
   config.data.image_size = 16
   config.model.update(num_kernels=1, widths=(8,), blocks=1, stem_width=8)
@@ -37,7 +38,11 @@ def test_the_step_that_is_counted_is_the_one_that_is_trained():
     changed = get_config('mini_imagenet')
     changed.update(config)
     changed[section][name] = value
-    assert measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops > plain, name
+    flops = measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops
+    assert flops > plain, name
+    if section == 'channel_dropout':
+      changed.channel_dropout.subsets = 'R; G,B'
+      assert measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops > flops
 
 
 def test_the_blocks_add_up_to_the_totals():

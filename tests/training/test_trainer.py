@@ -96,3 +96,14 @@ def test_a_generalist_is_chosen_by_all_channels_and_by_dropped_ones_after_so_man
              -(line['val_loss'] + line['val_dropped_loss']) / 2) for line in lines]
   assert results['best_epoch'] == 1 + scores.index(max(scores))
   assert all(line['val_loss'] != line['val_dropped_loss'] for line in lines)
+
+
+@pytest.mark.parametrize(('subsets', 'share'), [('', 1 / 9), ('R; G,B', 11 / 36)])
+def test_half_of_the_validation_images_keep_a_named_subset(subsets, share, tmp_path):
+  """The others, and all where none is named, as in training: each number of channels is as likely as the others."""
+  config = tiny(any_channels, tmp_path, steps=1)
+  config.data.shapes.num_val = 500  # a standard deviation of a share is 0.02 at most
+  config.channel_dropout.subsets = subsets
+  kept = loop.dropped_channels(build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run')))
+  for one in ((True, False, False), (False, True, True)):
+    assert (kept == one).all(1).mean() == pytest.approx(share, abs=0.06)
