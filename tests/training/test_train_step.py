@@ -187,12 +187,12 @@ def test_a_step_with_sampled_channels_is_one_on_images_whose_other_channels_were
   """Mixed images too: they are mixed first, so that what a mixed image lacks comes from neither of its two."""
   dropout, augmentation = ChannelDropout('hierarchical'), Augmentation(**mixing)
   values = {**batch(8, seed=1), 'label': np.full(8, 2, np.int32)}  # which stay as they are when they are mixed
-  kept = dropout(stream_key(3, 'channels', 0), jnp.ones((8, 3), bool), jnp.arange(8))
+  kept = dropout(stream_key(3, 'channels', 1), jnp.ones((8, 3), bool), jnp.arange(8))
   assert not kept.all()
   plan = step_plan(NETWORKS['wide'], MAPPING, augmentation=augmentation, channel_dropout=dropout)
-  state = first_state(plan)
+  state = first_state(plan).replace(step=jnp.int32(1))  # each step draws anew
   sampled, _ = run(make_train_step(plan, AXIS), state, Devices(devices), [values])
-  mixed, _ = augmentation(stream_key(3, 'augment', 0), jnp.asarray(values['image']), jax.nn.one_hot(values['label'], 5),
+  mixed, _ = augmentation(stream_key(3, 'augment', 1), jnp.asarray(values['image']), jax.nn.one_hot(values['label'], 5),
                           jnp.asarray(values['mask']), jnp.arange(8))
   # The mean normalises to 0, which is what a missing channel holds.
   cleared = {**values, 'image': np.where(np.asarray(kept)[:, None, None, :], mixed, np.float32(MAPPING.mean))}
@@ -253,23 +253,26 @@ def losses_of(values, **dropout):
   return float(sums.loss / sums.count), np.asarray(logits, np.float64).reshape(2, len(images), -1), after
 
 
-def test_half_of_the_samples_of_a_step_keep_a_named_subset():
-  """Here the first channel alone."""
+@pytest.mark.parametrize('number', [0, 1])
+def test_half_of_the_samples_of_a_step_keep_a_named_subset(number):
+  """Here the first channel alone; every step draws anew."""
   values = batch(16)
   images, present = MAPPING.apply(jnp.asarray(values['image']))
   named = (tuple(place == 0 for place in range(present.shape[1])),)
   plan = step_plan(DROPPED, MAPPING, channel_dropout=ChannelDropout('hierarchical'), subsets=named)
-  state = first_state(plan)
+  state = first_state(plan).replace(step=jnp.int32(number))
   _, (sums, _) = run(make_train_step(plan, AXIS), state, Devices(1), [values])
 
-  def loss(subsets):
-    kept = plan.channel_dropout(stream_key(plan.train.seed, 'channels', 0), present, jnp.arange(len(images)), subsets)
+  def loss(subsets, step):
+    key = stream_key(plan.train.seed, 'channels', step)
+    kept = plan.channel_dropout(key, present, jnp.arange(len(images)), subsets)
     logits, _ = DROPPED.clone(axis_name=None).apply(state.variables, images, train=True, present=kept,
-                                                    mutable=['batch_stats'], rngs={'dropout': dropout_key(plan)})
+                                                    mutable=['batch_stats'])
     return cross_entropy(np.asarray(logits, np.float64), 0.9 * np.eye(5)[values['label']] + 0.1 / 5)
 
-  np.testing.assert_allclose(sums.loss / sums.count, loss(named), rtol=1e-5)
-  assert abs(loss(named) - loss(())) > 1e-3
+  np.testing.assert_allclose(sums.loss / sums.count, loss(named, number), rtol=1e-5)
+  for other in (loss((), number), loss(named, 1 - number)):
+    assert abs(loss(named, number) - other) > 1e-3
 
 
 def dropout_key(plan):
@@ -291,6 +294,31 @@ def test_both_views_count_alike_and_the_second_may_learn_from_the_first(distilla
   np.testing.assert_allclose(loss, expected, rtol=1e-4)
   assert after.sums.correct == (logits[0].argmax(-1) == values['label']).sum()  # with all channels
   assert after.sums.count == 8
+
+
+class Noise(nn.Module):
+  """Whose logits, and with them the loss, are what dropout left of ones."""
+
+  num_classes: int = 5
+  in_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, mask=None):
+    self.variable('batch_stats', 'seen', jnp.zeros, ())
+    scale = self.param('scale', nn.initializers.ones, ())
+    return scale * nn.Dropout(0.5, deterministic=not train)(jnp.ones((len(images), self.num_classes)))
+
+
+def test_dropout_draws_anew_in_each_step_and_on_each_device(four_devices):
+  plan = step_plan(Noise(), MAPPING)
+  step = make_train_step(plan, AXIS)
+  found = set()
+  for number in (0, 1):
+    for device in (0, 1):  # of two, the other has nothing but padding
+      values = {**batch(16), 'label': np.zeros(16, np.int32), 'mask': np.repeat(np.eye(2, dtype=np.float32)[device], 8)}
+      _, (sums, _) = run(step, first_state(plan).replace(step=jnp.int32(number)), Devices(2), [values])
+      found.add(round(float(sums.loss), 4))
+  assert len(found) == 4
 
 
 class Linear(nn.Module):
