@@ -64,7 +64,7 @@ def test_the_precision_follows_the_platform_unless_it_is_given(platform, dtype):
 
 
 def test_the_reports_recipe_is_its_own():
-  """facts.md's: nothing of it is a default that may change."""
+  """Each setting is stated: none is a default, which may change."""
   for task, batch_size, decay in ((task_a, 128, 5e-4), (task_b, 512, 5e-4), (resnet34, 1024, 1e-4)):
     config = RunConfig.read(task.get_config('mini_imagenet'))
     optimizer, train = config.optimizer, config.train
