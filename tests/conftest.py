@@ -2,7 +2,6 @@
 
 import gc
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from mils_jax import invocation
 jax.config.update('jax_num_cpu_devices', 4)
 # The tests ask what is computed, not how fast, and compiling is most of their time.
 jax.config.update('jax_disable_most_optimizations', True)
-# Many compile the same programs. Each process of tests has a folder of its own: JAX writes into it without locking.
-COMPILED = tempfile.TemporaryDirectory(prefix='mils_jax_compiled_')
-jax.config.update('jax_compilation_cache_dir', COMPILED.name)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 jax.config.update('jax_numpy_rank_promotion', 'raise')  # shapes that only happen to fit are mistakes
 gc.set_threshold(100_000, 50, 100)  # as in main.py: what tracing makes stays, and looking through it takes ever longer
 
