@@ -1,11 +1,14 @@
 """Training steps of small networks, made without a configuration."""
 
+import functools
+
+import jax
 import numpy as np
 import optax
 
 from mils_jax.channels import ChannelMapping
+from mils_jax.training import state
 from mils_jax.training.plan import StepPlan, TrainOptions
-from mils_jax.training.state import state_creator
 
 
 def unnormalised(channels):
@@ -21,4 +24,9 @@ def step_plan(model, mapping=None, optimizer=None, seed=3, on_nonfinite='stop', 
 
 
 def first_state(plan, image_size=(16, 16)):
-  return state_creator(plan, (*image_size, len(plan.mapping.source)))()
+  return state.first_state(plan, _variables(plan.model, plan.train.seed, (*image_size, len(plan.mapping.source))))
+
+
+@functools.cache  # compiling it anew took a quarter of the tests of the step
+def _variables(model, seed, image_shape):
+  return jax.jit(lambda: state.initial_variables(model, seed, image_shape))()

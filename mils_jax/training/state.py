@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from flax import struct
 
 from mils_jax.random_streams import stream_key
@@ -97,11 +98,17 @@ def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | 
 
 def state_creator(plan: StepPlan, image_shape: tuple[int, int, int]) -> Callable[[], TrainState]:
   """The compiled function that makes the state before the first step, for images (H, W, input channels)."""
-  def create() -> TrainState:
-    variables = plan.model.init(stream_key(plan.train.seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
-    params, batch_stats = variables['params'], variables.get('batch_stats', {})
-    average = {'params': params, 'batch_stats': batch_stats} if plan.train.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, scheduled_values(plan.schedules, 0),
-                      plan.optimizer.init(params), EpochSums.zero(), NonFinite.none(), average)
+  return jax.jit(lambda: first_state(plan, initial_variables(plan.model, plan.train.seed, image_shape)))
 
-  return jax.jit(create)
+
+def initial_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> Mapping:
+  """What the model draws before the first step."""
+  return model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
+
+
+def first_state(plan: StepPlan, variables: Mapping) -> TrainState:
+  """The state before the first step, from the model's variables."""
+  params, batch_stats = variables['params'], variables.get('batch_stats', {})
+  average = {'params': params, 'batch_stats': batch_stats} if plan.train.ema_decay else None
+  return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, scheduled_values(plan.schedules, 0),
+                    plan.optimizer.init(params), EpochSums.zero(), NonFinite.none(), average)
