@@ -69,10 +69,14 @@ def test_a_pushed_folder_is_loaded_by_its_address_online_and_from_the_cache(hub,
 import jax, numpy as np
 jax.config.update('jax_disable_most_optimizations', True)
 import mils_jax
-np.save({str(tmp_path / 'found.npy')!r}, mils_jax.load('hf://anna/shapes')(np.load({str(tmp_path / 'images.npy')!r})))
+images = np.load({str(tmp_path / 'images.npy')!r})
+places = ['hf://anna/shapes', {str(hub_folder)!r}]
+np.savez({str(tmp_path / 'found.npz')!r}, *(mils_jax.load(place)(images) for place in places))
 """
   in_process(load, hub, tmp_path)
-  np.testing.assert_array_equal(np.load(tmp_path / 'found.npy'), mils_jax.load(hub_folder)(images))
+  fetched, exported = np.load(tmp_path / 'found.npz').values()
+  np.testing.assert_array_equal(fetched, exported)
+  assert fetched.shape == (2, 20)
   asked = len(hub.asked)
   (cached,) = in_process(FETCH.format(address='hf://anna/shapes'), hub, tmp_path, HF_HUB_OFFLINE='1')
   (same,) = in_process(FETCH.format(address=f'hf://anna/shapes@{hub.sha("anna/shapes")}'), hub, tmp_path,
