@@ -7,7 +7,7 @@
 DynamicResNet12 at a quarter of the width with plain kernels, missing channels predicted from the present ones, told at
 every stage which are present, and beside it a classifier by each channel's statistics; trained on random subsets of the
 channels for 8,000 steps, and to the end of that epoch, whatever the size of the training split. docs/results.md has
-what it reaches. For large sets give it the full width: --config.model.widths=(64,128,256) --config.model.stem_width=64.
+what it reaches. For large sets give it the full width: --config.model.widths=64,128,256 --config.model.stem_width=64.
 """
 
 from ml_collections import ConfigDict

@@ -47,7 +47,7 @@ def run_without(title, folder, added='', before=''):
 
 
 @pytest.mark.parametrize(('name', 'title', 'packages'), [
-    ('stablehlo', 'stablehlo.py', ['flatbuffers']), ('onnx', 'onnxruntime.py', ['jax2onnx', 'onnxruntime'])])
+    ('stablehlo', 'run_stablehlo.py', ['flatbuffers']), ('onnx', 'run_onnx.py', ['jax2onnx', 'onnxruntime'])])
 def test_the_function_runs_without_this_program(name, title, packages, small_runs, tmp_path):
   need(*packages)
   run = small_runs['dynamic_resnet12']
@@ -78,7 +78,7 @@ def test_timm_loads_the_weights_of_a_resnet34_and_gives_the_same_logits(tmp_path
   run_training(RunConfig.read(config), RunFolder(tmp_path / 'run'), [])
   folder = tmp_path / 'exported/safetensors'
   assert main(['mils-jax', 'export', str(tmp_path / 'run'), '--format=safetensors', f'--output={folder}']) == 0
-  _, logits = run_without('pytorch.py', tmp_path, '\nimport numpy as np\nlogits = logits.detach().numpy()', TIMM)
+  _, logits = run_without('run_pytorch.py', tmp_path, '\nimport numpy as np\nlogits = logits.detach().numpy()', TIMM)
   probabilities = mils_jax.load(tmp_path / 'run')(np.full((2, 32, 32, 3), 100, np.uint8))
   found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, probabilities, rtol=1e-3, atol=1e-5)
