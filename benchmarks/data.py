@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 from mils_jax import build
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.cache.building import open_dataset
-from mils_jax.data.loader import OnDevice, OnHost, TrainingOrder
+from mils_jax.data.loader import OnDevice, OnHost
+from mils_jax.data.order import TrainingOrder
 from mils_jax.data.sources import open_source
 from mils_jax.distributed.devices import Devices
 from mils_jax.run_config import RunConfig

@@ -14,7 +14,7 @@ from mils_jax.channels import ChannelMapping, ChannelSpec, choose, split_names
 from mils_jax.config import options_of
 from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.cache.dataset import CachedDataset
-from mils_jax.data.loader import steps_per_epoch
+from mils_jax.data.order import steps_per_epoch
 from mils_jax.data.sources import open_configured
 from mils_jax.data.sources.names import unnamed
 from mils_jax.distributed.devices import AXIS, Devices

@@ -201,6 +201,8 @@ def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> No
   """Gives plain words to the flags that they stand for: what the command works on, and its `plain` flag."""
   command = COMMANDS[mode]
   if command.takes == 'runs':  # a shell makes many words of a pattern
+    if plain and given['runs'] != command.flags['runs'].default:
+      raise UserError(f"'{plain[0]}' stands beside --runs={given['runs']}: give one of them")
     given['runs'] = tuple(plain) or (given['runs'],)
     return
   many = _takes_many(mode)

@@ -151,11 +151,6 @@ _PLURALS = {int: 'whole numbers', float: 'numbers', str: 'texts'}
 _NAMES = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text', tuple: 'values in brackets'}
 
 
-def section_values(section: Section) -> dict[str, Any]:
-  """A section as plain nested values, for a ConfigDict or config.json."""
-  return dataclasses.asdict(section)
-
-
 def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option]]:
   """(whole name, value, declaration) of every option of the sections, in order."""
   for name, section in sections.items():

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +33,27 @@ def as_name(text: str) -> str:
   return re.sub(r'[^\w.=,+-]', '_', text)
 
 
+def make_writable(folder: Path, target: Path) -> None:
+  """Makes a folder, before any work is lost; raises UserError where `target`, given as --output, cannot be written."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except OSError as error:
+    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+
+
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
   """Yields a path to write to; what is there in the end takes the place of `path` at once.
 
-  A reader sees the old file or the new one, never half of one. Where an error leaves the context the old one stays.
+  A reader sees the old file or the new one, never half of one. Where an error leaves the context the old one stays, and
+  what was written goes, as it may be what filled the disk.
   """
   unfinished = path.with_name(path.name + UNFINISHED)
-  yield unfinished
+  try:
+    yield unfinished
+  except BaseException:
+    with contextlib.suppress(OSError):
+      unfinished.unlink(missing_ok=True)
+    raise
   os.replace(unfinished, path)

@@ -14,7 +14,6 @@ from flax import linen as nn
 
 from mils_jax import build
 from mils_jax.data.cache.dataset import CachedDataset
-from mils_jax.data.loader import steps_per_epoch
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 from mils_jax.metrics.predictions import Predictions
@@ -124,8 +123,8 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
     log(f'channels that the model does not have are left out: {", ".join(without)}')
   started = time.perf_counter()
   outcome = train(plan, stop)
-  results = summarise(config, plan.data, plan.step.model, plan.spec, outcome.best_epoch, outcome.validation,
-                      outcome.test) | {'epochs': outcome.epochs}
+  results = summarise(config, plan.data, plan.step.model, plan.spec, outcome.epochs, outcome.best_epoch,
+                      outcome.validation, outcome.test)
   if not processes.is_first():
     return results
   folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
@@ -135,8 +134,8 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
   return results
 
 
-def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, best_epoch: int,
-              validation: Predictions, test: Predictions) -> dict:
+def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, epochs: int,
+              best_epoch: int, validation: Predictions, test: Predictions) -> dict:
   """What results.json holds: only what state and data determine."""
   return {
       'name': config.name,
@@ -144,7 +143,7 @@ def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: Mo
       'channels': list(build.used_channels(config, data)),
       'input_channels': list(spec.channels.names),
       'classes': list(data.classes),
-      'epochs': config.train.in_epochs(steps_per_epoch(len(data.splits['train']), config.train.batch_size)).epochs,
+      'epochs': epochs,
       'best_epoch': best_epoch,
       'validation': validation.scores.to_json(),
       'test': test.scores.to_json(),

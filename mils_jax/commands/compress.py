@@ -17,8 +17,9 @@ import numpy as np
 from mils_jax import build, invocation
 from mils_jax.commands.diagnose import check_attention, open_attention
 from mils_jax.commands.request import Request
-from mils_jax.data.loader import steps_per_epoch
+from mils_jax.data.order import steps_per_epoch
 from mils_jax.errors import UserError
+from mils_jax.files import make_writable
 from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Predictions
@@ -98,7 +99,9 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   validation = evaluate(replicated, run.data.splits['val'], run.batches('val'), 'val')
   test = evaluate(replicated, run.data.splits['test'], test_batches, 'test')
   original = run.evaluator()(run.variables, run.data.splits['test'], test_batches, 'test of the original')
-  epoch = step // steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
+  per_epoch = steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
+  finished = RunFolder(Path(origin['run'])).read_results()  # None where the run has not ended yet
+  epochs = finished['epochs'] if finished else config.train.in_epochs(per_epoch).epochs
   values = {
       'made_from': origin,
       'layers': [{'layer': name, 'mean_attention': weights.tolist(),
@@ -113,7 +116,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   test.save(new.predictions)
   write_json(new.compression, values)
   new.write_config(config.to_file())
-  write_json(new.results, summarise(config, run.data, model, spec, epoch, validation, test))
+  write_json(new.results, summarise(config, run.data, model, spec, epochs, step // per_epoch, validation, test))
   return values
 
 
@@ -132,13 +135,10 @@ def _number(keep: str, kernels: int) -> int:
 
 
 def _claim_parent(target: Path) -> None:
-  """Raises UserError, before any work is lost, where the folder cannot be made or is something else already."""
+  """Raises UserError where the folder cannot be made or is something else already."""
   if target.exists() and not RunFolder(target).compression.exists():
     _refuse_taken(target)
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+  make_writable(target.parent, target)
 
 
 def _refuse_taken(target: Path) -> None:

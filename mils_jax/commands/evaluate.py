@@ -1,14 +1,13 @@
 """A finished or stopped run's best checkpoint on any split of its own data or of another set."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from mils_jax import invocation
 from mils_jax.commands.request import Request
 from mils_jax.data.sources.source import SPLITS
 from mils_jax.errors import UserError, unknown
-from mils_jax.files import UNWRITABLE
+from mils_jax.files import UNWRITABLE, make_writable
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import channels_text, grouped
@@ -79,14 +78,9 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
 
 
 def _claim(target: Path) -> None:
-  """Makes the folder; raises UserError, before any work is lost, where it cannot be written or is something else."""
-  try:
-    target.mkdir(parents=True, exist_ok=True)
-    taken = any(target.iterdir()) and not (target / RESULTS).exists()
-    tempfile.TemporaryFile(dir=target).close()
-  except OSError as error:
-    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
-  if taken:
+  """Makes the folder; raises UserError where it cannot be written or is something else."""
+  make_writable(target, target)
+  if any(target.iterdir()) and not (target / RESULTS).exists():
     raise UserError(f'--output {target} holds something else than an evaluation: give a new or an empty folder')
 
 

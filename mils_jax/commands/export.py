@@ -13,6 +13,7 @@ from mils_jax.export.formats import FORMATS, find_format
 from mils_jax.export.function import ExportedModel
 from mils_jax.export.model_card import model_card
 from mils_jax.export.sidecar import write_sidecar
+from mils_jax.files import make_writable
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import grouped
 from mils_jax.restore import restore
@@ -57,14 +58,10 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
 
 
 def _claim(target: Path) -> None:
-  """Raises UserError, before any work is lost, where the folder exists or cannot be made."""
+  """Raises UserError where the folder exists or cannot be made."""
   if target.exists():
     raise UserError(f'--output {target} exists: give a folder that does not exist')
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=target.parent).close()
-  except OSError as error:
-    raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
+  make_writable(target.parent, target)
 
 
 def run(request: Request) -> None:

@@ -103,15 +103,11 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
                        config.data.names)
   summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
-    try:
-      with unfinished.open('w', newline='', encoding='utf-8') as file:
-        _write_rows(csv.writer(file), classifier, inputs, channels, bool(config.data.names), all_classes, summary)
-      if not summary.count:
-        example_id, reason = next(iter(summary.errors.items()))
-        raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
-    except BaseException:
-      unfinished.unlink(missing_ok=True)
-      raise
+    with unfinished.open('w', newline='', encoding='utf-8') as file:
+      _write_rows(csv.writer(file), classifier, inputs, channels, bool(config.data.names), all_classes, summary)
+    if not summary.count:
+      example_id, reason = next(iter(summary.errors.items()))
+      raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
   return summary
 
 

@@ -176,15 +176,11 @@ def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile:
 def _new_map(path: Path, scene: Scene, count: int, dtype: str, nodata: float) -> Iterator[Any]:
   """A GeoTIFF at the scene's place, written whole or not at all."""
   rasterio = import_rasterio()
-  with replaced(path) as unfinished:
-    try:
-      with rasterio.open(unfinished, 'w', driver='GTiff', height=scene.height, width=scene.width, count=count,
-                         dtype=dtype, nodata=nodata, tiled=True, blockxsize=256, blockysize=256, compress='deflate',
-                         bigtiff='if_safer', **scene.profile) as file:
-        yield file
-    except BaseException:
-      unfinished.unlink(missing_ok=True)
-      raise
+  with (replaced(path) as unfinished,
+        rasterio.open(unfinished, 'w', driver='GTiff', height=scene.height, width=scene.width, count=count, dtype=dtype,
+                      nodata=nodata, tiled=True, blockxsize=256, blockysize=256, compress='deflate', bigtiff='if_safer',
+                      **scene.profile) as file):
+    yield file
 
 
 def _describe(labels: Any, probabilities: Any, classes: tuple[str, ...], all_classes: bool) -> None:

@@ -8,25 +8,20 @@ A batch is a dict of arrays laid out over this process's D devices, B being its 
     present (D, B / D, C)        bool, which channels each image has; only where some images lack some
 """
 
+import collections
 import os
-import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from mils_jax.data.cache.dataset import Split
-from mils_jax.data.order import BalancedOrder, EvaluationOrder, TrainingOrder, local_share, steps_per_epoch
+from mils_jax.data.order import local_share
 from mils_jax.distributed.devices import Devices
-from mils_jax.errors import unknown
 
-__all__ = ['PLACEMENTS', 'BalancedOrder', 'EvaluationOrder', 'OnDevice', 'OnHost', 'TrainingOrder', 'place_split',
-           'steps_per_epoch']
-
-PLACEMENTS = ('auto', 'device', 'host')
 BATCHES_AHEAD = 2  # that OnHost keeps ready, beside the one in use and the one that is being read
 DEVICE_SHARE = 1 / 4  # of the free memory, which a split on the device may take
 
@@ -65,36 +60,17 @@ class OnHost:
 
     What fails on the thread is raised here. Closing the iterator early ends the thread.
     """
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
-    stop = threading.Event()
-
-    def offer(item: Batch | BaseException | None) -> None:
-      while not stop.is_set():
-        try:
-          return ready.put(item, timeout=0.1)
-        except queue.Full:
-          continue
-
-    def produce() -> None:
-      try:
-        for step in range(first_step, last_step):
-          if stop.is_set():
-            return
-          offer(self._batch(order, step))
-        offer(None)
-      except BaseException as error:
-        offer(error)
-
-    thread = threading.Thread(target=produce, name='batches', daemon=True)
-    thread.start()
+    reader = ThreadPoolExecutor(1, 'batches')
+    ready: collections.deque[Future[Batch]] = collections.deque()
     try:
-      while (item := ready.get()) is not None:
-        if isinstance(item, BaseException):
-          raise item
-        yield item
+      for step in range(first_step, last_step):
+        ready.append(reader.submit(self._batch, order, step))
+        if len(ready) == BATCHES_AHEAD + 2:
+          yield ready.popleft().result()
+      while ready:
+        yield ready.popleft().result()
     finally:
-      stop.set()
-      thread.join()
+      reader.shutdown(cancel_futures=True)
 
   def _batch(self, order: Order, step: int) -> Batch:
     rows, mask = (local_share(values) for values in order(step))
@@ -113,13 +89,8 @@ def place_split(split: Split, devices: Devices, placement: str = 'auto') -> OnDe
   Args:
     split: of a dataset cache.
     devices: of this host.
-    placement: one of `PLACEMENTS`; auto: on the device where each copy takes at most a quarter of the free memory.
-
-  Raises:
-    UserError: the placement is unknown.
+    placement: device, host, or auto: on the device where each copy takes at most a quarter of the free memory.
   """
-  if placement not in PLACEMENTS:
-    raise unknown('runtime.data_placement', placement, PLACEMENTS)
   if placement == 'auto':
     fits = split.images.nbytes <= DEVICE_SHARE * _free_bytes_per_device(devices)
     placement = 'device' if fits else 'host'

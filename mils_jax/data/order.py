@@ -32,12 +32,16 @@ class TrainingOrder:
     epoch, position = divmod(step, self.steps_per_epoch)
     known, permutation = self._latest
     if known != epoch:
-      permutation = _generator(self.seed, epoch).permutation(self.num_examples).astype(np.int32)
+      permutation = self._drawn(_generator(self.seed, epoch)).astype(np.int32)
       self._latest = (epoch, permutation)
     return _padded(permutation[position * self.batch_size:][:self.batch_size], self.batch_size)
 
+  def _drawn(self, random: np.random.Generator) -> np.ndarray:
+    """The rows of an epoch."""
+    return random.permutation(self.num_examples)
 
-class BalancedOrder:
+
+class BalancedOrder(TrainingOrder):
   """As many examples of each class: an epoch is as long as with `TrainingOrder`, its rows are drawn by class.
 
   Every class's examples are taken in a random order, again from the start where they are used up, so that a small
@@ -45,23 +49,14 @@ class BalancedOrder:
   """
 
   def __init__(self, seed: int, labels: np.ndarray, batch_size: int):
-    self.seed, self.batch_size, self.num_examples = seed, batch_size, len(labels)
-    self.steps_per_epoch = steps_per_epoch(len(labels), batch_size)
+    super().__init__(seed, len(labels), batch_size)
     self._rows = [np.flatnonzero(labels == label).astype(np.int32) for label in np.unique(labels)]
-    self._latest: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
 
-  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (B,) int32 and mask (B,) float32 of a step; padding has mask 0."""
-    epoch, position = divmod(step, self.steps_per_epoch)
-    known, chosen = self._latest
-    if known != epoch:
-      random = _generator(self.seed, epoch)
-      each = -(-self.num_examples // len(self._rows))  # of every class, a few too many in all
-      drawn = [np.concatenate([random.permutation(rows) for _ in range(-(-each // len(rows)))])[:each]
-               for rows in self._rows]
-      chosen = random.permutation(np.concatenate(drawn))[:self.num_examples]
-      self._latest = (epoch, chosen)
-    return _padded(chosen[position * self.batch_size:][:self.batch_size], self.batch_size)
+  def _drawn(self, random: np.random.Generator) -> np.ndarray:
+    each = -(-self.num_examples // len(self._rows))  # of every class, a few too many in all
+    drawn = [np.concatenate([random.permutation(rows) for _ in range(-(-each // len(rows)))])[:each]
+             for rows in self._rows]
+    return random.permutation(np.concatenate(drawn))[:self.num_examples]
 
 
 class EvaluationOrder:

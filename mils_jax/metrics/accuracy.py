@@ -12,30 +12,17 @@ class Accuracy:
   """Correct predictions among all, with the Wilson score interval (Wilson, 1927) of the rate.
 
   Attributes:
-    correct: number of correct predictions; a fraction where examples have weights or several runs are averaged.
+    correct: number of correct predictions; a fraction where several runs are averaged.
     count: number of examples, above 0.
   """
 
   correct: float
-  count: float
+  count: int
 
   @classmethod
-  def of(cls, correct: np.ndarray, weights: np.ndarray | None = None) -> 'Accuracy':
-    """The accuracy of (N,) predictions that are right or wrong.
-
-    Args:
-      correct: (N,) bool.
-      weights: (N,), not negative; 0 leaves an example out. Where the others differ, the rate is the weighted one and
-        the count Kish's effective sample size (Kish, 1965), so that the interval is as wide as it should be.
-    """
-    weights = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
-    used = weights[weights > 0]
-    if not len(used):
-      raise ValueError('no example has a weight above 0')
-    if (used == used[0]).all():
-      return cls(int(np.sum(correct[weights > 0])), len(used))
-    count = float(used.sum() ** 2 / (used ** 2).sum())
-    return cls(float(np.average(correct, weights=weights)) * count, count)
+  def of(cls, correct: np.ndarray) -> 'Accuracy':
+    """The accuracy of (N,) predictions that are right or wrong."""
+    return cls(int(np.sum(correct)), len(correct))
 
   @property
   def rate(self) -> float:

@@ -174,11 +174,6 @@ class MeanDifference:
     """The comparison as a sentence about two models of these names."""
     return _sentence(self, first, second)
 
-  def to_json(self) -> dict:
-    """The difference with its interval and p value."""
-    return {'count': self.count, 'difference': self.difference, 'bonett_price_95': list(self.interval()),
-            'p_value': self.p_value}
-
 
 @dataclasses.dataclass(frozen=True)
 class RelativeAccuracy:

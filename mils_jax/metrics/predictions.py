@@ -14,8 +14,8 @@ from jax import lax
 
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import Split
-from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost
-from mils_jax.data.order import local_share
+from mils_jax.data.loader import OnDevice, OnHost
+from mils_jax.data.order import EvaluationOrder, local_share
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, Scores

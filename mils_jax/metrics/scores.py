@@ -17,12 +17,10 @@ class Scores:
   Attributes:
     labels: (N,) integers.
     logits: (N, classes).
-    weights: (N,), not negative; 0 leaves an example out, as if it were not there. None: all alike.
   """
 
   labels: np.ndarray
   logits: np.ndarray
-  weights: np.ndarray | None = None
 
   @cached_property
   def predicted(self) -> np.ndarray:
@@ -32,26 +30,24 @@ class Scores:
   @property
   def accuracy(self) -> Accuracy:
     """Share of the examples whose predicted class is the label."""
-    return Accuracy.of(self.predicted == self.labels, self.weights)
+    return Accuracy.of(self.predicted == self.labels)
 
   def top(self, k: int) -> Accuracy:
     """The label is among the k highest logits; a tie is broken by the lower class number, as in `predicted`."""
     highest = np.argsort(-self.logits, axis=1, kind='stable')[:, :k]
-    return Accuracy.of((highest == self.labels[:, None]).any(axis=1), self.weights)
+    return Accuracy.of((highest == self.labels[:, None]).any(axis=1))
 
   @cached_property
   def confusion(self) -> np.ndarray:
-    """(classes, classes) weight of the examples by label and by predicted class."""
+    """(classes, classes) number of examples by label and by predicted class."""
     classes = self.logits.shape[1]
     cell = self.labels.astype(np.int64) * classes + self.predicted
-    return np.bincount(cell, self._weights, classes * classes).reshape(classes, classes)
+    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
 
   @property
   def by_class(self) -> dict[int, Accuracy]:
     """The accuracy of each class that occurs, by its number."""
-    present = np.unique(self.labels[self._weights > 0])
-    return {int(label): Accuracy.of(self.predicted[rows] == label, self._weights[rows])
-            for label in present for rows in [self.labels == label]}
+    return {int(label): Accuracy.of(self.predicted[self.labels == label] == label) for label in np.unique(self.labels)}
 
   @property
   def balanced_accuracy(self) -> float:
@@ -69,28 +65,24 @@ class Scores:
   def loss(self) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     of_label = np.take_along_axis(self._log_probabilities, self.labels[:, None], axis=1)[:, 0]
-    return float(np.average(-of_label, weights=self._weights))
+    return float(-of_label.mean())
 
   @property
   def brier(self) -> float:
     """Mean squared distance of the probabilities from the label's one-hot vector (Brier, 1950): 0 is best, 2 worst."""
     distance = np.exp(self._log_probabilities)
     distance[np.arange(len(self.labels)), self.labels] -= 1
-    return float(np.average((distance ** 2).sum(axis=1), weights=self._weights))
+    return float((distance ** 2).sum(axis=1).mean())
 
   @property
   def calibration(self) -> Calibration:
     """Confidence against accuracy, in 15 bins."""
-    return Calibration.of(np.exp(self._log_probabilities), self.labels, self._weights)
+    return Calibration.of(np.exp(self._log_probabilities), self.labels)
 
   @cached_property
   def _log_probabilities(self) -> np.ndarray:
     logits = self.logits.astype(np.float64)
     return logits - logsumexp(logits, axis=1, keepdims=True)
-
-  @property
-  def _weights(self) -> np.ndarray:
-    return np.ones(len(self.labels)) if self.weights is None else np.asarray(self.weights, np.float64)
 
   def to_json(self) -> dict:
     """The accuracy's count and interval, and every score beside it."""

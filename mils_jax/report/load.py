@@ -3,7 +3,6 @@
 import dataclasses
 import glob
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.run_config import saved_config
-from mils_jax.subsets import read_baselines, read_subset_correct, read_subset_summary
+from mils_jax.subsets import UNREADABLE, read_baselines, read_subset_correct, read_subset_summary
 from mils_jax.sweeps.sweep import SweepRecord, read_record
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
@@ -134,7 +133,8 @@ def read_run(folder: RunFolder) -> Run:
   try:
     config, results, metrics = _config(folder), folder.read_results(), folder.read_metrics()
     if results is None:
-      raise _UnusableError(f'not finished: {len(metrics)} of {config["train"]["epochs"]} epochs')
+      planned = config['train']['epochs']  # 0 where the length is given in steps
+      raise _UnusableError(f'not finished: {len(metrics)}{f" of {planned}" if planned else ""} epochs')
     _check('results', results)
     for line in metrics:
       _check('metrics', line)
@@ -172,7 +172,7 @@ def _check(name: str, values: dict) -> None:
 def _load_predictions(folder: RunFolder) -> Predictions:
   try:
     return Predictions.load(folder.predictions)
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+  except UNREADABLE as error:
     raise _UnusableError('damaged: predictions.npz cannot be read') from error
 
 

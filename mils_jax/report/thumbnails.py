@@ -52,7 +52,7 @@ class Thumbnails:
     caches = RunConfig.read(run.config).runtime.cache_folder / 'datasets'
     try:
       data = open_folder(caches / run.results['data_fingerprint'])
-    except DamagedError:
+    except (DamagedError, PermissionError):  # another user's
       return None
     example_ids = data.splits[run.split].example_ids
     return cls(data, run.split, {str(example_id): row for row, example_id in enumerate(example_ids)})

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mils_jax import build, schema
 from mils_jax.channel_subsets import read_subsets, subset_name, usual_subsets
-from mils_jax.data.loader import steps_per_epoch
+from mils_jax.data.order import steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.files import as_name
 from mils_jax.run_config import RunConfig

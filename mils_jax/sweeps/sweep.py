@@ -90,10 +90,6 @@ class Sweep:
   path: Path
   runs: tuple[SweepRun, ...]
 
-  def seeds_of(self, name: str) -> list[SweepRun]:
-    """The runs of that name."""
-    return [run for run in self.runs if run.name == name]
-
 
 def check_sweep(config: ConfigDict) -> None:
   """Raises UserError where a configuration is no sweep's."""

@@ -4,14 +4,13 @@ The tables themselves are sections of the report, which reads the run folders.
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Callable, Iterable
 from typing import cast
 
 from mils_jax.channel_subsets import Subset
 from mils_jax.errors import RunError, UserError
 from mils_jax.metrics.predictions import Predictions
-from mils_jax.subsets import evaluate_subsets
+from mils_jax.subsets import UNREADABLE, evaluate_subsets
 from mils_jax.sweeps.sweep import Sweep, SweepRun
 
 
@@ -49,7 +48,7 @@ def prepare_table(sweep: Sweep) -> None:
   for run in done:
     try:
       Predictions.load(run.folder.predictions)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
       raise RunError(f'{run.folder.predictions} cannot be read: {error}. Delete {run.folder.results} and run the '
                      'sweep again: it tests that run again') from error
   for run, subsets in TABLES[sweep.table].subsets(done):

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
 from mils_jax import invocation
@@ -53,9 +54,8 @@ class Checkpoints:
 
   def __init__(self, folder: Path, read_only: bool = False):
     self._folder = folder
-    with quiet_failures():  # Orbax warns that read_only does what it says
-      self._latest = _manager(folder / 'latest', LATEST_KEPT, read_only)
-      self._best = _manager(folder / 'best', 1, read_only)
+    self._latest = _manager(folder / 'latest', LATEST_KEPT, read_only)
+    self._best = _manager(folder / 'best', 1, read_only)
 
   @property
   def latest_step(self) -> int | None:
@@ -125,14 +125,9 @@ class Checkpoints:
     Raises:
       RunError: the checkpoint is damaged.
     """
-    structure: dict = {}
-    for path, (shape, dtype, _) in self._best_record().arrays.items():
-      *parents, name = path.split('/')
-      node = structure
-      for parent in parents:
-        node = node.setdefault(parent, {})
-      node[name] = jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-    return structure['variables']
+    arrays = {path: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+              for path, (shape, dtype, _) in self._best_record().arrays.items()}
+    return traverse_util.unflatten_dict(arrays, sep='/')['variables']
 
   def restore_best_arrays(self) -> dict[str, np.ndarray]:
     """The best variables by their paths, whatever model they are of.

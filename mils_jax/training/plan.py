@@ -12,7 +12,7 @@ from mils_jax.channels import ChannelMapping
 from mils_jax.config import Section, option
 from mils_jax.data.augment import Augmentation
 from mils_jax.data.cache.dataset import CachedDataset
-from mils_jax.data.loader import steps_per_epoch
+from mils_jax.data.order import steps_per_epoch
 from mils_jax.distributed.devices import Devices
 from mils_jax.distributed.runtime import RuntimeOptions
 from mils_jax.errors import UserError

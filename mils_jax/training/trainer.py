@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mils_jax.data.loader import BalancedOrder, OnDevice, OnHost, TrainingOrder, place_split
+from mils_jax.data.loader import OnDevice, OnHost, place_split
+from mils_jax.data.order import BalancedOrder, TrainingOrder
 from mils_jax.distributed.devices import AXIS, compile_ahead
 from mils_jax.errors import RunError, Stopped, UserError
 from mils_jax.metrics.predictions import Evaluator, Predictions
@@ -107,14 +108,14 @@ def parallel_step(plan: TrainingPlan) -> Callable[[TrainState, dict], tuple]:
   return plan.devices.parallel(make_train_step(plan.step, AXIS), replicated=1, shared=1, donate=(0,))
 
 
-def training_order(plan: TrainingPlan) -> TrainingOrder | BalancedOrder:
+def training_order(plan: TrainingPlan) -> TrainingOrder:
   """Which examples make which step."""
   if plan.train.sampling == 'balanced':
     return BalancedOrder(plan.train.seed, np.asarray(plan.data.splits['train'].labels), plan.train.batch_size)
   return TrainingOrder(plan.train.seed, len(plan.data.splits['train']), plan.train.batch_size)
 
 
-def _restore(plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: Checkpoints, like: TrainState
+def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState
              ) -> TrainState | None:
   """The state of the last checkpoint, None where there is no checkpoint."""
   restored, skipped = checkpoints.restore_latest(like)
@@ -137,7 +138,7 @@ class Trainer:
   comes of an epoch never depends on which of its files had been written.
   """
 
-  def __init__(self, plan: TrainingPlan, order: TrainingOrder | BalancedOrder, checkpoints: SharedCheckpoints,
+  def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
                stop: StopSignals):
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = parallel_step(plan)

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from mils_jax.errors import UserError
 from mils_jax.models.torch_names import OWN
-from mils_jax.models.variables import abstract_variables
+from mils_jax.models.variables import abstract_variables, by_path
 from mils_jax.progress import log
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.start_weights import Start, start_weights
@@ -100,9 +100,7 @@ def _blended(old: np.ndarray, axis: int, before: Sequence[str], after: Sequence[
 def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, list[int]], set[str]]:
   """Which axes of which variables have the size of a model's field, and which variables one of a multiple of it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    variables = abstract_variables(network, (32, 32))
-    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-            for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+    return {path: leaf.shape for path, leaf in by_path(abstract_variables(network, (32, 32))).items()}
 
   before = shapes(model)
   # By two amounts: an axis that only depends on the field, such as a quarter of the channels, grows by others.

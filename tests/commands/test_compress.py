@@ -17,7 +17,7 @@ from mils_jax.commands.evaluate import run_evaluation
 from mils_jax.metrics import PairedDifference
 from mils_jax.restore import restore
 from mils_jax.run_config import saved_config
-from mils_jax.training.run_folder import RunFolder
+from mils_jax.training.run_folder import RunFolder, write_json
 from mils_jax.training.state import state_creator
 from mils_jax.training.warm_start import warm_start
 
@@ -148,7 +148,10 @@ def test_training_goes_on_from_it_by_init_from_with_every_array(merged):
 
 
 def test_pruned_to_the_strongest_kernel(small_runs, tmp_path):
-  assert compress(small_runs['dynamic_resnet12'], tmp_path / 'pruned', '--keep=1') == 0
+  run = RunFolder(shutil.copytree(small_runs['dynamic_resnet12'], tmp_path / 'run'))
+  write_json(run.results, {**run.read_results(), 'epochs': 7})  # as where patience ended it sooner than configured
+  assert compress(run.path, tmp_path / 'pruned', '--keep=1') == 0
+  assert RunFolder(tmp_path / 'pruned').read_results()['epochs'] == 7
   values = json.loads((tmp_path / 'pruned' / 'compression.json').read_text())
   old, new = (restore(RunFolder(path)).variables for path in (small_runs['dynamic_resnet12'], tmp_path / 'pruned'))
   stem = values['layers'][0]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mils_jax.data.loader import BalancedOrder, EvaluationOrder, TrainingOrder, steps_per_epoch
+from mils_jax.data.order import BalancedOrder, EvaluationOrder, TrainingOrder, steps_per_epoch
 from mils_jax.errors import UserError
 
 SIZES = (st.integers(1, 70), st.integers(1, 40))

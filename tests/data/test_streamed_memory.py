@@ -8,7 +8,8 @@ import resource, sys
 from pathlib import Path
 import jax
 import numpy as np
-from mils_jax.data.loader import EvaluationOrder, OnDevice, OnHost, TrainingOrder
+from mils_jax.data.loader import OnDevice, OnHost
+from mils_jax.data.order import EvaluationOrder, TrainingOrder
 from mils_jax.data.cache.dataset import Split
 from mils_jax.distributed.devices import Devices
 

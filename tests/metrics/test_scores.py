@@ -8,7 +8,6 @@ import pytest
 from mils_jax.metrics import Calibration, Scores
 
 LABELS = np.array([0, 1, 2, 0, 1, 2])
-SCORES = ('balanced_accuracy', 'macro_f1', 'loss', 'brier')
 PREDICTED = np.array([0, 2, 1, 0, 0, 1])
 
 
@@ -16,9 +15,9 @@ def logits_of(predicted, classes):
   return np.eye(classes, dtype=np.float32)[predicted]
 
 
-def random_scores(weights=None, count=60, classes=7):
+def random_scores(count=60, classes=7):
   rng = np.random.default_rng(3)
-  return Scores(rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32) * 2, weights)
+  return Scores(rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32) * 2)
 
 
 def test_the_worked_example_of_scikit_learns_manual():
@@ -54,37 +53,13 @@ def test_each_score_follows_its_definition():
   assert sum(one.correct for one in scores.by_class.values()) == scores.accuracy.correct
 
 
-def test_an_example_of_weight_zero_is_as_if_it_were_not_there():
-  weights = np.arange(60) % 3 > 0
-  kept = random_scores()
-  kept = Scores(kept.labels[weights], kept.logits[weights])
-  masked = random_scores(weights.astype(np.float32))
-  assert masked.accuracy == kept.accuracy
-  assert masked.top(5) == kept.top(5)
-  assert masked.by_class == kept.by_class
-  for name in SCORES:
-    assert getattr(masked, name) == pytest.approx(getattr(kept, name)), name
-  assert masked.calibration.error == pytest.approx(kept.calibration.error)
-
-
-def test_a_whole_weight_is_that_many_examples():
-  weights = np.arange(60) % 3
-  all_of_them = random_scores()
-  repeated = Scores(np.repeat(all_of_them.labels, weights), np.repeat(all_of_them.logits, weights, axis=0))
-  weighted = random_scores(weights)
-  for name in SCORES:
-    assert getattr(weighted, name) == pytest.approx(getattr(repeated, name)), name
-  assert weighted.accuracy.rate == pytest.approx(repeated.accuracy.rate)
-  assert weighted.calibration.error == pytest.approx(repeated.calibration.error)
-
-
 def test_calibration_worked_by_hand():
   probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.4, 0.6]])
   found = Calibration.of(probabilities, np.array([0, 1, 0, 1]), bins=2)
-  assert found.weight.tolist() == [0, 4]
+  assert found.count.tolist() == [0, 4]
   assert found.error == pytest.approx(abs((0.9 + 0.8 + 0.6 + 0.6) / 4 - 3 / 4))
   found = Calibration.of(probabilities, np.array([0, 1, 0, 1]), bins=5)  # 0.6 is the upper edge of the third bin
-  assert found.weight.tolist() == [0, 0, 2, 1, 1]
+  assert found.count.tolist() == [0, 0, 2, 1, 1]
   assert found.error == pytest.approx((2 * (1 - 0.6) + 0.8 + 0.1) / 4)
   np.testing.assert_array_equal(found.accuracy, [np.nan, np.nan, 1, 0, 1])
 

@@ -28,7 +28,7 @@ def fake_predictions(accuracy, seed=0, count=450, classes=5, hard=0.6):
 
 
 def fake_run(folder, config='task_b', accuracy=0.6, seed=0, channels=('R', 'G', 'B'), classes=5, epochs=6, count=450,
-             names=None, **overrides):
+             names=None, input_channels=('R', 'G', 'B'), **overrides):
   """Writes a finished run and returns its folder."""
   folder.mkdir(parents=True)
   values = CONFIGS[config].get_config()
@@ -40,7 +40,8 @@ def fake_run(folder, config='task_b', accuracy=0.6, seed=0, channels=('R', 'G', 
   predictions.save(folder / 'predictions.npz')
   parameters, macs = (size * values.model.get('stages', 4) // 4 for size in SIZES[config])
   write_json(folder / 'results.json', {
-      'name': values.name, 'model': values.model.name, 'channels': list(channels), 'input_channels': ['R', 'G', 'B'],
+      'name': values.name, 'model': values.model.name, 'channels': list(channels),
+      'input_channels': list(input_channels),
       'classes': list(names or [f'class {number}' for number in range(classes)]), 'epochs': epochs,
       'best_epoch': epochs - 1, 'test': predictions.scores.to_json(), 'validation': predictions.scores.to_json(),
       'image_shape': [32, 32, 3], 'parameters': parameters, 'macs': macs, 'flops': 2 * macs,

@@ -33,10 +33,13 @@ def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
   shutil.copy(fake_run(tmp_path / 'other', accuracy=0.3) / 'predictions.npz', tmp_path / 'changed')
   (tmp_path / 'no json' / 'results.json').write_text('{')
   (tmp_path / 'notes').mkdir()
+  fake_run(tmp_path / 'steps', **{'train.epochs': 0, 'train.steps': 474})
+  (tmp_path / 'steps' / 'results.json').unlink()
   runs, others = collect(f'{tmp_path}/[gsdcn]*')
   assert [run.folder.path.name for run in runs] == ['good']
   reasons = {other.name.rpartition('/')[2]: other.reason for other in others}
   assert reasons['stopped'] == 'not finished: 2 of 6 epochs'
+  assert reasons['steps'] == 'not finished: 6 epochs'
   assert reasons['damaged'] == 'damaged: predictions.npz cannot be read'
   assert reasons['changed'] == 'damaged: predictions.npz and results.json disagree'
   assert 'results.json cannot be read' in reasons['no json']

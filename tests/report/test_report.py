@@ -7,6 +7,7 @@ import pytest
 
 from mils_jax.errors import UserError
 from mils_jax.metrics import RelativeAccuracy
+from mils_jax.report import thumbnails
 from mils_jax.report.document import Document, Examples, Points, Section, Table, Text
 from mils_jax.report.html import to_html
 from mils_jax.report.markdown import escape, to_markdown
@@ -130,6 +131,25 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
   assert 'alt="a &quot;q&quot;"' in page
   assert '<li>95% of 3</li>' in page
   assert 'data-column="y|z">2</td><td data-column="why" class="words">so</td>' in page
+
+
+def test_runs_whose_networks_have_other_channels_stand_in_one_table(tmp_path):
+  fake_run(tmp_path / 'runs/a', 'resnet34')
+  fake_run(tmp_path / 'runs/b', 'resnet34', channels=('nir', 'R', 'G', 'B'), input_channels=('nir', 'R', 'G', 'B'),
+           **{'channels.names': 'nir,R,G,B'})
+  write_report([f'{tmp_path}/runs/*'], tmp_path / 'out')
+  text = (tmp_path / 'out/report.md').read_text().split('| channels ')[1]
+  assert re.findall(r'^\| (\S+) +\|.*74\.81 M', text, re.MULTILINE) == ['nir+R+G+B', 'RGB']
+
+
+def test_a_cache_that_another_user_keeps_shut_costs_only_the_images(tmp_path, monkeypatch):
+  def shut(folder):
+    raise PermissionError(13, 'Permission denied', str(folder))
+
+  fake_run(tmp_path / 'runs/one')
+  monkeypatch.setattr(thumbnails, 'open_folder', shut)
+  write_report([f'{tmp_path}/runs/*'], tmp_path / 'out')
+  assert (tmp_path / 'out/report.html').stat().st_size > 10_000
 
 
 def test_what_is_not_there_is_not_spoken_of(tmp_path):

@@ -83,11 +83,11 @@ def numbered(entries: dict[str, Entries], origin: dict[str, str], root: str
   if by_number:
     return _by_number(entries, origin, given, labels)
   classes = given or tuple(sorted(set(labels['train'])))
+  numbers = {name: number for number, name in enumerate(classes)}
   for split, one in entries.items():
     for row, label in enumerate(labels[split]):
-      if label not in classes:
+      if label not in numbers:
         raise UserError(f'{origin[split]}, line {one.lines[row]}: {unknown("class", label, classes)}')
-  numbers = {name: number for number, name in enumerate(classes)}
   return classes, {split: np.array([numbers[label] for label in own], np.int32) for split, own in labels.items()}
 
 

@@ -122,5 +122,5 @@ def accuracy_by_class(group: Group, name: str) -> Figure:
 def _by_class(group: Group) -> dict[int, Accuracy]:
   """Each class's mean over the seeds, with the count of one of them: the same image is no new one in another run."""
   seeds = len(group.runs)
-  return {label: Accuracy(accuracy.correct / seeds, accuracy.count / seeds)
+  return {label: Accuracy(accuracy.correct / seeds, accuracy.count // seeds)
           for label, accuracy in group.scores.by_class.items()}

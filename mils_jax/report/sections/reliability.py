@@ -22,13 +22,13 @@ def reliability(groups: list[Group], name: str) -> Figure:
   errors = []
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
     found = group.scores.calibration
-    filled, many = found.weight > 0, found.weight >= FEW
+    filled, many = found.count > 0, found.count >= FEW
     label = f'{group.label}, ECE {100 * found.error:.1f} points'
     errors.append(label)
     axes.plot(100 * found.confidence[many], 100 * found.accuracy[many], color=colour, label=label, marker=marker,
               markersize=4)
     axes.scatter(100 * found.confidence[filled], 100 * found.accuracy[filled], color=colour, marker=marker, zorder=3,
-                 s=8 + 90 * np.sqrt(found.weight[filled] / found.weight.sum()),
+                 s=8 + 90 * np.sqrt(found.count[filled] / found.count.sum()),
                  alpha=np.where(many[filled], 1, 0.35))  # pyright: ignore[reportArgumentType]  scatter takes one a point
   axes.set(xlim=(0, 100), ylim=(0, 100), aspect='equal', xlabel="probability of the predicted class, %",
            ylabel='images that were right, %')

@@ -63,10 +63,11 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
   evaluated = {subset for found in series.values() for subset in found}
   if title != 'DynamicResNet12' and len(evaluated) < 2:
     return []
+  channels = tuple(dict.fromkeys(name for group in groups for name in group.input_channels))
   parts = [dict(list(series.items())[start:start + BESIDE]) for start in range(0, len(series), BESIDE)]
-  blocks: list[Block] = [_table(title, groups, part) for part in parts]
+  blocks: list[Block] = [_table(title, groups, part, channels) for part in parts]
   if len(evaluated) > 1:
-    blocks.append(Figures([accuracy_by_subset(part, groups[0].input_channels, f'{title.lower()}-{number}')
+    blocks.append(Figures([accuracy_by_subset(part, channels, f'{title.lower()}-{number}')
                            for number, part in enumerate(parts)]))
   for group in groups:
     if gaps := subset_gaps(group, groups):
@@ -155,13 +156,13 @@ def _recipes(groups: list[Group]) -> dict[str, dict[Subset, Group]]:
   return recipes
 
 
-def _table(title: str, groups: list[Group], series: Series) -> Table:
+def _table(title: str, groups: list[Group], series: Series, channels: tuple[str, ...]) -> Table:
   subsets = {subset for found in series.values() for subset in found}
   order = sorted(subsets, key=lambda subset: (-sum(subset in found for found in series.values()), -len(subset),
                                               subset))
   published = CHANNELS if title == 'DynamicResNet12' and any(frozenset(subset) in CHANNELS for subset in order) else {}
   rows = []
-  for subset in subsets_in_order(order[:MOST], groups[0].input_channels):
+  for subset in subsets_in_order(order[:MOST], channels):
     row = [subset_name(subset), *(accuracy_text(found[subset]) if subset in found else '' for found in series.values())]
     if published:
       known = published.get(frozenset(subset))
