@@ -17,7 +17,7 @@ from mils_jax.data.cache.dataset import CachedDataset, open_folder
 from mils_jax.data.cache.pieces import Piece, PieceResult
 from mils_jax.data.cache.workers import built_pieces
 from mils_jax.data.cache.writing import write_dataset
-from mils_jax.data.sources.source import SPLITS, Source
+from mils_jax.data.sources.source import SPLITS, Source, first_readable
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
@@ -111,14 +111,7 @@ def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
 
 def _first_image(source: Source, length: int) -> np.ndarray:
   """The first training image that can be read: the others have to be like it."""
-  failure: UserError | None = None
-  for index in range(length):
-    try:
-      return source.read('train', index)[0]
-    except UserError as error:
-      failure = failure or error
-  assert failure is not None
-  raise failure
+  return first_readable(lambda index: source.read('train', index)[0], range(length))
 
 
 def _damage(damaged: list[str], count: int) -> str:

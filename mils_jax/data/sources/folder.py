@@ -16,6 +16,7 @@ from mils_jax.data.sources.layouts import find_layout
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Decoded, Reading
 from mils_jax.data.sources.placing import placed
 from mils_jax.data.sources.registry import DataOptions, register
+from mils_jax.data.sources.source import first_readable
 from mils_jax.errors import UserError
 
 HEADS = 1000  # pictures, evenly spaced, whose heads tell whether a set is grey
@@ -216,14 +217,7 @@ class FolderSource:
 
   def _first(self) -> Decoded:
     """The first training image that can be read; whoever reads all of them names those that cannot."""
-    failure: UserError | None = None
-    for image in self._files.get('train', self._files[next(iter(self._files))]):
-      try:
-        return self._decode(image)
-      except UserError as error:
-        failure = failure or error
-    assert failure is not None
-    raise failure
+    return first_readable(self._decode, self._files.get('train', self._files[next(iter(self._files))]))
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):

@@ -1,9 +1,12 @@
 """What every source of labelled images offers, and all that building its dataset cache needs."""
 
 import hashlib
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 import numpy as np
+
+from mils_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
 # What a split's folder, list or array may be called; folders and lists in upper and lower case alike.
@@ -78,3 +81,19 @@ def hashed_example_id(split: str, original: np.ndarray) -> str:
   digest = hashlib.blake2b(f'{original.dtype.str}{original.shape}'.encode(), digest_size=10)
   digest.update(original.data)
   return f'{split}:{digest.hexdigest()}'
+
+
+Item = TypeVar('Item')
+Found = TypeVar('Found')
+
+
+def first_readable(read: Callable[[Item], Found], items: Iterable[Item]) -> Found:
+  """What `read` gives for the first item that can be read, of at least one; raises the first failure where none can."""
+  failure: UserError | None = None
+  for item in items:
+    try:
+      return read(item)
+    except UserError as error:
+      failure = failure or error
+  assert failure is not None
+  raise failure
