@@ -1,4 +1,4 @@
-"""Task A: DynamicResNet12, for whichever input channels are there.
+"""Task A: DynamicResNet12 of the report; any_channels is the recipe for missing channels.
 
     python main.py --config configs/task_a.py
     python main.py --config configs/task_a.py:mini_imagenet --config.data.path=DIR --config.channels.use=RG
