@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mils_jax.channels import check_names, split_names
+from mils_jax.data.inputs import ModelChannels
 from mils_jax.data.sources.pixels import resize_square, without_nodata
 from mils_jax.errors import UserError
 from mils_jax.restore import Restored, restore
@@ -37,6 +38,8 @@ class Classifier:
     trained: those of them that the run was given; the others stay missing here as they did there.
     image_size: height and width of the images that the network sees.
     data_channels: all channels of the training data, in their order.
+    spec: of its input channels.
+    model_channels: both, and what they were called in the training data.
   """
 
   def __init__(self, restored: Restored, run: Path):
@@ -47,7 +50,9 @@ class Classifier:
     self.trained = spec.trained
     self.image_size = spec.image_size
     self.data_channels = spec.data_channels
-    self._spec = spec.channels
+    self.model_channels = ModelChannels(self.channels, spec.data_channels, bool(restored.config.data.names),
+                                        spec.files_say)
+    self.spec = spec.channels
     self._nodata = restored.config.data.nodata
     self._warned = False
     self._variables = jax.device_put(restored.variables)
@@ -66,7 +71,8 @@ class Classifier:
       images: (N, H, W, C), or one of (H, W, C), of any dtype, in the units that the model was trained on. Of
         another size than `image_size`, their central squares are resized, as folders of images are.
       channels: name of each of their channels, in any order; None (or '-' in a text 'R,-,B') for one that is to be
-        left out. Without names they fill the first input channels. Input channels that get none are missing.
+        left out. Without names as many as the training images have are theirs, in their order, and fewer fill the first
+        input channels. Input channels that get none are missing.
 
     Returns:
       (N, classes) float32, each row summing to 1. Values far from those of the training data give a UserWarning,
@@ -136,7 +142,7 @@ class Classifier:
     taken = self._resize(without_nodata(image[..., source[present]], self._nodata)).astype(np.float32)
     if isinstance(taken, np.ma.MaskedArray):
       empty = np.ma.getmaskarray(taken)
-      fill = np.array(self._spec.fill or self._spec.mean, np.float32)  # as in training
+      fill = np.array(self.spec.fill or self.spec.mean, np.float32)  # as in training
       taken = np.where(empty, fill[None, None, present], taken.data)
       taken, present[present] = taken[..., ~empty.all((0, 1))], ~empty.all((0, 1))
       if not present.any():
@@ -152,7 +158,7 @@ class Classifier:
 
   def unusual(self, inputs: np.ndarray, present: np.ndarray) -> str:
     """What is odd about the values of a placed image beside the training data's, '' where nothing is."""
-    return self._spec.unusual(inputs, present)
+    return self.spec.unusual(inputs, present)
 
   def _warn(self, placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     for inputs, present in placed:
@@ -172,6 +178,8 @@ class Classifier:
 
   def _names(self, channels: ChannelNames, count: int) -> list[str | None]:
     """The names of an image's channels, as many as it has; unnamed ones fill the first input channels."""
+    if channels is None and count == len(self.data_channels):  # as the training images have them
+      return [name if name in self.channels else None for name in self.data_channels]
     if channels is None:
       if count > len(self.channels):
         raise UserError(f'{count} channels without names; the model has {len(self.channels)} input channels: '
@@ -196,7 +204,7 @@ class Classifier:
     if not any(trained):
       raise UserError(f'none of the channels {_listed(names)} is one that the model was trained on: '
                       f'{", ".join(self.trained)}')
-    return self._spec.map_from(trained).source
+    return self.spec.map_from(trained).source
 
   def _resize(self, image: np.ndarray) -> np.ndarray:
     height, width = self.image_size

@@ -78,8 +78,7 @@ def run(request: Request) -> None:
   if given['channels']:
     classifier.missing(given['channels'])  # refuses names that do not fit, before anything is read
   with contextlib.closing(Scene(given['input'][0], config.data.reading)) as scene:
-    maps = classify_scene(classifier, scene, tile, stride, target, given['channels'], bool(config.data.names),
-                          given['all_classes'])
+    maps = classify_scene(classifier, scene, tile, stride, target, given['channels'], given['all_classes'])
   log_lines(maps.lines(classifier.classes))
 
 
@@ -98,7 +97,7 @@ def _targets(target: Path) -> tuple[Path, Path, Path]:
 
 
 def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int, target: Path, channels: str = '',
-                   flagged: bool = False, all_classes: bool = False) -> SceneMaps:
+                   all_classes: bool = False) -> SceneMaps:
   """Writes the maps of a scene beside each other: x.tif, x-probability.tif and x.png.
 
   Args:
@@ -107,7 +106,6 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
     tile, stride: pixels of a tile's side, and from one tile to the next, at most a tile's side.
     target: the map of classes.
     channels: names of the scene's channels; '': its own.
-    flagged: as of `fit`.
     all_classes: write the probability of every class, not only that of the most probable one.
 
   Raises:
@@ -126,7 +124,7 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
     parts = list(blocks(scene.height, scene.width, tile, stride))
     advance = stack.enter_context(bar('classifying', sum(len(part.corners) for part in parts), 'tiles'))
     for part in parts:
-      mean = _mean_probabilities(classifier, scene, part, tile, channels, flagged, maps, advance)
+      mean = _mean_probabilities(classifier, scene, part, tile, channels, maps, advance)
       empty = np.isnan(mean[..., 0])
       best = np.where(empty, NOTHING, mean.argmax(-1)).astype(np.uint8)
       labels.write(best, 1, window=(part.rows, part.columns))
@@ -140,14 +138,14 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
   return maps
 
 
-def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile: int, channels: str, flagged: bool,
+def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile: int, channels: str,
                         maps: SceneMaps, advance: Any) -> np.ndarray:
   """(H, W, classes) of a block, NaN where there is no data."""
   top, left = part.row_starts[0], part.column_starts[0]
   decoded = scene.read((top, part.row_starts[-1] + tile), (left, part.column_starts[-1] + tile))
   image, names = decoded.pixels, channels
   if not channels:
-    image, names, notes = fit(decoded, scene.listing, classifier.channels, classifier.data_channels, flagged)
+    image, names, notes = fit(decoded, scene.listing, classifier.model_channels)
     maps.notes.update(dict.fromkeys(notes))
   there = np.asarray(~np.ma.getmaskarray(image).all(-1))  # (h, w) of what was read
   total = np.zeros((*there.shape, len(classifier.classes)), np.float32)

@@ -14,6 +14,7 @@ from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pictures import GREY_AS_RGB
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
+from mils_jax.data.sources.source import OWN, Statement
 from mils_jax.errors import UserError
 
 
@@ -37,16 +38,41 @@ class Inputs(Protocol):
     ...
 
 
-def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.AUTO, given: Sequence[str] = ()
-                ) -> Inputs:
+@dataclasses.dataclass(frozen=True)
+class ModelChannels:
+  """The channels of a model, and what they were in its training data.
+
+  Attributes:
+    inputs: names of its input channels.
+    data: names of the training data's channels, in their order; empty: the input channels.
+    flagged: whether the run's configuration named them, whatever the training files say.
+    files_say: what the training files say; None: not kept.
+  """
+
+  inputs: tuple[str, ...]
+  data: tuple[str, ...] = ()
+  flagged: bool = False
+  files_say: Statement | None = None
+
+  def renamed(self, images: Sequence[str | BandFiles]) -> dict[str, str]:
+    """What bands with a file each are called, by what their files are called."""
+    if not self.flagged:
+      return {}
+    if self.files_say is None or self.files_say.by != OWN or len(self.files_say.names) != len(self.data):
+      return band_files.renamed(images, self.data)
+    return dict(zip(self.files_say.names, self.data, strict=True))
+
+
+def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels = ModelChannels(()),
+                bands: str = band_files.AUTO) -> Inputs:
   """Opens files or folders of images.
 
   Args:
     paths: one or more images, or one folder of images (its subfolders too), one `.npy` with one image or
       (N, H, W, C) of them, or one `.npz` with `images` or `<split>_images`.
     reading: how files become arrays, as in training.
+    channels: of the model that is to classify them.
     bands: as data.folder.band_files.
-    given: the names of channels in the run's configuration, which rename bands as in training.
 
   Raises:
     UserError: one does not exist, holds no image, or is none of these.
@@ -56,7 +82,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {path}: no such file or folder')
   path = paths[0]
   if len(paths) == 1 and os.path.isdir(path):
-    return _folder(path, reading, bands, given)
+    return _folder(path, reading, channels, bands)
   if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
@@ -68,10 +94,10 @@ def open_inputs(paths: Sequence[str], reading: Reading, bands: str = band_files.
       raise UserError(f'--input {one}: expected image files where there are several; a folder or an .npz comes alone')
     if not formats.is_image(one):
       raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
-  return ImageFiles(*_put_together(paths, bands), '', reading, given)
+  return ImageFiles(*_put_together(paths, bands), '', reading, channels)
 
 
-def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'ImageFiles':
+def _folder(path: str, reading: Reading, channels: ModelChannels, bands: str) -> 'ImageFiles':
   """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
   found, others = formats.images_beneath(path, path.rstrip('/') or '/')
   found = sorted([*found, *(name for name in others if formats.is_image(name))])
@@ -82,7 +108,7 @@ def _folder(path: str, reading: Reading, bands: str, given: Sequence[str]) -> 'I
   if skipped:
     notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
   images, apart = _put_together(found, bands)
-  return ImageFiles(images, [*notes, *apart], path, reading, given)
+  return ImageFiles(images, [*notes, *apart], path, reading, channels)
 
 
 def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFiles], list[str]]:
@@ -100,10 +126,10 @@ class ImageFiles:
   """
 
   def __init__(self, images: Sequence[str | BandFiles], notes: Sequence[str], root: str, reading: Reading,
-               given: Sequence[str]):
+               channels: ModelChannels):
     self._images = images
     self._bands = band_files.band_names(images)
-    self._renamed = band_files.renamed(images, given)
+    self._renamed = channels.renamed(images)
     self._reading = reading
     self.example_ids: Sequence[str] = [image.example_id if isinstance(image, BandFiles) else image for image in images]
     folders = {os.path.dirname(os.path.abspath(example_id)) for example_id in self.example_ids}
@@ -169,16 +195,14 @@ class ImageArrays:
     return Decoded(without_nodata(image, self._reading.nodata)), self._listing
 
 
-def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequence[str],
-        data_channels: Sequence[str] = (), flagged: bool = False) -> tuple[np.ndarray, list[str | None], list[str]]:
+def fit(decoded: Decoded, listing: names.Listing | None, channels: ModelChannels
+        ) -> tuple[np.ndarray, list[str | None], list[str]]:
   """Decides which input channel each channel of an image goes to, by the rule that training has.
 
   Args:
     decoded: the image.
     listing: the channels.txt, or the like, that lists its channels.
-    input_channels: names of the model's input channels.
-    data_channels: those of the training data, in their order; empty: the input channels.
-    flagged: whether the run's configuration named them, whatever the files say.
+    channels: of the model.
 
   Returns:
     The image, the input channel of each of its channels (None: left out), and notes on what was assumed.
@@ -186,7 +210,7 @@ def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequenc
   Raises:
     UserError: the model has none of the channels, or there are more channels than anything names.
   """
-  known = tuple(data_channels) or tuple(input_channels)
+  known, input_channels = channels.data or channels.inputs, channels.inputs
   image, notes, color = decoded.pixels, list(decoded.notes), decoded.color
   count = image.shape[-1]
   if (listing is None and color in ((GREY,), (GREY, ALPHA)) and GREY not in known and set(RGB) <= set(input_channels)
@@ -194,7 +218,8 @@ def fit(decoded: Decoded, listing: names.Listing | None, input_channels: Sequenc
     image, color = image[..., [0, 0, *range(count)]], (*RGB, *color[1:])
     notes.append(GREY_AS_RGB)
     count = image.shape[-1]
-  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color, flagged)
+  own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color,
+                           channels.flagged, channels.files_say)
   if note:
     notes.append(note)
   without = [name for name in own if name not in input_channels]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mils_jax import invocation
-from mils_jax.data.sources.names import RGB, Listing, listings
+from mils_jax.data.sources.names import ALPHA, RGB, Listing, listings
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading, without_nodata
 from mils_jax.errors import UserError
 from mils_jax.packages import require
@@ -90,8 +90,8 @@ class Scene:
     names = tuple(name or '' for name in self._file.descriptions)
     self._names = names if reading.metadata and all(names) and len(set(names)) == len(names) else ()
     self._units = tuple(unit or '' for unit in self._file.units)
-    kinds = [kind.name for kind in self._file.colorinterp]
-    self._color = RGB if kinds == ['red', 'green', 'blue'] else ()
+    kinds = tuple(kind.name for kind in self._file.colorinterp)
+    self._color = {('red', 'green', 'blue'): RGB, ('red', 'green', 'blue', 'alpha'): (*RGB, ALPHA)}.get(kinds, ())
     folder = str(Path(path).absolute().parent)
     self.listing: Listing | None = listings([folder], folder, beyond=True)[folder]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mils_jax.channels import ChannelSpec
+from mils_jax.data.sources.source import Statement
 from mils_jax.errors import DamagedError, UserError
 from mils_jax.models.variables import by_path
 from mils_jax.training.selection import Score
@@ -31,6 +32,7 @@ class ModelSpec:
     trained: the input channels that training had; what stands in the others meets weights that nothing has trained.
     data_channels: all channels of the training data, in their order, also those that the run was not given.
     data_content: digest of the training data itself, wherever it lies; '' where it was not kept yet.
+    files_say: what the files of the training data say that its channels are; None where it was not kept yet.
   """
 
   channels: ChannelSpec
@@ -40,6 +42,7 @@ class ModelSpec:
   trained: tuple[str, ...]
   data_channels: tuple[str, ...] = ()
   data_content: str = ''
+  files_say: Statement | None = None
 
   def was_made_for(self, now: 'ModelSpec') -> bool:
     """Whether a run with this specification can go on with what another one says there is now.
@@ -59,14 +62,17 @@ class ModelSpec:
   def to_json(self) -> dict:
     return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size),
             'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained),
-            'data_channels': list(self.data_channels), 'data_content': self.data_content}
+            'data_channels': list(self.data_channels), 'data_content': self.data_content,
+            'files_say': self.files_say and [self.files_say.by, list(self.files_say.names)]}
 
   @classmethod
   def from_json(cls, values: dict) -> 'ModelSpec':
     channels = ChannelSpec.from_json(values['channels'])
     trained = tuple(values.get('trained', channels.names))  # checkpoints of before it was kept say nothing
+    said = values.get('files_say')
     return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained,
-               tuple(values.get('data_channels', channels.names)), values.get('data_content', ''))
+               tuple(values.get('data_channels', channels.names)), values.get('data_content', ''),
+               said and Statement(said[0], tuple(said[1])))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from mils_jax.data.sources.folder import FolderOptions, FolderSource
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.pixels import Reading
-from mils_jax.data.sources.source import Source
+from mils_jax.data.sources.source import NOTHING_SAID, Source, Statement
 
 
 @dataclasses.dataclass
@@ -27,6 +27,7 @@ class MemorySource:
   units: tuple[str, ...] = ('', '', '')
   decodes: bool = False
   notes: tuple[str, ...] = ()
+  files_say: Statement = NOTHING_SAID
   version: int = 0
 
   @property

@@ -10,6 +10,7 @@ from mils_jax.data.inputs import open_inputs
 from mils_jax.data.sources import open_source
 from mils_jax.data.sources.folder import FolderOptions, FolderSource
 from mils_jax.data.sources.pixels import Reading
+from mils_jax.data.sources.source import COLOUR, LISTED, Statement
 from mils_jax.errors import UserError
 from tests.data.fakes import folder_source, write_image, write_lists
 
@@ -550,3 +551,46 @@ def test_wells_of_a_plate_are_no_bands(tmp_path):
     for name in ('cat', 'dog'):
       write_band(tmp_path / name / f'plate_{well}.tif', 1)
   assert folder_source(tmp_path).length('train') == 6
+
+
+@pytest.mark.parametrize('root', ['', 'train'])
+def test_classes_txt_orders_class_folders_where_it_lists_just_these(tmp_path, root):
+  write_classes(tmp_path / root, count=10)
+  (tmp_path / 'classes.txt').write_text('dog\ncat\n')
+  source = folder_source(tmp_path)
+  assert source.classes == ('dog', 'cat')
+  assert {source.example_id('train', row).split('/')[-2]: int(label)
+          for row, label in enumerate(source.labels('train'))} == {'dog': 0, 'cat': 1}
+  (tmp_path / 'classes.txt').write_text('n01 dog\nn02 cat\n')
+  source = folder_source(tmp_path)
+  assert source.classes == ('cat', 'dog')
+  assert 'classes.txt is not used: it lists other names than the class folders have, n01 dog first' in source.notes
+
+
+def test_what_the_files_say_of_channels_that_the_configuration_names_is_kept(tmp_path):
+  for split in ('train', 'val'):
+    for name in ('cat', 'dog'):
+      write_image(tmp_path / split / name / '0.png', seed=1)
+  assert folder_source(tmp_path, channel_names=('nir', 'red', 'green')).files_say == Statement(COLOUR, ('R', 'G', 'B'))
+  (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
+  assert folder_source(tmp_path, channel_names=('nir', 'red', 'green')).files_say == Statement(LISTED, ('a', 'b', 'c'))
+  assert folder_source(tmp_path).files_say == Statement(COLOUR, ('R', 'G', 'B'))
+
+
+def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):
+  for number, names in enumerate((('red', 'green'), ('blue', 'green'), ('HH', 'HV'))):
+    items = ''.join(f'<Item name="DESCRIPTION" sample="{place}" role="description">{name}</Item>'
+                    for place, name in enumerate(names))
+    for split in ('train', 'val', 'test'):
+      for label in ('cat', 'dog'):
+        path = tmp_path / split / label / f'{number}.tif'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, np.zeros((4, 4, 2), np.uint16), photometric='minisblack', planarconfig='contig',
+                         extratags=[(42112, 's', 0, f'<GDALMetadata>{items}</GDALMetadata>', True)])
+  source = FolderSource(str(tmp_path), Reading(), ('green', 'red'))
+  remarks = []
+  for index in range(3):
+    source.read('train', index)
+    remarks.append(source.remarks('train', index))
+  assert remarks == [('channels called red, green were taken for green, red, as data.channel_names says',),
+                     ('channels called blue, green were taken for green, red, as data.channel_names says',), ()]

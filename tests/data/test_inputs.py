@@ -5,21 +5,23 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mils_jax.data.inputs import fit, open_inputs, settled_reading
+from mils_jax.data.inputs import ModelChannels, fit, open_inputs, settled_reading
 from mils_jax.data.sources.names import Listing
 from mils_jax.data.sources.pixels import Decoded, Reading
 from mils_jax.data.sources.placing import placed
+from mils_jax.data.sources.source import COLOUR as BY_COLOUR
+from mils_jax.data.sources.source import LISTED, OWN, Statement
 from mils_jax.errors import UserError
 
 IMAGE = np.arange(8 * 8 * 4, dtype=np.uint8).reshape(8, 8, 4)
 COLOUR = ('R', 'G', 'B')
 
 
-def fitted(input_channels, color=(), listed=(), own=(), data=(), count=None, flagged=False):
+def fitted(input_channels, color=(), listed=(), own=(), data=(), count=None, flagged=False, training=None):
   """Which channel of the image each input channel gets."""
   decoded = Decoded(IMAGE[..., :count or len(color or listed or own)], names=own, color=color)
   listing = Listing('channels.txt', listed, ('',) * len(listed)) if listed else None
-  image, names, _ = fit(decoded, listing, input_channels, data, flagged)
+  image, names, _ = fit(decoded, listing, ModelChannels(tuple(input_channels), tuple(data), flagged, training))
   own_channels = {IMAGE[..., channel].tobytes(): channel for channel in range(4)}
   return {name: own_channels[image[..., place].tobytes()] for place, name in enumerate(names) if name}
 
@@ -71,11 +73,79 @@ def test_names_by_the_configuration_overrule_a_file_as_in_training(where, names)
   assert np.array_equal(placed(decoded, bands, listing, True, True, 'x')[0], IMAGE[..., :3])
 
 
+BANDS = ('blue', 'green', 'red', 'nir')
+
+
+@pytest.mark.parametrize(('own', 'expected'), [
+    (('Red', 'Green', 'Blue', 'NIR'), {'red': 0, 'green': 1, 'blue': 2, 'nir': 3}),
+    (('R', 'G', 'B', 'swir'), {'red': 0, 'green': 1, 'blue': 2}),
+    (('nir', 'red'), {'nir': 0, 'red': 1}),
+])
+@pytest.mark.parametrize('training', [None, Statement(), Statement(OWN, BANDS)])
+def test_names_mean_the_same_in_any_letters(own, expected, training):
+  assert fitted(BANDS, own=own, data=BANDS, training=training) == expected
+
+
+@pytest.mark.parametrize('statement', [
+    Statement(OWN, ('B02', 'B03', 'B04', 'B08')), Statement(LISTED, ('red', 'green', 'blue', 'nir')), Statement()])
+def test_names_by_the_configuration_are_those_of_files_like_the_training_files_alone(statement):
+  given = {'data': BANDS, 'flagged': True, 'training': statement}
+  in_order = dict(zip(BANDS, range(4), strict=True))
+  assert fitted(BANDS, count=4, **given) == in_order
+  if statement.names:
+    where = {OWN: 'own', LISTED: 'listed'}[statement.by]
+    assert fitted(BANDS, **{where: statement.names}, **given) == in_order
+  for where in ('own', 'listed'):
+    turned = ('nir', 'red', 'green', 'blue')
+    assert fitted(BANDS, **{where: turned}, **given) == dict(zip(turned, range(4), strict=True))
+    with pytest.raises(UserError, match=r'B03, B04, B08, B11, .*none fits'):
+      fitted(BANDS, **{where: ('B03', 'B04', 'B08', 'B11')}, **given)
+
+
+def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were():
+  bands = ('nir', 'red', 'green')
+  for flagged in (False, True):
+    given = {'data': bands, 'flagged': flagged}
+    assert fitted(bands, COLOUR, training=Statement(BY_COLOUR, COLOUR), **given) == {'nir': 0, 'red': 1, 'green': 2}
+    assert fitted(bands, COLOUR, training=Statement(OWN, ('B8', 'B4', 'B3')), **given) == {'red': 0, 'green': 1}
+  radar = ('VV', 'VH', 'ratio')
+  assert fitted(radar, COLOUR, data=radar, training=Statement(OWN, radar)) == dict(zip(radar, range(3), strict=True))
+  alpha = (*COLOUR, 'alpha')
+  assert fitted(BANDS, alpha, data=BANDS, training=Statement(OWN, BANDS)) == {'red': 0, 'green': 1, 'blue': 2}
+  alike = Statement(BY_COLOUR, alpha)
+  assert fitted(BANDS, alpha, data=BANDS, training=alike) == dict(zip(BANDS, range(4), strict=True))
+
+
+def test_names_that_are_numbers_say_an_order_and_others_are_not_taken_for_the_channels():
+  given = {'data': BANDS, 'training': Statement(OWN, BANDS)}
+  assert fitted(BANDS, own=('Band 1', 'Band 2', 'Band 3', 'Band 4'), **given) == dict(zip(BANDS, range(4), strict=True))
+  with pytest.raises(UserError, match='none fits'):
+    fitted(BANDS, own=('hh', 'hv', 'vh', 'vv'), **given)
+
+
+def test_bands_go_by_what_the_training_files_were_called(tmp_path):
+  for level, band in enumerate(('B03', 'B04', 'B08', 'B11')):
+    tifffile.imwrite(tmp_path / f'x_{band}.tif', np.full((8, 8), level, np.uint16))
+  channels = ModelChannels(BANDS, BANDS, True, Statement(OWN, ('B02', 'B03', 'B04', 'B08')))
+  decoded, listing = open_inputs([str(tmp_path)], Reading(8), channels).read(0)
+  image, names, notes = fit(decoded, listing, channels)
+  assert [(name, int(image[0, 0, place])) for place, name in enumerate(names)] == [
+      ('green', 0), ('red', 1), ('nir', 2), (None, 3)]
+  assert notes == ['left out, because the model has no channel of this name: B11']
+
+
+def test_an_image_with_an_alpha_band_says_so(tmp_path):
+  tifffile.imwrite(tmp_path / 'x.tif', IMAGE, photometric='rgb', extrasamples=['unassalpha'])
+  tifffile.imwrite(tmp_path / 'y.tif', IMAGE, photometric='rgb', extrasamples=['unspecified'])
+  assert read(tmp_path / 'x.tif')[0].color == (*COLOUR, 'alpha')
+  assert read(tmp_path / 'y.tif')[0].color == ()
+
+
 def test_bands_are_renamed_as_in_training(tmp_path):
   for tile, bands in {'a': ('B04', 'B03'), 'b': ('B08', 'B04', 'B03')}.items():
     for level, band in enumerate(bands, 1):
       tifffile.imwrite(tmp_path / f'{tile}_{band}.tif', np.full((8, 8), level, np.uint16))
-  inputs = open_inputs([str(tmp_path)], Reading(8), given=('G', 'R', 'NIR'))
+  inputs = open_inputs([str(tmp_path)], Reading(8), ModelChannels(*[('G', 'R', 'NIR')] * 2, flagged=True))
   decoded = inputs.read(0)[0]
   assert (decoded.names, decoded.pixels[0, 0].tolist()) == (('G', 'R'), [2, 1])
 
@@ -96,7 +166,7 @@ def read(path, index=0, **reading):
 def test_unnamed_channels_of_an_array_fill_the_first_channels(tmp_path, name, save):
   save(tmp_path / name)
   for input_channels in (('red', 'green', 'blue', 'nir'), ('nir', *COLOUR)):
-    _, names, notes = fit(*read(tmp_path / name), input_channels)
+    _, names, notes = fit(*read(tmp_path / name), ModelChannels(input_channels))
     assert tuple(names) == input_channels[:3]
     assert notes == [f'channels without names filled the first channels: {", ".join(input_channels[:3])}']
 

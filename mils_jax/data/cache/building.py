@@ -1,6 +1,7 @@
 """Builds the dataset cache of a source, once, and finds it again by its fingerprint."""
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -56,7 +57,7 @@ def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> Cac
     raise
   for remark in dataset.remarks:
     progress.log(remark)
-  return dataset
+  return dataclasses.replace(dataset, files_say=source.files_say)
 
 
 def fingerprint(source: Source, skip_damaged: bool = False) -> str:

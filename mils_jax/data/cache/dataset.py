@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources.source import SPLITS
+from mils_jax.data.sources.source import NOTHING_SAID, SPLITS, Statement
 from mils_jax.errors import DamagedError
 
 FORMAT_VERSION = 3  # of the folder; a dataset cache of another version is built again
@@ -55,6 +55,7 @@ class CachedDataset:
     splits: train, val and test.
     nonfinite: per split, (C,) numbers of non-finite values and, per channel, the place of the first image with one.
     remarks: lines on what was done with images when they were read, and what was left out.
+    files_say: what the images' files say that the channels are; it is the source's, and no part of the folder.
   """
 
   folder: Path
@@ -70,6 +71,7 @@ class CachedDataset:
   splits: dict[str, Split]
   nonfinite: dict[str, tuple[list[int], list[str]]]
   remarks: tuple[str, ...]
+  files_say: Statement = NOTHING_SAID
 
   @property
   def fill(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from mils_jax.data.sources import names, npy, pixels
 from mils_jax.data.sources.array_labels import by_name, plain_labels
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import CALLED, SPLITS, hashed_example_id
+from mils_jax.data.sources.source import CALLED, SPLITS, Statement, hashed_example_id
 from mils_jax.errors import UserError
 
 MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end
@@ -168,8 +168,10 @@ class ArraysSource:
   def _settle_names(self, count: int, channel_names: tuple[str, ...]) -> None:
     given = next((name for name in ('channels', 'bands') if name in self._headers), '')
     where = 'data.channel_names'
-    if given and not channel_names:
-      channel_names, where = self._texts(given), f'{self.path}: {given}'
+    listed = self._texts(given) if given and (not channel_names or len(self._headers[given][0]) == 1) else ()
+    self.files_say = Statement.of(count, listed if channel_names else (), (), ())
+    if listed and not channel_names:
+      channel_names, where = listed, f'{self.path}: {given}'
     self.channels, notes = names.name_channels(count, channel_names, where)
     self._notes += notes
     self.units = self._texts('units') if 'units' in self._headers else ('',) * count

@@ -171,4 +171,5 @@ def read_bands(image: BandFiles, root: str, reading: Reading, names: Mapping[str
   join = np.ma.concatenate if masked else np.concatenate
   notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
   return Decoded(join([part.pixels for part in parts.values()], axis=-1),
-                 names=tuple(names.get(band, band) for band in parts), notes=notes)
+                 names=tuple(names.get(band, band) for band in parts), notes=notes,
+                 size=next(iter(parts.values())).size)

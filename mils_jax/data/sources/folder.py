@@ -16,7 +16,7 @@ from mils_jax.data.sources.layouts import find_layout
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Decoded, Reading
 from mils_jax.data.sources.placing import placed
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import first_readable
+from mils_jax.data.sources.source import OWN, Statement, first_readable
 from mils_jax.errors import UserError
 
 HEADS = 1000  # pictures, evenly spaced, whose heads tell whether a set is grey
@@ -88,7 +88,8 @@ class FolderSource:
     where = self.example_id(split, index)
     if isinstance(image, str):
       band_files.check_apart(decoded, listing, self._bands, where)
-    pixels, note = placed(decoded, self.channels, listing, bool(self._given), self._named, where)
+    pixels, note = placed(decoded, self.channels, listing, bool(self._given), self._named, where,
+                          self.files_say)
     self._remarks = (*decoded.notes, *([note] if note else []))
     return pixels, int(self._labels[split][index])
 
@@ -212,12 +213,20 @@ class FolderSource:
       self.channels, notes = names.name_channels(count, (), '')
       self._notes += notes
     self.units = tuple(units.get(name, '') for name in self.channels)
+    self.files_say = self._statement(decoded)
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
   def _first(self) -> Decoded:
     """The first training image that can be read; whoever reads all of them names those that cannot."""
     return first_readable(self._decode, self._files.get('train', self._files[next(iter(self._files))]))
+
+  def _statement(self, first: Decoded) -> Statement:
+    """What training files say that their channels are, channels.txt only where the configuration overrules it."""
+    if self._bands:
+      return Statement(OWN, self._bands)
+    listing = self._listing(self._files[self.splits[0]][0]) if self._given else None
+    return Statement.of(first.pixels.shape[-1], listing.names if listing else (), first.names, first.color)
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):

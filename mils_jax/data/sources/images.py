@@ -54,7 +54,8 @@ def read_image(path: str, reading: Reading) -> Decoded:
       with contextlib.nullcontext() if Image.MAX_IMAGE_PIXELS is None else decoders_settled():
         decoded = pictures.decode(path, reading)
     pixels = decoded.pixels if kind in formats.TIFF else without_nodata(decoded.pixels, reading.nodata)
-    return dataclasses.replace(decoded, pixels=resize_square(pixels, reading.size))
+    return dataclasses.replace(decoded, pixels=resize_square(pixels, reading.size),
+                               size=decoded.size or pixels.shape[:2])
   except UserError:
     raise
   except FileNotFoundError as error:

@@ -96,7 +96,8 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
 
 def _from_trees(root: str, trees: dict[str, str]) -> Layout:
   """train/<class>/... and, if they are there, the other splits likewise."""
-  layout = Layout(classes=tuple(_folders(os.path.join(root, trees['train']))))
+  classes, notes = lists.ordered(_folders(os.path.join(root, trees['train'])), root)
+  layout = Layout(classes=classes, notes=notes)
   if not layout.classes:
     raise UserError(f"{os.path.join(root, trees['train'])}: no class folders in it; expected train/<class>/...")
   for split, name in trees.items():
@@ -113,7 +114,8 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
                     'class folders of its own')
-  layout = Layout(classes=tuple(classes))
+  names, notes = lists.ordered(classes, root)
+  layout = Layout(classes=names, notes=notes)
   _add_classes(layout, 'train', listed, root)
   layout.notes.append(f'splits: {root} holds {len(classes)} class folders and no split: ' + ', '.join(classes[:10])
                       + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,16 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return entries
+
+
+def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[str]]:
+  """Names of class folders in the order of classes.txt, if it lists just these, and a note where it does not."""
+  file = Path(root, 'classes.txt')
+  given = _read_classes(file) if file.is_file() else tuple(folders)
+  if sorted(given) == sorted(folders):
+    return given, []
+  return tuple(folders), [f'classes.txt is not used: it lists other names than the class folders have, {given[0]} '
+                          'first']
 
 
 def numbered(entries: dict[str, Entries], origin: dict[str, str], root: str

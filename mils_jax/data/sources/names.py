@@ -6,15 +6,18 @@ channels.txt, the file itself, then what is known of the other images.
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mils_jax.data.sources.source import CALLED
+from mils_jax.data.sources.source import CALLED, COLOUR, LISTED, OWN, Statement
 from mils_jax.errors import UserError
 
 GREY, ALPHA = 'grey', 'alpha'
 RGB = ('R', 'G', 'B')
 CHANNELS_FILE = 'channels.txt'
+_COLOURS = {'r': 'red', 'g': 'green', 'b': 'blue', 'gray': 'grey'}
+_NUMBER = re.compile(r'(?i)(?:band|channel|ch|layer|image|page|slice|c)?[ _#:-]*[0-9]+')  # says no more than an order
 
 
 def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -93,7 +96,7 @@ def listings(folders: Iterable[str], root: str, beyond: bool) -> dict[str, Listi
 
 
 def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequence[str], color: Sequence[str],
-           flagged: bool = False) -> tuple[tuple[str, ...], str]:
+           flagged: bool = False, training: Statement | None = None) -> tuple[tuple[str, ...], str]:
   """The names of one image's channels.
 
   Args:
@@ -102,7 +105,10 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
     listed: what the nearest channels.txt lists.
     own: what the file says.
     color: by what kind of picture it is.
-    flagged: whether the configuration gave `known`: it then comes before what files say.
+    flagged: whether the configuration gave `known`: it then comes before what the training files say, and before what
+      others say that say the same or nothing.
+    training: what the training files say of the channels that are called `known`; None: of training itself, or not
+      kept.
 
   Returns:
     The names, which may be none of the known ones, and a note on what was assumed.
@@ -110,23 +116,42 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
   Raises:
     UserError: there are more channels than anything names.
   """
-  if flagged and count == len(known):
-    return tuple(known), ''
-  if tuple(known) == unnamed(len(known)):  # nothing that a name could mean
+  known, as_many = tuple(known), count == len(known)
+  if known == unnamed(len(known)):  # nothing that a name could mean
     own = color = ()
     listed = known[:count] if listed else ()
-  if len(listed) == count:
-    return tuple(listed), ''
-  if set(own) & set(known):
-    return tuple(own), ''
-  if count == len(known):  # what nothing names is as the set's other images are
-    return tuple(known), f'channels called {", ".join(own)} were taken for {", ".join(known)}, in order' if own else ''
-  if own or color:
-    return tuple(own or color), ''
-  slots = listed or known
-  if count > len(slots):
-    raise UserError(f'{count} channels without names; expected at most {len(slots)}: {", ".join(slots)}')
-  return tuple(slots[:count]), f'channels without names filled the first channels: {", ".join(slots[:count])}'
+  said = Statement.of(count, listed, own, color)
+  named = _by_meaning(said.names, known)
+  fits = bool(set(named) & set(known))
+  taken = f'channels called {", ".join(said.names)} were taken for '
+  if as_many and (said == training or (flagged and not said.names)):
+    return known, ''
+  if as_many and flagged and training is None:
+    return known, f'{taken}{", ".join(known)}, as data.channel_names says' if fits and named != known else ''
+  if fits and not (as_many and said.by == COLOUR and training is None):
+    return named, f'{taken}{", ".join(named)}' if named != said.names else ''
+  if as_many and said.by != LISTED and (said.by != OWN or training is None or all(map(_NUMBER.fullmatch, said.names))):
+    unlike = said.by == OWN or (said.by == COLOUR and training is not None)
+    return known, f'{taken}{", ".join(known)}, in order' if unlike else ''
+  if said.names:
+    return named, ''
+  first = listed or known
+  if count > len(first):
+    raise UserError(f'{count} channels without names; expected at most {len(first)}: {", ".join(first)}')
+  return tuple(first[:count]), f'channels without names filled the first channels: {", ".join(first[:count])}'
+
+
+def _by_meaning(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+  """The names, each as the one known name that means the same: R and Red as red."""
+  meant = [_meaning(name) for name in known]
+  found = tuple(name if name in known or meant.count(_meaning(name)) != 1 else known[meant.index(_meaning(name))]
+                for name in names)
+  return found if len(set(found)) == len(found) else tuple(names)
+
+
+def _meaning(name: str) -> str:
+  name = name.casefold()
+  return _COLOURS.get(name, name)
 
 
 def unnamed(count: int) -> tuple[str, ...]:

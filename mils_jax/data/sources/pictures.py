@@ -54,7 +54,7 @@ def decode(path: str, reading: Reading) -> Decoded:
     pixels = _pixels(plain, path, size)
     if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not spread
       pixels = np.repeat(pixels, 3, axis=-1)
-    return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=(*frames, *turned, *changed))
+    return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=(*frames, *turned, *changed), size=(height, width))
 
 
 def is_colour(path: str) -> bool:

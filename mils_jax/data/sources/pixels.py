@@ -55,6 +55,7 @@ class Decoded:
     units: of its channels, as many as names or none.
     color: names of its channels by the kind of image that it is, such as R, G, B; none for other channels.
     notes: what was done with it that is not plain.
+    size: height and width of the whole image as stored, before it was turned or resized; none: not known.
   """
 
   pixels: np.ndarray
@@ -62,6 +63,7 @@ class Decoded:
   units: tuple[str, ...] = ()
   color: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
+  size: tuple[int, ...] = ()
 
 
 def check_size(path: str, shape: tuple[int, ...]) -> None:

@@ -4,11 +4,12 @@ import numpy as np
 
 from mils_jax.data.sources.names import Listing, assign
 from mils_jax.data.sources.pixels import Decoded
+from mils_jax.data.sources.source import Statement
 from mils_jax.errors import UserError
 
 
 def placed(decoded: Decoded, known: tuple[str, ...], listing: Listing | None, flagged: bool, named: bool,
-           where: str) -> tuple[np.ndarray, str]:
+           where: str, first: Statement | None = None) -> tuple[np.ndarray, str]:
   """One image with all channels of its set, in their order.
 
   Args:
@@ -18,6 +19,7 @@ def placed(decoded: Decoded, known: tuple[str, ...], listing: Listing | None, fl
     flagged: whether the configuration gave `known`.
     named: whether anything names `known`: only then an image may have fewer channels without names.
     where: the image's place, for messages.
+    first: what the first training file says of its channels; None: it does not count.
 
   Returns:
     (H, W, C), masked in the channels that the image does not have, and a note on what was assumed.
@@ -27,7 +29,8 @@ def placed(decoded: Decoded, known: tuple[str, ...], listing: Listing | None, fl
   """
   count = decoded.pixels.shape[-1]
   try:
-    own, note = assign(count, known, listing.names if listing else (), decoded.names, decoded.color, flagged)
+    own, note = assign(count, known, listing.names if listing else (), decoded.names, decoded.color, flagged,
+                       None if flagged else first)
   except UserError as error:
     raise UserError(f'{where}: {error}') from error
   if own == known:

@@ -21,6 +21,7 @@ import numpy as np
 
 from mils_jax.config import Section, option
 from mils_jax.data.sources.registry import DataOptions, register
+from mils_jax.data.sources.source import NOTHING_SAID
 
 DRAWING_VERSION = 1  # part of the dataset cache's fingerprint: raise it when the drawing changes
 DEFAULT_SIZE = 32
@@ -52,6 +53,7 @@ class ShapesSource:
   classes = CLASSES
   channels = ('R', 'G', 'B')
   units = ('8-bit level',) * 3
+  files_say = NOTHING_SAID
   splits = ('train', 'val', 'test')
   decodes = False
   notes = ()

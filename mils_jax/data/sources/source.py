@@ -1,7 +1,8 @@
 """What every source of labelled images offers, and all that building its dataset cache needs."""
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -11,7 +12,30 @@ from mils_jax.errors import UserError
 SPLITS = ('train', 'val', 'test')
 # What a split's folder, list or array may be called; folders and lists in upper and lower case alike.
 CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
+LISTED, OWN, COLOUR = 'listed', 'own', 'colour'  # what may say what channels are: channels.txt, the file, its kind
 DTYPES = ('uint8', 'int16', 'uint16', 'float32')
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+  """What something says an image's channels are.
+
+  Attributes:
+    by: LISTED, OWN or COLOUR; '' where nothing says it.
+    names: of the channels.
+  """
+
+  by: str = ''
+  names: tuple[str, ...] = ()
+
+  @classmethod
+  def of(cls, count: int, listed: Sequence[str], own: Sequence[str], color: Sequence[str]) -> 'Statement':
+    """The nearest that names all of `count` channels; arguments as of `assign`."""
+    found = ((by, tuple(names)) for by, names in ((LISTED, listed), (OWN, own), (COLOUR, color)) if len(names) == count)
+    return cls(*next(found, ('', ())))
+
+
+NOTHING_SAID = Statement()
 
 
 class Source(Protocol):
@@ -24,6 +48,7 @@ class Source(Protocol):
     classes: name of each class, in the order of the labels.
     channels: name of each channel, in the order of the images' last axis.
     units: unit of each channel's values, '' where unknown.
+    files_say: what its files say the channels are, which the configuration may call otherwise.
     splits: which of `SPLITS` it has.
     decodes: whether reading an image costs enough that several processes are worth starting.
     notes: lines that the user should see, about what had to be assumed.
@@ -38,6 +63,9 @@ class Source(Protocol):
 
   @property
   def units(self) -> tuple[str, ...]: ...
+
+  @property
+  def files_say(self) -> Statement: ...
 
   @property
   def splits(self) -> tuple[str, ...]: ...

@@ -30,7 +30,7 @@ class EverySplit:
       raise UserError(f'data.val_fraction + data.test_fraction = {sum(self.fractions.values())}: must be below 1')
     self.seed = seed
     self.classes, self.channels, self.units = source.classes, source.channels, source.units
-    self.decodes = source.decodes
+    self.decodes, self.files_say = source.decodes, source.files_say
     shares = ' and '.join(f'{fraction:.0%} for {name}' for name, fraction in self.fractions.items())
     self.notes = (*source.notes, *([f'splits: cut from training, by class: {shares}'] if shares else []))
 

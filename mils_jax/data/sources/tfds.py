@@ -13,7 +13,7 @@ from mils_jax.config import Section, option
 from mils_jax.data.sources import names, pixels
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import hashed_example_id
+from mils_jax.data.sources.source import NOTHING_SAID, hashed_example_id
 from mils_jax.errors import RunError, UserError
 
 _OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'), 'test': ('test',)}
@@ -35,6 +35,7 @@ class TfdsSource:
   """
 
   decodes = False
+  files_say = NOTHING_SAID
   units: tuple[str, ...]
 
   def __init__(self, name: str, data_dir: str, reading: Reading, channel_names: tuple[str, ...], image_key: str,

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mils_jax.data.sources.names import RGB
+from mils_jax.data.sources.names import ALPHA, RGB
 from mils_jax.data.sources.pictures import TURNED
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size, without_nodata
 from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
 from mils_jax.errors import UserError
 
 _COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
+_ALPHA = (1, 2)  # extra samples: with colours multiplied by it, and without
 _ORIENTATION = 274  # the tag's number
 # Of each orientation but the first: whether rows and columns change places, and which axes are mirrored then.
 _TURNS = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)), 5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)),
@@ -43,8 +44,15 @@ def decode(path: str, reading: Reading) -> Decoded:
     pixels = channels_last(image, 'last' if coloured else rule, path)
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
     names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
-    color = RGB if pixels.shape[-1] == 3 and (coloured or page.photometric in _COLOURED) else ()
+    color = _kind(page, pixels.shape[-1]) if not coloured else RGB
     return Decoded(_contiguous(pixels), names, units, color, notes)
+
+
+def _kind(page: Any, count: int) -> tuple[str, ...]:
+  """What its colour space says that an image's channels are; a fourth that is called alpha may be any other band."""
+  if page.photometric not in _COLOURED or count not in (3, 4):
+    return ()
+  return RGB if count == 3 else (*RGB, ALPHA) if set(page.extrasamples) & set(_ALPHA) else ()
 
 
 def _belongs_to_another(page: Any) -> bool:
