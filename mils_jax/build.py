@@ -98,6 +98,10 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
   if config.data.normalization == 'imagenet':
     if not set(names) <= IMAGENET_MEAN.keys():
       raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(names)}. Valid: data, imagenet')
+    least, most = np.nanmin(data.low), np.nanmax(data.high)
+    if least < 0 or most > 255 or 0 < most <= 1:
+      raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
+                      'Valid here: data')
     means, stds = IMAGENET_MEAN, IMAGENET_STD
   else:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
@@ -196,7 +200,7 @@ def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, step
     subsets: of the input channels, which channel dropout prefers.
   """
   train = config.train.in_epochs(steps_per_epoch)
-  learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch)
+  learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch, config.train.steps > 0)
   plan = StepPlan(model, mapping, train, config.optimizer.create(learning_rate), steps_per_epoch, config.augment,
                   config.channel_dropout, model_schedules(config, steps_per_epoch), weights,
                   config.optimizer.frozen, subsets)
@@ -241,5 +245,5 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
                                   subset_masks(read_subsets(config.channel_dropout.subsets, used), channels.names))
   return TrainingPlan(folder, data, devices, step, learning_rate,
                       ModelSpec(channels, data.classes, (height, width), data.fingerprint, used, data.channels,
-                                data.content),
+                                data.content, data.files_say),
                       config.checkpoint, config.runtime)

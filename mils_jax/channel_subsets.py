@@ -24,19 +24,25 @@ class EvaluationOptions(Section):
                                   'all but one, all, and a sample of others', low=0)
   sampled_subsets: int = option(100, 'how many others, at most', low=0)
   seed: int = option(0, 'of their choice', low=0)
+  subsets: str = option('', "these alone, such as 'red,green,blue; nir'; empty: as above, and those of "
+                        'channel_dropout.subsets')
 
 
-def select_subsets(channels: Sequence[str], options: EvaluationOptions) -> list[Subset]:
-  """All non-empty subsets, smaller ones first, in the channels' own order.
+def select_subsets(channels: Sequence[str], options: EvaluationOptions, named: Sequence[Subset] = ()) -> list[Subset]:
+  """The subsets that the options ask for by name, else all non-empty ones, smaller ones first, in the channels' order.
 
-  Of too many channels: every single one, every set that lacks one, the full set, and others drawn from a seed, their
-  size first, each as likely as the other.
+  Of too many channels: every single one, every set that lacks one, the full set, those in `named`, and others drawn
+  from a seed, their size first, each as likely as the other.
   """
+  if options.subsets:
+    asked = read_subsets(options.subsets, channels)
+    return sorted(asked, key=lambda subset: (len(subset), [channels.index(name) for name in subset]))
   count = len(channels)
   if count <= max(options.all_subsets_up_to, 1):
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
   chosen: set[tuple[int, ...]] = {*((place,) for place in range(count)), tuple(range(count)),
-            *(tuple(place for place in range(count) if place != left_out) for left_out in range(count))}
+            *(tuple(place for place in range(count) if place != left_out) for left_out in range(count)),
+            *(tuple(map(channels.index, subset)) for subset in named)}
   fixed, random = len(chosen), np.random.default_rng(options.seed)
   possible = 2**count - 1 if count < 63 else 2**63
   while len(chosen) < min(fixed + options.sampled_subsets, possible):

@@ -79,6 +79,23 @@ class ChannelSpec:
       return f'all values lie at one end of those of the training data {span}: are they in the same units?'
     return ''
 
+  def unlike(self, mean: np.ndarray, std: np.ndarray) -> str:
+    """What is odd about many images' values together beside the training data's, '' where nothing is.
+
+    A range says little of values that are ten times too small: they lie within it. So this asks whether every channel
+    spreads five times less or more than in training, about another mean.
+
+    Args:
+      mean, std: (C',) of each channel's values, NaN where no image has it.
+    """
+    known = np.isfinite(mean) & np.isfinite(std)
+    own_mean, own_std = np.array(self.mean)[known], np.array(self.std)[known]
+    ratio, away = std[known] / own_std, np.abs(mean[known] - own_mean) / own_std
+    if not known.any() or not (((ratio < 1 / 5) | (ratio > 5)) & (away > 1)).all():
+      return ''
+    return (f'values have the mean {mean[known].mean():.3g} and the spread {std[known].mean():.3g}, those of the '
+            f'training data {own_mean.mean():.3g} and {own_std.mean():.3g}: are they in the same units?')
+
   def map_from(self, names: Sequence[str | None]) -> 'ChannelMapping':
     """How channels called `names` become the input channels; one named None goes nowhere.
 

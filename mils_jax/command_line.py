@@ -60,7 +60,10 @@ def parse(argv: list[str]) -> Request:
     folder.read_config()  # a mistake is told before JAX is loaded
     from mils_jax.run_config import RunConfig, saved_config
 
-    return Request(mode, folder, saved_config(folder), None, words.flags, argv)
+    config = saved_config(folder)
+    if words.fields:
+      config = RunConfig.read(changed(ConfigDict(config.values()), words.fields))
+    return Request(mode, folder, config, None, words.flags, argv)
   config, overrides = load_config(words)
   from mils_jax.run_config import RunConfig, as_it_was  # which the configuration has loaded, and JAX with it
 
@@ -118,8 +121,10 @@ def read_words(argv: list[str]) -> Words:
     raise unknown('mode', mode, COMMANDS)
   given = {'config': values.config, 'workdir': values.workdir, **_own_flags(values, mode)}
   _place(plain, mode, given, bool(verb))
-  if fields and not given['config']:
-    raise UserError('--config.FIELD needs --config FILE beside it' if not verb else
+  if fields and COMMANDS[mode].takes == 'runs':
+    raise UserError(f'{invocation.mode(mode)} takes no --config.FIELD: every run has its own')
+  if fields and not given['config'] and (not given['workdir'] or COMMANDS[mode].takes != 'run'):
+    raise UserError('--config.FIELD needs --config FILE or --workdir RUN beside it' if not verb else
                     f'--config.FIELD needs a configuration: {invocation.command(verb, config="CONFIG", workdir="RUN")}')
   config, workdir = os.path.expanduser(given.pop('config')), local_path(given.pop('workdir'), '--workdir')
   return Words(mode, config, workdir, {name: _as_path(name, value, mode) for name, value in given.items()}, fields)
@@ -237,6 +242,18 @@ def load_config(words: Words) -> tuple[ConfigDict, dict]:
   path = f'{find_config(name, COMMANDS[words.command].takes == "sweep")}{colon}{variant}'
   _check_fields(words.fields, _parse_config(path, [])[0])
   return _parse_config(path, words.fields)
+
+
+def changed(config: ConfigDict, fields: list[str]) -> ConfigDict:
+  """The configuration of a run with the command line's changes; raises UserError as `load_config`."""
+  _check_fields(fields, config)
+  values, words = flags.FlagValues(), [invocation.PROGRAM, *fields]
+  config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
+  try:
+    values(words)
+  except flags.Error as error:
+    raise UserError(str(error).strip().splitlines()[0]) from error
+  return values.config
 
 
 def _parse_config(path: str, fields: list[str]) -> tuple[ConfigDict, dict]:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from mils_jax import build, invocation
@@ -108,6 +109,11 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   if not own and len(names) < len(data.channels):
     log('channels that the model was not trained with are left out: '
         + ', '.join(name for name in data.channels if name not in names))
+  if not own:
+    used = [name in names for name in spec.channels.names]
+    places = [data.channels.index(name) if name in names else 0 for name in spec.channels.names]
+    if odd := spec.channels.unlike(*(np.where(used, values[places], np.nan) for values in (data.mean, data.std))):
+      log(odd)
   return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in data.channels]),
                      own)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.channel_subsets import Subset, check_subset, select_subsets
+from mils_jax.channel_subsets import Subset, check_subset, read_subsets, select_subsets
 from mils_jax.errors import RunError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
@@ -180,7 +180,7 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
 
 def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConfig) -> list[Subset]:
   if subsets is None:
-    return select_subsets(channels, config.evaluation)
+    return select_subsets(channels, config.evaluation, read_subsets(config.channel_dropout.subsets, channels))
   subsets = list(subsets)
   for subset in subsets:
     check_subset(subset, channels)

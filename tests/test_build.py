@@ -1,10 +1,11 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from configs import resnet34, task_a, task_b
-from mils_jax.build import IMAGENET_MEAN, IMAGENET_STD, compute_dtype, model_schedules, used_channels
+from mils_jax.build import IMAGENET_MEAN, IMAGENET_STD, channel_spec, compute_dtype, model_schedules, used_channels
 from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
 from mils_jax.run_config import RunConfig
@@ -55,6 +56,36 @@ def test_imagenets_statistics_are_those_of_the_report():
   """Of values from 0 to 255: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 0 to 1."""
   assert [IMAGENET_MEAN[name] / 255 for name in 'RGB'] == pytest.approx([0.485, 0.456, 0.406], abs=1e-9)
   assert [IMAGENET_STD[name] / 255 for name in 'RGB'] == pytest.approx([0.229, 0.224, 0.225], abs=1e-9)
+
+
+def data_of(channels, low=0, high=250):
+  """What `channel_spec` asks a dataset for: of channel i the mean i + 1, the std i + 4, and so on."""
+  places = np.arange(len(channels), dtype=float)
+  return SimpleNamespace(channels=channels, mean=places + 1, std=places + 4, low=low + 0 * places,
+                         high=high - places / 1000, fill=places + 2,
+                         units=tuple(f'unit {channel}' for channel in channels))
+
+
+def test_each_input_channel_has_the_statistics_of_its_name():
+  config = task_a.get_config()
+  config.channels.names = 'B,nir,R'
+  spec = channel_spec(RunConfig.read(config), data_of(('R', 'G', 'B')))
+  assert (spec.names, spec.mean, spec.std) == (('B', 'nir', 'R'), (3, 0, 1), (6, 1, 4))
+  assert (spec.low, spec.high, spec.fill) == ((0, 0, 0), (249.998, 0, 250), (4, 0, 2))
+  assert spec.units == ('unit B', '', 'unit R')
+  config.channels.names = 'B,R,G'
+  config.data.normalization = 'imagenet'
+  spec = channel_spec(RunConfig.read(config), data_of(('R', 'G', 'B')))
+  assert spec.mean == pytest.approx((103.53, 123.675, 116.28))
+  assert spec.std == pytest.approx((57.375, 58.395, 57.12))
+
+
+@pytest.mark.parametrize(('low', 'high'), [(0, 1), (0, 4000), (-20, 5)])
+def test_imagenets_statistics_are_for_values_of_bytes(low, high):
+  config = task_a.get_config()
+  config.data.normalization = 'imagenet'
+  with pytest.raises(UserError, match=r'for values from 0 to 255; here they are .* to .*\. Valid here: data'):
+    channel_spec(RunConfig.read(config), data_of(('R', 'G', 'B'), low, high))
 
 
 @pytest.mark.parametrize(('platform', 'dtype'), [('cpu', 'float32'), ('gpu', 'bfloat16'), ('tpu', 'bfloat16')])

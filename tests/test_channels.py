@@ -82,3 +82,16 @@ def test_values_in_another_unit_are_told_from_dark_and_bright_images(values, sai
   assert (said in found) if said else found == ''
   assert spec.unusual(image, np.array([False, True])) == ''
   assert ChannelSpec(('R',), ('',), (100.0,), (50.0,)).unusual(image[..., :1], np.array([True])) == ''
+
+
+def test_many_values_in_other_units_are_told_from_those_of_another_kind():
+  spec = ChannelSpec(('a', 'b'), ('', ''), (1500.0, 2500.0), (600.0, 900.0))
+  mean, std = np.array(spec.mean), np.array(spec.std)
+  for factor in (0.1, 0.04, 10):
+    assert 'are they in the same units?' in spec.unlike(factor * mean, factor * std)
+    assert spec.unlike(factor * mean, np.array([factor * std[0], std[1]])) == ''  # one of them is as in training
+    assert 'same units?' in spec.unlike(np.array([factor * mean[0], np.nan]), np.array([factor * std[0], np.nan]))
+  assert spec.unlike(mean, std) == ''
+  assert spec.unlike(mean, std / 10) == ''  # a lake, say
+  assert spec.unlike(mean / 2, std / 2) == ''
+  assert spec.unlike(np.full(2, np.nan), np.full(2, np.nan)) == ''

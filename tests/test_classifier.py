@@ -51,7 +51,7 @@ def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, 
 @pytest.mark.parametrize('normalization', ['data', 'imagenet'])
 def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, normalization):
   source = memory_source(dtype=dtype, shape=(4, 4, 3))
-  images = source.images['train'].copy()
+  images = (source.images['train'] % 256).astype(dtype)
   images[0, :2, 1] = -9999
   source.images['train'], source.channels = np.ma.masked_equal(images, -9999), ('R', 'G', 'B')
   dataset = open_dataset(source, tmp_path)

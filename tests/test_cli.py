@@ -127,6 +127,24 @@ def test_evaluating_writes_into_the_folder_that_output_names_and_takes_no_others
   assert 'config.json cannot be written: File exists' in capsys.readouterr().err
 
 
+def test_what_a_run_is_tested_on_is_changed_without_its_configuration(finished, tmp_path, capsys):
+  folder = shutil.copytree(finished[0], tmp_path / 'run', ignore=shutil.ignore_patterns('evaluation', 'subsets.*'))
+  evaluate = ['main.py', f'--workdir={folder}', '--config.data.shapes.num_test=30']
+  assert main([*evaluate, '--mode=evaluate']) == 0
+  assert ' of 30;' in capsys.readouterr().out
+  assert main([*evaluate[:2], '--mode=subsets', '--config.evaluation.subsets=B,R;G']) == 0
+  found = json.loads((folder / 'subsets.json').read_text())['subsets']
+  assert [row['channels'] for row in found] == [['G'], ['R', 'B']]
+  assert 'mean over the 2 subsets' in capsys.readouterr().out
+  for word, message in (('--config.train.epochs=9', 'belongs to another configuration'),
+                        ('--config.data.pth=x', "unknown config field 'data.pth'. Did you mean 'data.path'"),
+                        ('--config.data.seed=x', 'invalid literal for int()')):
+    assert main([*evaluate[:2], '--mode=evaluate', word]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
 def test_evaluating_on_another_set_needs_its_classes(finished, tmp_path, capsys):
   folder, _ = finished
   other = [*TINY, '--workdir', folder, '--mode=evaluate']
@@ -301,7 +319,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(case, tmp_pat
     (['--config', 'configs/task_c.py'], "unknown configuration 'configs/task_c.py'. Did you mean 'configs/task_"),
     (['--config', 'taska'], "unknown configuration 'taska'. Did you mean 'task_a'? Valid: any_channels, resnet34, "),
     (['--config', 'configs/task_a.py:imagenet'], "unknown variant 'imagenet'. Did you mean 'mini_imagenet'?"),
-    (['--config.train.epochs=3'], '--config.FIELD needs --config FILE beside it'),
+    (['--config.train.epochs=3'], '--config.FIELD needs --config FILE or --workdir RUN beside it'),
     ([], 'no --config given'),
     (['--mode=evaluate', '--workdir=/nowhere'], '/nowhere is no run folder'),
 ])

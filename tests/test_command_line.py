@@ -42,7 +42,8 @@ def test_a_pattern_that_the_shell_has_expanded_is_many_words():
     ('train task_a --config=task_b', "'task_a' stands beside --config=task_b: give one of them"),
     ('report runs/a --runs=others', "'runs/a' stands beside --runs=others: give one of them"),
     ('cost task_a --mode=train', '--mode=train stands beside the command cost'),
-    ('train runs --config.train.epochs=3', '--config.FIELD needs a configuration: mils-jax train CONFIG --workdir RUN'),
+    ('train --config.train.epochs=3', '--config.FIELD needs a configuration: mils-jax train CONFIG --workdir RUN'),
+    ('report runs --config.train.epochs=3', 'mils-jax report takes no --config.FIELD: every run has its own'),
     ('train task_a --split=val', '--split is no flag of mils-jax train. What takes it: evaluate'),
     ('train task_a --workdri=x', "unknown flag '--workdri'. Did you mean '--workdir'? Valid: --config, "),
 ])

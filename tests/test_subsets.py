@@ -42,6 +42,16 @@ def test_of_more_channels_singles_all_but_one_the_full_set_and_a_seeded_choice(c
   assert subsets != select_subsets(channels, dataclasses.replace(options, seed=4))
 
 
+def test_subsets_by_name_are_evaluated_alone_and_those_of_channel_dropout_beside_the_usual_ones():
+  channels = [f'c{place}' for place in range(12)]
+  assert select_subsets(channels, EvaluationOptions(subsets='c3,c1; c2')) == [('c2',), ('c1', 'c3')]
+  named = [('c1', 'c3', 'c4')]
+  assert named[0] in select_subsets(channels, EvaluationOptions(sampled_subsets=0), named)
+  assert named[0] not in select_subsets(channels, EvaluationOptions(sampled_subsets=0))
+  with pytest.raises(UserError, match=r"names 'c13', which is no channel here"):
+    select_subsets(channels, EvaluationOptions(subsets='c1,c13'))
+
+
 def test_no_more_is_drawn_than_there_is():
   assert len(select_subsets([f'c{place}' for place in range(9)], EvaluationOptions(sampled_subsets=10**6))) == 2**9 - 1
 

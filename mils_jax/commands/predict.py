@@ -27,6 +27,7 @@ from mils_jax.training.run_folder import RunFolder
 
 CLASSES_SHOWN = 5
 ERRORS_SHOWN = 10
+ENOUGH = 16  # images whose values together say something of their units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Summary:
     notes: how many images each note is about.
     errors: by image, why it could not be classified.
     remarks: on the input as a whole.
+    moments: (3, inputs) how many values of each channel there were, their sum and the sum of their squares.
   """
 
   output: Path
@@ -67,6 +69,7 @@ class Summary:
   notes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   errors: dict[str, str] = dataclasses.field(default_factory=dict)
   remarks: tuple[str, ...] = ()
+  moments: np.ndarray | float = 0.0
 
   @property
   def count(self) -> int:
@@ -99,16 +102,28 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
     classifier.missing(channels)  # refuses names that do not fit, before any image is read
   height, width = classifier.image_size
   reading = dataclasses.replace(config.data.reading, size=height if height == width else 0)
-  inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), config.data.folder.band_files,
-                       config.data.names)
+  inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), classifier.model_channels,
+                       config.data.folder.band_files)
   summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
     with unfinished.open('w', newline='', encoding='utf-8') as file:
-      _write_rows(csv.writer(file), classifier, inputs, channels, bool(config.data.names), all_classes, summary)
+      _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
+    if odd := _unlike_training(classifier, summary):
+      summary.remarks += (odd,)
     if not summary.count:
       example_id, reason = next(iter(summary.errors.items()))
       raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
   return summary
+
+
+def _unlike_training(classifier: Classifier, summary: Summary) -> str:
+  """What is odd about the values of all images together; a few images may well be of one kind."""
+  if summary.count < ENOUGH:
+    return ''
+  with np.errstate(invalid='ignore'):  # of a channel that no image has
+    count, total, squares = np.asarray(summary.moments)
+    mean = total / count
+    return classifier.spec.unlike(mean, np.sqrt(np.maximum(squares / count - mean**2, 0)))
 
 
 def _new_file(folder: Path, name: str) -> Path:
@@ -117,19 +132,19 @@ def _new_file(folder: Path, name: str) -> Path:
   return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
 
 
-def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, flagged: bool, all_classes: bool,
+def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
                 summary: Summary) -> None:
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.example_ids)
   with decoders_settled(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
-    for placed, probabilities in _classified(classifier, inputs, channels, flagged):
+    for placed, probabilities in _classified(classifier, inputs, channels):
       for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
         writer.writerow(_row(image, row, classifier, len(shown), summary))
       advance(len(placed))
 
 
-def _classified(classifier: Classifier, inputs: Inputs, channels: str, flagged: bool) -> Iterator[tuple]:
+def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterator[tuple]:
   """Batches of images and their probabilities; while one is computed, the next is read."""
   number = len(inputs.example_ids)
   size = classifier.batch_size(number)
@@ -137,7 +152,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str, flagged: 
   with ThreadPoolExecutor(available_cores()) as pool:
     for start in range(0, number, size):
       rows = range(start, min(start + size, number))
-      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels, flagged), rows))
+      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels), rows))
       probabilities = classifier.probabilities([(image.inputs, image.present) for image in placed], size)
       if before:
         yield before
@@ -146,14 +161,17 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str, flagged: 
   yield before
 
 
-def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str, flagged: bool) -> Placed:
+def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) -> Placed:
   example_id = inputs.example_ids[index]
   try:
     decoded, listing = inputs.read(index)
     image, names, notes = decoded.pixels, channels, list(decoded.notes)
     if not channels:
-      image, names, notes = fit(decoded, listing, classifier.channels, classifier.data_channels, flagged)
+      image, names, notes = fit(decoded, listing, classifier.model_channels)
     placed, present = classifier.place(image, names)
+    height, width = classifier.image_size
+    if sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
+      notes.append(f'of another size than the {height} x {width} of the model, to which its central square was resized')
     if isinstance(image, np.ma.MaskedArray):
       notes.append("values without data were filled with their channel's mean over the training data")
     unusual = classifier.unusual(placed, present)
@@ -173,6 +191,9 @@ def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown
   summary.classes[classifier.classes[best]] += 1
   summary.missing.update(missing)
   summary.notes.update(image.notes)
+  values = image.inputs.astype(np.float64)
+  there = image.present * values[..., 0].size
+  summary.moments += np.stack([there, values.sum((0, 1)), (values**2).sum((0, 1))])
   numbers = [f'{value:.9g}' for value in (probabilities[best], *probabilities[:shown])]  # enough to read float32 back
   return [image.example_id, classifier.classes[best], numbers[0], ';'.join(missing), '', *numbers[1:]]
 

@@ -32,7 +32,7 @@ def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
     return accuracy_text(report.accuracy(subset))
 
   full = report.channels
-  lines = ['', f'accuracy on {report.accuracy(full).count} test images, by the channels that are given:', '']
+  lines = ['', f'accuracy on {report.accuracy(report.worst).count} test images, by the channels that are given:', '']
   if len(report.predictions) <= LISTED:
     lines += table_lines(['channels', 'accuracy [95% interval]', 'balanced'],
                          [[', '.join(subset), rate(subset), percent(predictions.balanced_accuracy)]
@@ -41,7 +41,7 @@ def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
     lines += table_lines(['channels', 'subsets', 'mean', 'worst [95% interval]', 'which'],
                          [[f'{row.size} of {len(full)}', str(row.number), percent(row.mean), rate(row.worst),
                            listed_channels(row.worst)] for row in report.sizes()], words=['which'])
-  lines += ['', f'all channels: {report.accuracy(full)}',
+  lines += ['', *([f'all channels: {report.accuracy(full)}'] if full in report.predictions else []),
             f'mean over the {len(report.predictions)} subsets: {percent(report.mean)}; worst: '
             f'{report.accuracy(report.worst)} with {listed_channels(report.worst)}']
   if importance := report.importance():

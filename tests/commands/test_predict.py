@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 import mils_jax
+from mils_jax import build
 from mils_jax.cli import main
-from mils_jax.data.sources import images as images
+from mils_jax.data.sources import images
+from mils_jax.run_config import saved_config
+from mils_jax.training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 255, (20, 24, 4), np.uint8)
@@ -163,3 +166,28 @@ def test_without_an_input_or_a_checkpoint_there_is_nothing_to_predict(run, tmp_p
   assert 'has no checkpoint yet' in capsys.readouterr().err
   assert predict(tmp_path / 'untrained', tmp_path, '--config=configs/task_a.py') == 2
   assert 'is no run folder' in capsys.readouterr().err
+
+
+def test_images_in_other_units_and_of_another_size_are_told(run, tmp_path, capsys):
+  for size, scale, count in ((16, 1, 20), (16, 12, 20), (16, 12, 15), (24, 1, 15)):
+    folder = tmp_path / f'{size} {scale} {count}'
+    folder.mkdir()
+    for number in range(count):
+      Image.fromarray(RNG.integers(0, 255 // scale, (size, size, 3)).astype(np.uint8)).save(folder / f'{number}.png')
+    assert predict(run, folder, f'--output={tmp_path / "out.csv"}') == 0
+    out = capsys.readouterr().out
+    assert ('and the spread' in out) == (scale > 1 and count >= 16)
+    sizes = 'of another size than the 16 x 16 of the model, to which its central square was resized (15 of 15 images)'
+    assert (sizes in out) == (size != 16)
+
+
+def test_another_set_in_other_units_is_told(run, tmp_path, capsys):
+  data = build.open_data(saved_config(RunFolder(run)))
+  values = {'classes': np.array(data.classes), 'channels': np.array(data.channels)}
+  for name, split in data.splits.items():
+    values |= {f'{name}_images': np.asarray(split.images) // 12, f'{name}_labels': np.asarray(split.labels)}
+  np.savez(tmp_path / 'dark.npz', **values)
+  other = ['main.py', '--mode=evaluate', f'--workdir={run}', '--config.data.source=arrays',
+           f'--config.data.path={tmp_path / "dark.npz"}', f'--output={tmp_path / "dark"}']
+  assert main(other) == 0
+  assert 'are they in the same units?' in capsys.readouterr().out

@@ -151,3 +151,11 @@ def test_names_that_freeze_nothing_or_all_are_refused(freeze, message):
   with pytest.raises(UserError) as error:
     OptimizerOptions(freeze=freeze).check_frozen(PARAMS)
   assert str(error.value) == message
+
+
+def test_of_a_run_by_steps_the_warm_up_is_a_twentieth_at_most():
+  options = OptimizerOptions(learning_rate=0.4, warmup_epochs=0.5)
+  rates = [[float(options.schedule(1, 100, by_steps)(step)) for step in (2, 5, 50)] for by_steps in (True, False)]
+  assert rates[0][:2] == pytest.approx([0.16, 0.4])
+  assert rates[1][1:] == pytest.approx([0.04, 0.4])
+  assert float(options.schedule(40, 10, True)(5)) == pytest.approx(0.4)  # half an epoch, where that is less
