@@ -8,6 +8,7 @@ RUN/baseline-forest.npz, stands beside the run in every report, compared in pair
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def forest_of(folder: RunFolder) -> tuple[SubsetReport, float]:
     logits = np.log(np.maximum(shares, 0.5 / TREES)).astype(np.float32)  # a class that no tree votes for is no -inf
     predictions[subset] = Predictions(test.example_ids, np.asarray(test.labels), logits)
     log(f'{number} of {len(held.predictions)}: {subset_name(subset)} {predictions[subset].accuracy}')
-  return SubsetReport(held.channels, 0, predictions), time.perf_counter() - started
+  return dataclasses.replace(held, step=0, predictions=predictions), time.perf_counter() - started
 
 
 def main() -> None:

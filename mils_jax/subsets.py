@@ -2,8 +2,9 @@
 
 A run folder holds, together:
 
-    subsets.npz    example_id (N,), label (N,), channels (C,), present (S, C) bool, logits (S, N, classes) float32, and
-                   the step of the checkpoint that predicted them
+    subsets.npz    example_id (N,), label (N,), channels (C,), present (S, C) bool, logits (S, N, classes) float32, the
+                   step of the checkpoint that predicted them, and given (N, C) bool, which channels each image has, or
+                   (0, C) where all have all
     subsets.json   accuracy of each subset, mean and worst of each size, importance of each channel
     subsets.csv    a row for each subset
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.channel_subsets import Subset, check_subset, read_subsets, select_subsets
+from mils_jax.channel_subsets import Subset, check_subset, read_subsets, select_subsets, subset_name
 from mils_jax.errors import RunError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
@@ -57,15 +58,28 @@ class SubsetReport:
     channels: all that the run was given.
     step: of the checkpoint.
     predictions: of every test example, by subset, smaller ones first.
+    given: (N, C) bool, which of the channels each example has itself; None: all.
   """
 
   channels: Subset
   step: int
   predictions: dict[Subset, Predictions]
+  given: np.ndarray | None = None
+
+  def having(self, subset: Subset) -> np.ndarray:
+    """(N,) bool: which examples have one of these channels at least, without which nothing can be said of them."""
+    if self.given is None:
+      return np.ones(len(next(iter(self.predictions.values())).labels), bool)
+    return np.asarray(self.given[:, [channel in subset for channel in self.channels]].any(axis=1))
+
+  def seen(self, subset: Subset) -> Predictions:
+    """The predictions of the examples that have one of these channels at least."""
+    rows, all_ = self.having(subset), self.predictions[subset]
+    return all_ if rows.all() else Predictions(all_.example_ids[rows], all_.labels[rows], all_.logits[rows])
 
   def accuracy(self, subset: Subset) -> Accuracy:
-    """The test accuracy with these channels alone."""
-    return self.predictions[subset].accuracy
+    """The test accuracy with these channels alone, of the examples that have any of them."""
+    return self.seen(subset).accuracy
 
   @property
   def worst(self) -> Subset:
@@ -86,10 +100,18 @@ class SubsetReport:
     return rows
 
   def importance(self) -> dict[str, PairedDifference]:
-    """By channel, accuracy with all channels less that without it (leave one out), where both were evaluated."""
+    """By channel, accuracy with all channels less that without it (leave one out), where both were evaluated.
+
+    It is of the examples that have the channel and another one.
+    """
     without = {channel: tuple(name for name in self.channels if name != channel) for channel in self.channels}
-    return {channel: PairedDifference.of(self.predictions[self.channels].correct, self.predictions[rest].correct)
-            for channel, rest in without.items() if {rest, self.channels} <= self.predictions.keys()}
+    found = {}
+    for channel, rest in without.items():
+      if {rest, self.channels} <= self.predictions.keys():
+        rows = self.having((channel,)) & self.having(rest)
+        found[channel] = PairedDifference.of(*(self.predictions[subset].correct[rows] for subset in
+                                               (self.channels, rest)))
+    return found
 
   def only(self, subsets: Iterable[Subset]) -> 'SubsetReport':
     """The report on some of the subsets, in their order."""
@@ -99,7 +121,7 @@ class SubsetReport:
     """What subsets.json holds."""
     def row(subset: Subset) -> dict:
       return {'channels': list(subset), **self.accuracy(subset).to_json(),
-              'balanced_accuracy': self.predictions[subset].balanced_accuracy}
+              'balanced_accuracy': self.seen(subset).balanced_accuracy}
 
     return {
         'channels': list(self.channels),
@@ -116,7 +138,8 @@ class SubsetReport:
     with replaced(path) as unfinished, unfinished.open('wb') as file:
       np.savez(file, step=self.step, example_id=first.example_ids, label=first.labels, channels=np.array(self.channels),
                present=np.array([[channel in subset for channel in self.channels] for subset in self.predictions]),
-               logits=np.stack([one.logits for one in self.predictions.values()]), name=np.array(name))
+               logits=np.stack([one.logits for one in self.predictions.values()]), name=np.array(name),
+               given=np.zeros((0, len(self.channels)), bool) if self.given is None else self.given)
 
   def save(self, folder: RunFolder) -> None:
     """Writes subsets.npz, and subsets.json and subsets.csv from it."""
@@ -124,7 +147,8 @@ class SubsetReport:
     with replaced(folder.subsets_table) as unfinished, unfinished.open('w', newline='', encoding='utf-8') as file:
       table = csv.writer(file)
       table.writerow(['size', 'channels', 'correct', 'count', 'accuracy', 'low_95', 'high_95', 'balanced_accuracy'])
-      for subset, predictions in self.predictions.items():
+      for subset in self.predictions:
+        predictions = self.seen(subset)
         accuracy = predictions.accuracy
         table.writerow([len(subset), ' '.join(subset), accuracy.correct, accuracy.count,
                         *(f'{value:.4f}' for value in (accuracy.rate, *accuracy.interval(),
@@ -137,7 +161,8 @@ class SubsetReport:
     with np.load(path, allow_pickle=False) as saved:
       ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
       return cls(tuple(saved['channels'].tolist()), int(saved['step']),
-                 {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)})
+                 {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)},
+                 saved['given'] if 'given' in saved and len(saved['given']) else None)
 
 
 def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
@@ -173,9 +198,16 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
     keep = np.array([channel in subset for channel in run.restored.spec.channels.names])
     found[subset] = evaluator(run.variables, test, batches, f'subset {number} of {len(new)}', keep)
   ordered = sorted(found, key=lambda subset: (len(subset), [channels.index(channel) for channel in subset]))
-  report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered})
+  given = None
+  if test.present is not None:
+    given = np.asarray(test.present)[:, [run.data.channels.index(channel) for channel in channels]]
+  report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered}, given)
+  without = [subset for subset in ordered if not report.having(subset).any()]
+  if without:
+    log(f'no test image has any of {"; ".join(map(subset_name, without))}')
+    report = report.only(subset for subset in ordered if subset not in without)
   report.save(folder)
-  return report.only(subsets)
+  return report.only(subset for subset in subsets if subset not in without)
 
 
 def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConfig) -> list[Subset]:
@@ -228,6 +260,10 @@ def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarra
       same = np.array_equal(ids[order], test.example_ids)
       predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
       own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
+      if 'given' in saved and len(saved['given']):  # what some images have nothing of cannot be compared on all
+        channels, given = saved['channels'].tolist(), saved['given']
+        own = {subset: one for subset, one in own.items()
+               if given[:, [name in subset for name in channels]].any(axis=1).all()}
       name = str(saved['name']) if 'name' in saved else ''
   except UNREADABLE as error:
     raise RunError(f'damaged: {path.name} cannot be read') from error

@@ -222,5 +222,10 @@ def test_images_that_lack_a_channel_train_and_predict(tmp_path, capsys):
   expected = np.exp(own.logits) / np.exp(own.logits).sum(1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
   assert 'channels missing: B (4 of 8 images)' in capsys.readouterr().out
+  assert command(tmp_path, tmp_path / 'set', '--mode=subsets', '--config.train.epochs=1') == 0
+  assert '(4 to 8 of 8)' in capsys.readouterr().out
+  counts = {tuple(row['channels']): row['count'] for row in
+            json.loads((tmp_path / 'run/subsets.json').read_text())['subsets']}
+  assert (counts['B',], counts['NIR',], counts['R', 'B'], len(counts)) == (4, 8, 8, 15)
   assert command(tmp_path, tmp_path / 'set', f'--workdir={tmp_path / "mixed"}', '--config.augment.mixup_alpha=0.2') == 2
   assert 'some images lack channels that others have' in capsys.readouterr().err

@@ -86,6 +86,23 @@ def test_the_report_says_what_counting_by_hand_says(tmp_path):
   assert text.index('| G       |  +60.0 |') < text.index('| R       |  +10.0 |')
 
 
+def test_what_images_do_not_have_is_not_asked_of_them(tmp_path):
+  given = np.ones((10, 2), bool)
+  given[:4, 1] = False  # the first four, which R gets wrong but for three, have no G
+  report = dataclasses.replace(REPORT, given=given)
+  assert [str(report.accuracy(subset).count) for subset in report.predictions] == ['10', '6', '10']
+  assert report.accuracy(('G',)).correct == 4  # 4 to 7 of the first eight
+  importance = report.importance()
+  assert (importance['G'].count, importance['R'].count) == (6, 6)
+  assert importance['G'].difference == pytest.approx(5 / 6)  # all: 4 to 8; R alone: none of them
+  assert importance['R'].difference == pytest.approx(1 / 6)
+  text = '\n'.join(subset_lines(report, RunFolder(tmp_path)))
+  assert 'each on the test images that have any of them (6 to 10 of 10)' in text
+  report.save(RunFolder(tmp_path))
+  assert SubsetReport.load(tmp_path / 'subsets.npz').to_json() == report.to_json()
+  assert set(read_subset_correct(RunFolder(tmp_path), predictions(9))) == {('R',), ('R', 'G')}
+
+
 def test_importance_is_of_the_channels_whose_subsets_were_evaluated():
   assert list(REPORT.only([('R',), ('R', 'G')]).importance()) == ['G']
   assert REPORT.only([('R',), ('G',)]).importance() == {}

@@ -33,10 +33,14 @@ def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
 
   full = report.channels
   lines = ['', f'accuracy on {report.accuracy(report.worst).count} test images, by the channels that are given:', '']
+  counts = {subset: report.accuracy(subset).count for subset in report.predictions}
+  if report.given is not None:
+    lines[1] = (f'accuracy by the channels that are given, each on the test images that have any of them '
+                f'({min(counts.values())} to {max(counts.values())} of {len(report.given)}):')
   if len(report.predictions) <= LISTED:
-    lines += table_lines(['channels', 'accuracy [95% interval]', 'balanced'],
-                         [[', '.join(subset), rate(subset), percent(predictions.balanced_accuracy)]
-                          for subset, predictions in report.predictions.items()])
+    rows = [[', '.join(subset), rate(subset), percent(report.seen(subset).balanced_accuracy), str(counts[subset])]
+            for subset in report.predictions]
+    lines += table_lines(['channels', 'accuracy [95% interval]', 'balanced', 'images'], rows)
   else:
     lines += table_lines(['channels', 'subsets', 'mean', 'worst [95% interval]', 'which'],
                          [[f'{row.size} of {len(full)}', str(row.number), percent(row.mean), rate(row.worst),
