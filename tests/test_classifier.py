@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,6 +162,14 @@ def test_a_compiled_function_says_the_same_without_compiling_again(run, images):
   assert classify(images[:0]).shape == (0, 20)
   assert compiled == 1
   assert classifier.compiled(batch=1)(images[0]).shape == (1, 20)  # all input channels
+
+
+def test_a_compiled_function_may_be_called_from_several_threads(run, images):
+  classify = mils_jax.load(run).compiled(batch=4)
+  parts = [images[start:start + 4] for start in range(0, 40, 4)]
+  expected = [classify(part) for part in parts]
+  with ThreadPoolExecutor(4) as pool:
+    assert all((found == one).all() for found, one in zip(pool.map(classify, parts), expected, strict=True))
 
 
 def test_what_a_compiled_function_cannot_take_is_named(classifier, images):

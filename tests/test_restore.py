@@ -50,6 +50,15 @@ def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_
   assert sorted(path.name for path in with_infrared[1].path.iterdir()) == before
 
 
+def test_the_same_classes_in_another_order_are_other_classes(with_infrared):
+  config, folder = with_infrared
+  with np.load(config.data.path) as saved:
+    arrays = dict(saved)
+  np.savez(config.data.path, **{**arrays, 'classes': arrays['classes'][::-1]})
+  with pytest.raises(UserError, match='other classes than the model was trained on: the same in another order'):
+    run_evaluation(config, folder)
+
+
 def test_data_that_shares_no_trained_channel_is_refused(with_infrared):
   config, folder = with_infrared
   restored = restore(folder, config)

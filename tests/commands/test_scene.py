@@ -71,6 +71,8 @@ def test_each_pixel_has_the_mean_of_the_tiles_that_it_lies_in_whatever_the_block
   np.testing.assert_allclose(probabilities, np.moveaxis(total / number, -1, 0), rtol=1e-4, atol=1e-6)
   labels, profile = read(out)
   assert np.array_equal(labels[0], probabilities.argmax(0))
+  with rasterio.open(tmp_path / 'classes-probability.tif') as file:
+    assert file.descriptions == classifier.classes
   assert (profile['crs'], profile['transform']) == (rasterio.CRS.from_string(PLACE['crs']), PLACE['transform'])
   with rasterio.open(out) as file:
     assert file.tags(1)['class_3'] == classifier.classes[3]

@@ -141,3 +141,14 @@ def test_only_an_export_in_the_format_hub_is_pushed(hub_folder, tmp_path, monkey
   monkeypatch.setattr('huggingface_hub.get_token', lambda: 'hf_x')
   assert main(['mils-jax', 'push', str(tmp_path), 'anna/shapes']) == 2
   assert 'is no run folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('private', [True, False])
+def test_who_asks_for_a_private_model_gets_one(private, hub_folder, monkeypatch):
+  import huggingface_hub
+
+  made, uploaded = [], []
+  monkeypatch.setattr(huggingface_hub, 'create_repo', lambda name, **options: made.append((name, options['private'])))
+  monkeypatch.setattr(huggingface_hub, 'upload_folder', lambda **options: uploaded.append(options['repo_id']))
+  assert huggingface.push(hub_folder, 'anna/shapes', private) == 'hf://anna/shapes'
+  assert (made, uploaded) == ([('anna/shapes', private)], ['anna/shapes'])

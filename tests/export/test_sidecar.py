@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -8,6 +9,8 @@ import pytest
 import mils_jax
 from mils_jax.errors import RunError, UserError
 from mils_jax.export.sidecar import _version, read_sidecar
+from mils_jax.restore import restore
+from mils_jax.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -15,10 +18,13 @@ def folder(hub_folder, tmp_path):
   return shutil.copytree(hub_folder, tmp_path / 'copy')
 
 
-def test_it_says_what_goes_in_and_what_comes_out(hub_folder):
+def test_it_says_what_goes_in_and_what_comes_out(hub_folder, small_runs):
   values = read_sidecar(hub_folder)
-  assert values['channels']['names'] == ['R', 'G', 'B']
-  assert len(values['channels']['mean']) == len(values['channels']['std']) == len(values['channels']['units']) == 3
+  channels = restore(RunFolder(small_runs['wide_cnn'])).spec.channels
+  assert {key: tuple(value) for key, value in values['channels'].items()} == dataclasses.asdict(channels)
+  assert channels.names == ('R', 'G', 'B')
+  assert all(low < mean - std < mean + std < high for low, mean, std, high in
+             zip(channels.low, channels.mean, channels.std, channels.high, strict=True))
   assert (len(values['classes']), values['image_size'], values['trained']) == (20, [16, 16], ['R', 'G', 'B'])
   assert values['versions'].keys() == {'mils-jax', 'jax', 'flax', 'numpy', 'safetensors'}
   assert values['comparison']['largest_relative_difference'] <= 1e-4

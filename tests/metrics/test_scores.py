@@ -28,6 +28,16 @@ def test_the_worked_example_of_scikit_learns_manual():
   assert scores.confusion.tolist() == [[2, 0, 0], [1, 0, 1], [0, 2, 0]]
 
 
+def test_each_score_is_written_under_its_own_name():
+  scores = random_scores()
+  written = scores.to_json()
+  assert {name: written[name] for name in ('balanced_accuracy', 'macro_f1', 'top_5', 'loss', 'brier',
+                                           'calibration_error')} == {
+      'balanced_accuracy': scores.balanced_accuracy, 'macro_f1': scores.macro_f1, 'top_5': scores.top(5).rate,
+      'loss': scores.loss, 'brier': scores.brier, 'calibration_error': scores.calibration.error}
+  assert len({round(value, 6) for name, value in written.items() if isinstance(value, float)}) >= 7  # none is another
+
+
 def test_classes_that_do_not_occur_count_for_nothing():
   few, many = Scores(LABELS, logits_of(PREDICTED, 3)), Scores(LABELS, logits_of(PREDICTED, 9))
   assert many.macro_f1 == few.macro_f1

@@ -104,6 +104,9 @@ def test_runs_of_different_classes_or_test_images_are_refused(tmp_path):
   fake_run(tmp_path / 'a')
   fake_run(tmp_path / 'b', names=['cat', 'dog', 'class 2', 'class 3', 'class 4'])
   fake_run(tmp_path / 'c', count=400)
+  fake_run(tmp_path / 'd', names=[f'class {label}' for label in (1, 0, 2, 3, 4)])
+  with pytest.raises(UserError, match=r'different classes \(in another order\)'):
+    collect(f'{tmp_path}/[ad]')
   with pytest.raises(UserError, match=r'different classes \(cat, class 0, class 1, dog\)'):
     collect(f'{tmp_path}/[ab]')
   with pytest.raises(UserError, match='tested on different images: 450 images, fingerprint'):

@@ -1,6 +1,7 @@
 """Checkpoints that are whole, damaged in every way, or of another configuration."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from mils_jax.channels import ChannelSpec
+from mils_jax.data.sources.source import OWN, Statement
 from mils_jax.errors import RunError, UserError
 from mils_jax.models import WideCNN
 from mils_jax.training.checkpoints import Checkpoints
@@ -16,6 +18,26 @@ from tests.plans import first_state, step_plan
 
 SPEC = ModelSpec(ChannelSpec(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a', 'b'), (8, 8), 'data',
                     ('R',))
+
+
+def test_a_run_goes_on_with_what_it_was_made_for():
+  def changed(**values):
+    return dataclasses.replace(SPEC, channels=dataclasses.replace(SPEC.channels, **values))
+
+  same = dataclasses.replace(SPEC, data_content='x')
+  assert same.was_made_for(dataclasses.replace(same, data_fingerprint='a copy elsewhere', files_say=Statement()))
+  for other in (changed(names=('R', 'B')), changed(units=('m', 'm')), changed(mean=(0.5, 1.5)), changed(std=(1.0, 3.0)),
+                dataclasses.replace(SPEC, classes=('b', 'a')), dataclasses.replace(SPEC, image_size=(8, 9)),
+                dataclasses.replace(SPEC, trained=('G',)), dataclasses.replace(SPEC, data_fingerprint='other')):
+    assert not SPEC.was_made_for(other)
+  assert not same.was_made_for(dataclasses.replace(same, data_content='y'))
+
+
+@pytest.mark.parametrize('said', [None, Statement(), Statement(OWN, ('B04', 'B03'))])
+def test_what_training_files_said_of_channels_is_kept(said):
+  spec = dataclasses.replace(SPEC, files_say=said)
+  assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == dataclasses.replace(
+      spec, data_channels=())
 
 
 def make_state(width=32):

@@ -82,6 +82,22 @@ def test_the_loss_is_the_smoothed_cross_entropy_of_the_true_examples():
   assert after.step == 1
 
 
+def test_a_channel_that_an_image_lacks_is_missing_in_training():
+  step, state = make(NETWORKS['wide'])
+  present = np.random.default_rng(1).random((8, 3)) < 0.6
+  present[:, 1] = True
+  values = batch(8)
+  _, (sums, _) = run(step, state, Devices(1), [{**values, 'present': present}])
+  images, there = MAPPING.apply(jnp.asarray(values['image']), jnp.asarray(present))
+  model = NETWORKS['wide'].clone(axis_name=None)
+  logits, _ = model.apply(state.variables, images, train=True, present=there, mutable=['batch_stats'])
+  targets = 0.9 * np.eye(5)[values['label']] + 0.1 / 5
+  expected = -(targets * np.asarray(jax.nn.log_softmax(logits), np.float64)).sum()
+  np.testing.assert_allclose(sums.loss, expected, rtol=1e-4)
+  _, (all_there, _) = run(step, state, Devices(1), [values])
+  assert abs(all_there.loss - expected) > 1e-2
+
+
 def test_sums_start_anew_with_each_epoch():
   step, state = make(NETWORKS['wide'])
   counts = []

@@ -3,6 +3,7 @@ import pytest
 
 from configs import any_channels, task_a, task_b
 from mils_jax.build import build_plan
+from mils_jax.data.order import BalancedOrder
 from mils_jax.run import run_training
 from mils_jax.run_config import RunConfig
 from mils_jax.training import trainer as loop
@@ -107,3 +108,42 @@ def test_half_of_the_validation_images_keep_a_named_subset(subsets, share, tmp_p
   kept = loop.dropped_channels(build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run')))
   for one in ((True, False, False), (False, True, True)):
     assert (kept == one).all(1).mean() == pytest.approx(share, abs=0.06)
+
+
+def test_a_generalist_that_is_stopped_within_an_epoch_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+  """Of all that is drawn, averaged and remembered, nothing is lost: in task_b's run (test_survival.py) most is off."""
+  config = tiny(any_channels, tmp_path, steps=12, ema_decay=0.9, sampling='balanced', accumulation=2, patience=3)
+  config.model.update(widths=(8,), stem_width=8, blocks=1)
+  config.augment.crop_padding = 2
+  config.channel_dropout.subsets = 'R,G; B'
+  config.checkpoint.every_steps = 1
+  whole, stopped = (RunFolder(tmp_path / name) for name in ('whole', 'stopped'))
+  plans = [build_plan(RunConfig.read(config), folder) for folder in (whole, stopped)]
+  save = loop.Trainer._save
+
+  def save_and_stop(self, step, state):
+    save(self, step, state)
+    if step == 6:
+      raise KeyboardInterrupt
+
+  with StopSignals() as stop:
+    outcome = loop.train(plans[0], stop)
+    with monkeypatch.context() as patch:
+      patch.setattr(loop.Trainer, '_save', save_and_stop)
+      with pytest.raises(KeyboardInterrupt):
+        loop.train(plans[1], stop)
+    assert len(stopped.read_metrics()) == 1
+    again = loop.train(plans[1], stop)
+  assert stopped.read_metrics() == whole.read_metrics()
+  assert (again.epochs, again.best_epoch) == (outcome.epochs, outcome.best_epoch) == (3, outcome.best_epoch)
+  assert (again.test.logits == outcome.test.logits).all()
+
+
+def test_what_is_asked_of_classes_and_modules_is_what_is_trained(tmp_path):
+  config = tiny(task_b, tmp_path, epochs=1, sampling='balanced', class_weights='red disc=3')
+  config.optimizer.freeze = 'stage1'
+  plan = build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run'))
+  assert isinstance(loop.training_order(plan), BalancedOrder)
+  assert plan.step.class_weights[plan.data.classes.index('red disc')] == 3
+  assert sorted(set(plan.step.class_weights)) == [1, 3]
+  assert plan.step.frozen == ('stage1',)
