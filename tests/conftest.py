@@ -1,4 +1,4 @@
-"""Four CPU devices for every test."""
+"""What every test has: four CPU devices, fast compiling, strict shapes, and the fixtures that many share."""
 
 import gc
 import os

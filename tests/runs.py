@@ -68,7 +68,7 @@ def assert_same(folder, other):
 
 
 def stop_at_step(folder, cache, step, *flags, devices=1):
-  """Runs until the checkpoint of `step` is there and nothing after it, as a SIGKILL might leave it."""
+  """Runs until the checkpoint of `step` is there, and perhaps a later one, as a SIGKILL might leave it."""
   process = start(folder, cache, '--config.checkpoint.every_steps=1', *flags, devices=devices)
   wait_for(lambda: any(path.name.isdecimal() and int(path.name) >= step
                        for path in (folder / 'checkpoints' / 'latest').glob('*')), process)
@@ -106,5 +106,7 @@ def as_another_user(folder):
   if os.getuid() or not shutil.which('setpriv'):
     pytest.skip('needs root, to give a folder to another user, and setpriv, to do without the rights of root')
   subprocess.run(['chown', '-R', '12345:12345', str(folder)], check=True)
-  yield ['setpriv', '--bounding-set=-all', '--inh-caps=-all']  # root by name, with no more rights than anyone
-  subprocess.run(['chown', '-R', '0:0', str(folder)], check=True)
+  try:
+    yield ['setpriv', '--bounding-set=-all', '--inh-caps=-all']  # root by name, with no more rights than anyone
+  finally:
+    subprocess.run(['chown', '-R', '0:0', str(folder)], check=True)

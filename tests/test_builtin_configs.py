@@ -17,7 +17,9 @@ def test_every_file_with_a_configuration_has_a_name():
 
 
 def test_every_one_says_what_it_is():
-  assert all(summary(path).endswith('.') for path in builtin_configs().values())
+  said = [summary(path) for path in builtin_configs().values()]
+  assert all(text.endswith('.') and len(text) > 20 for text in said)
+  assert len(set(said)) == len(said)
 
 
 def test_no_configuration_depends_on_where_the_others_lie():

@@ -10,7 +10,7 @@ from mils_jax.errors import UserError
 SPEC = ChannelSpec(('R', 'G', 'B'), ('', '', ''), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
 
 
-def test_a_channel_goes_to_the_slot_of_its_name_wherever_it_stands():
+def test_a_channel_goes_to_the_input_channel_of_its_name_wherever_it_stands():
   images = np.arange(2 * 2 * 2 * 2, dtype=np.uint8).reshape(2, 2, 2, 2)
   placed, present = SPEC.map_from(['B', 'R']).apply(jnp.asarray(images))
   np.testing.assert_allclose(placed[..., 0], (images[..., 1] - 1.0) / 2)

@@ -108,9 +108,9 @@ def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, 
 def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
   photo = np.random.default_rng(0).integers(0, 255, (40, 52, 3), np.uint8)
   Image.fromarray(photo).save(tmp_path / 'photo.png')
-  packed = read_pixels(tmp_path / 'photo.png', 16)
-  assert (classifier(photo) == classifier(packed)).all()
-  assert (classifier(photo[..., [2, 0]], 'BR') == classifier(packed[..., [2, 0]], 'BR')).all()
+  cached = read_pixels(tmp_path / 'photo.png', 16)
+  assert (classifier(photo) == classifier(cached)).all()
+  assert (classifier(photo[..., [2, 0]], 'BR') == classifier(cached[..., [2, 0]], 'BR')).all()
 
 
 @pytest.mark.parametrize(('shape', 'channels', 'message'), [
@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_named(classifier, shape, channels, message):
     classifier(np.zeros(shape), channels)
 
 
-def test_slots_that_training_never_filled_stay_absent(run, images):
+def test_input_channels_that_training_never_filled_stay_missing(run, images):
   restored = restore(RunFolder(run))
   assert restored.spec.trained == ('R', 'G', 'B')
   classifier = mils_jax.load(run)

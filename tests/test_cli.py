@@ -208,7 +208,7 @@ def test_a_damaged_best_checkpoint_names_the_commands_that_mend_it(finished, tmp
   assert main(evaluate) == 0
 
 
-def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
+def test_a_run_on_some_channels_keeps_its_input_channels_and_its_size(tmp_path, capsys):
   assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.use=RB', '--config.train.epochs=1') == 0
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
   assert results['channels'] == ['R', 'B']
@@ -221,7 +221,7 @@ def test_a_run_on_some_channels_keeps_its_slots_and_its_size(tmp_path, capsys):
   assert mils_jax.load(tmp_path / 'run').missing('RGB') == ('G',)
 
 
-def test_cost_touches_no_data_where_the_config_states_classes_and_slots(tmp_path, capsys):
+def test_cost_touches_no_data_where_the_config_states_classes_and_channels(tmp_path, capsys):
   words = ['--mode=cost', '--workdir', tmp_path / 'run', '--config.data.path=/nowhere', '--config.data.image_size=32',
            '--config.model.width=8']
   assert run(*words, config='task_b:mini_imagenet') == 0
@@ -428,7 +428,7 @@ def test_images_in_a_folder_are_trained_on(tmp_path, capsys):
   assert '12 train, 12 val, 12 test images of 16x16' in capsys.readouterr().out
 
 
-def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
+def test_channels_without_names_fill_the_first_input_channels(tmp_path, capsys):
   rng = np.random.default_rng(0)
   arrays = {f'{split}_{what}': values for split in ('train', 'val', 'test') for what, values in (
       ('images', rng.integers(0, 255, (8, 8, 8, 2), np.uint8)), ('labels', np.arange(8) % 2))}
@@ -441,7 +441,7 @@ def test_channels_without_names_fill_the_first_slots(tmp_path, capsys):
   assert 'channels R, G (missing: B)' in out
 
 
-def test_a_channel_without_a_slot_is_left_out_and_named(tmp_path, capsys):
+def test_a_channel_without_an_input_channel_is_left_out_and_named(tmp_path, capsys):
   assert run('--workdir', tmp_path / 'run', *TINY, '--config.channels.names=R,B', '--config.train.epochs=1') == 0
   assert 'channels that the model does not have are left out: G\n' in capsys.readouterr().out
 
@@ -481,7 +481,7 @@ def damage_list(root, line):
     (lambda root: (root / 'images/val01.png').write_bytes(b'no image'), 'val01.png'),
     (lambda root: (root / 'test.txt').write_text(''), 'test.txt'),
 ], ids=['no list', 'no label', 'bad label', 'missing file', 'damaged image', 'empty split'])
-def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, message, tmp_path, capsys):
+def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_built(damage, message, tmp_path, capsys):
   root = tmp_path / 'images'
   write_images(root)
   damage(root)
@@ -491,8 +491,7 @@ def test_a_damaged_folder_is_one_line_and_leaves_nothing_half_packed(damage, mes
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'run').exists()
-  packed = tmp_path / 'cache' / 'datasets'
-  assert not packed.exists() or not list(packed.glob('*/*.npy'))
+  assert not list((tmp_path / 'cache').rglob('*.npy'))
 
 
 @pytest.mark.parametrize(('words', 'read'), [

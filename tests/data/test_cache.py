@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources.folder import FolderSource
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import RunError, UserError
-from tests.data.fakes import WatchedSource, memory_source, wait_until, write_lists
+from tests.data.fakes import MemorySource, WatchedSource, memory_source, wait_until, write_lists
 from tests.runs import as_another_user
 
 SPLITS = ('train', 'val', 'test')
@@ -431,7 +430,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
   with process:
     assert all(alive(pid) for pid in ids)
     process.kill()
-    wait_until(lambda: not any(alive(pid) for pid in ids), seconds=3)
+    wait_until(lambda: not any(alive(pid) for pid in ids))
 
 
 def test_an_interrupt_ends_all_processes_soon_and_keeps_nothing(tmp_path):
@@ -439,7 +438,7 @@ def test_an_interrupt_ends_all_processes_soon_and_keeps_nothing(tmp_path):
   with process:
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     assert process.stderr.read().count('Traceback') == 1  # the parent's own
-    assert process.wait(10) == -signal.SIGINT
+    assert process.wait(60) == -signal.SIGINT
   assert not any(alive(pid) for pid in ids)
   assert names(tmp_path / 'cache') == []
 
@@ -494,9 +493,15 @@ def test_two_processes_that_want_the_same_dataset_build_it_once(tmp_path):
   assert names(tmp_path) == [fingerprint(memory_source())]
 
 
-def test_a_hundred_thousand_images_open_in_under_a_second(tmp_path):
-  source = memory_source(100_000, 10, 10, (1, 1, 1))
-  open_dataset(source, tmp_path)
-  start = time.perf_counter()
-  open_dataset(source, tmp_path)
-  assert time.perf_counter() - start < 1
+def test_opening_again_reads_no_image(tmp_path, monkeypatch):
+  open_dataset(memory_source(), tmp_path)
+  load, mapped = np.load, {}
+
+  def watched(path, mmap_mode=None, **options):
+    mapped.setdefault(Path(path).stem, set()).add(mmap_mode)
+    return load(path, mmap_mode=mmap_mode, **options)
+
+  monkeypatch.setattr(np, 'load', watched)
+  monkeypatch.setattr(MemorySource, 'read', lambda *_: pytest.fail('read an image'))
+  open_dataset(memory_source(), tmp_path)
+  assert (mapped['images'], mapped['example_ids'], mapped['labels']) == ({'r'}, {'r'}, {None})

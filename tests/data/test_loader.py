@@ -10,6 +10,7 @@ from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.data.order import EvaluationOrder, TrainingOrder
 from mils_jax.distributed import processes
 from mils_jax.distributed.devices import Devices
+from tests.data.fakes import wait_until
 
 
 def split_of(count=37, shape=(6, 5, 2), dtype='int16'):
@@ -86,7 +87,8 @@ def test_two_batches_are_kept_ahead():
 
   found = OnHost(split_of(), Devices(1)).batches(watched, 0, 1000)
   next(found)
-  time.sleep(0.5)
+  wait_until(lambda: len(asked) == 4)
+  time.sleep(0.2)  # for one more, if there were one
   assert asked == [0, 1, 2, 3]  # one in use, two ahead and one that is ready to follow
   found.close()
 

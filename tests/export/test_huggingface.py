@@ -137,7 +137,7 @@ def test_without_the_client_the_extra_is_named(monkeypatch):
     huggingface.fetch('hf://anna/x')
 
 
-def test_only_an_export_in_the_format_hub_is_pushed(hub_folder, tmp_path, monkeypatch, capsys):
+def test_a_folder_that_is_no_run_is_not_pushed(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr('huggingface_hub.get_token', lambda: 'hf_x')
   assert main(['mils-jax', 'push', str(tmp_path), 'anna/shapes']) == 2
   assert 'is no run folder' in capsys.readouterr().err

@@ -20,7 +20,7 @@ def test_examples_are_joined_by_identity_whatever_their_order():
   assert fingerprint(FIRST) == fingerprint(SECOND)
 
 
-def test_a_image_that_is_there_twice_is_joined_with_its_own_label():
+def test_an_image_that_is_there_twice_is_joined_with_its_own_label():
   first = predictions('aab', [1, 0, 2], [1, 1, 2])
   second = predictions('aba', [0, 2, 1], [1, 2, 1])
   ordered = aligned({'one': first, 'other': second})

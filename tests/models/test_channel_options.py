@@ -86,7 +86,7 @@ many = settings(max_examples=25, deadline=None)
 
 @many
 @given(case=cases(), seed=st.integers(0, 1000))
-def test_what_stands_in_absent_slots_changes_no_logit(case, seed):
+def test_what_stands_in_missing_channels_changes_no_logit(case, seed):
   apply, images, present = case
   garbage = np.random.default_rng(seed).choice([np.nan, np.inf, -1e30, 7.0], images.shape).astype(np.float32)
   spoilt = np.where(present[:, None, None, :], images, garbage)
@@ -131,7 +131,7 @@ def test_the_full_mask_equals_no_mask(case):
 
 
 @pytest.mark.parametrize('number', range(len(NETWORKS)))
-def test_unnamed_channels_fill_the_first_slots_and_the_rest_is_absent(number):
+def test_unnamed_channels_fill_the_first_input_channels_and_the_rest_is_missing(number):
   batch, *size, in_channels = shape = SHAPES[number % len(SHAPES)]
   images, apply = inputs(0, shape), compiled(number, in_channels, tuple(size))
   given = in_channels // 2
@@ -167,7 +167,7 @@ def fill_by_numpy(params, statistics, imputation, rescale, images, present):
 
 
 @pytest.mark.parametrize('options', [*OPTIONS, LINEAR], ids=str)
-def test_the_slots_are_filled_as_float64_numpy_fills_them(options):
+def test_missing_channels_are_filled_as_float64_numpy_fills_them(options):
   images = inputs(3)
   present = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], bool)
   module = InputChannels(CHANNELS, **options)

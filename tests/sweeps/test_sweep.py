@@ -70,7 +70,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('case', WRONG)
-def test_a_study_that_cannot_be_is_refused(case, tmp_path):
+def test_a_sweep_that_cannot_be_is_refused(case, tmp_path):
   fields, message = WRONG[case]
   with pytest.raises(UserError) as error:
     tiny(tmp_path, **fields)
@@ -115,7 +115,7 @@ def test_a_failed_member_is_reported_and_the_others_go_on_and_the_finished_are_s
   assert trainings == ['diverging-seed0']
 
 
-def test_a_folder_of_another_study_of_other_things_or_of_other_settings_is_refused(trainings, tmp_path):
+def test_a_folder_of_another_sweep_of_other_things_or_of_other_settings_is_refused(trainings, tmp_path):
   run_sweep(tiny(tmp_path / 'sweep'), [])
   with pytest.raises(UserError, match="belongs to the sweep 'tiny', not 'other'"):
     run_sweep(tiny(tmp_path / 'sweep', name='other'), [])
@@ -168,7 +168,7 @@ def test_a_wrong_command_is_one_line_with_exit_code_2(words, message, capsys, mo
   assert error.count('\n') == 1
 
 
-def test_a_studys_folder_is_named_by_what_its_members_have_in_common():
+def test_a_sweeps_folder_is_named_by_what_its_members_have_in_common():
   assert run_name('tiny', 'tiny.py', {'common.train.epochs': 3, 'common.runtime.cache': '/c'}) == 'tiny-epochs=3'
 
 
@@ -196,7 +196,7 @@ def test_table2_has_the_recipe_that_its_variant_names(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
+def test_a_sweep_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
   def command(folder):
     return [sys.executable, 'main.py', '--config=tests/sweeps/tiny_sweep.py', '--mode=sweep',
             f'--workdir={tmp_path / folder}', f'--config.common.runtime.cache={tmp_path / "cache"}',

@@ -51,7 +51,7 @@ def test_checkpoints_by_the_clock_change_nothing_else(whole, cache, tmp_path):
   assert_same(tmp_path / 'run', whole)
 
 
-def test_so_does_one_on_four_devices(cache, tmp_path):
+def test_a_run_killed_on_four_devices_ends_as_if_it_had_not_been(cache, tmp_path):
   assert run(tmp_path / 'whole', cache, devices=4).returncode == 0
   stop_at_step(tmp_path / 'run', cache, 11, devices=4)
   done = run(tmp_path / 'run', cache, devices=4)
