@@ -253,3 +253,13 @@ def test_values_without_data_are_masked(tmp_path):
   source = ArraysSource(write(tmp_path, 'stored', arrays), Reading(nodata='-9999'))
   assert np.argwhere(np.ma.getmaskarray(source.read('train', 0)[0])).tolist() == [[0, 0, 1]]
   assert not np.ma.isMaskedArray(source.read('train', 1)[0])
+
+
+def test_three_channels_that_nothing_names_are_taken_for_colours_with_a_note(tmp_path):
+  arrays = {f'{split}_{what}': np.zeros((4, 6, 6, 3) if what == 'images' else 4, np.uint8)
+            for split in ('train', 'val', 'test') for what in ('images', 'labels')}
+  for names, notes in (({}, 1), ({'channels': ['nir', 'red', 'green']}, 0)):
+    np.savez(tmp_path / 'x.npz', **arrays, **names)
+    source = ArraysSource(str(tmp_path / 'x.npz'))
+    assert source.channels == tuple(names.get('channels', 'RGB'))
+    assert sum('taken for R, G and B (data.channel_names names them)' in note for note in source.notes) == notes

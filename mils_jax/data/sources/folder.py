@@ -210,7 +210,7 @@ class FolderSource:
       self.channels = decoded.names or decoded.color
       units = dict(zip(decoded.names, decoded.units, strict=False))
     else:
-      self.channels, notes = names.name_channels(count, (), '')
+      self.channels, notes = names.name_channels(count, (), '', decoded.color == names.RGB)
       self._notes += notes
     self.units = tuple(units.get(name, '') for name in self.channels)
     self.files_say = self._statement(decoded)

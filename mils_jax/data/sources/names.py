@@ -20,13 +20,15 @@ _COLOURS = {'r': 'red', 'g': 'green', 'b': 'blue', 'gray': 'grey'}
 _NUMBER = re.compile(r'(?i)(?:band|channel|ch|layer|image|page|slice|c)?[ _#:-]*[0-9]+')  # says no more than an order
 
 
-def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def name_channels(count: int, given: Sequence[str], where: str, coloured: bool = False
+                  ) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """Decides the names of `count` channels.
 
   Args:
     count: how many channels the images have.
     given: the names, or nothing.
     where: where the names come from, for the error.
+    coloured: whether the images are known to be pictures in colour.
 
   Returns:
     The names, and notes on what had to be assumed.
@@ -41,7 +43,8 @@ def name_channels(count: int, given: Sequence[str], where: str) -> tuple[tuple[s
     check_different(given, where)
     return tuple(given), ()
   if count == 3:
-    return RGB, ()
+    return RGB, () if coloured else ('channels: nothing names the three, so they are taken for R, G and B '
+                                     '(data.channel_names names them)',)
   names = unnamed(count)
   span = names[0] if count == 1 else f'{names[0]} to {names[-1]}'
   return names, (f'channels: nothing names them, so they are called {span} (data.channel_names names them)',)

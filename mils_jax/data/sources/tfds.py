@@ -56,7 +56,8 @@ class TfdsSource:
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
     image = self._image('train', 0)
     pixels.check_dtype(image.dtype, f"{name}, feature '{image_key}'")
-    self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names')
+    self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names',
+                                                      image.dtype == np.uint8)
     self.units = ('',) * len(self.channels)
 
   def length(self, split: str) -> int:
