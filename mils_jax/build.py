@@ -98,10 +98,6 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
   if config.data.normalization == 'imagenet':
     if not set(names) <= IMAGENET_MEAN.keys():
       raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(names)}. Valid: data, imagenet')
-    least, most = np.nanmin(data.low), np.nanmax(data.high)
-    if least < 0 or most > 255 or 0 < most <= 1:
-      raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
-                      'Valid here: data')
     means, stds = IMAGENET_MEAN, IMAGENET_STD
   else:
     means = dict(zip(data.channels, map(float, data.mean), strict=True))
@@ -113,6 +109,15 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
   return ChannelSpec(names, tuple(units.get(name, '') for name in names), tuple(means.get(name, 0.0) for name in names),
                      tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, 0.0) for name in names),
                      tuple(highs.get(name, 0.0) for name in names), tuple(fill.get(name, 0.0) for name in names))
+
+
+def check_normalization(config: RunConfig, data: CachedDataset, used: Sequence[str]) -> None:
+  """Raises UserError where ImageNet's statistics are asked for values that are no bytes'."""
+  places = [data.channels.index(name) for name in used]
+  least, most = np.nanmin(data.low[places]), np.nanmax(data.high[places])
+  if config.data.normalization == 'imagenet' and (least < 0 or most > 255 or 0 < most <= 1):
+    raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
+                    'Valid here: data')
 
 
 def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:
@@ -213,7 +218,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if config.augment.mixes and config.train.batch_size // devices.count % 2:
     raise UserError(f'train.batch_size={config.train.batch_size}: each device needs an even share, because MixUp and '
                     'CutMix mix pairs of images')
-  starts = config.train.init_from if not folder.checkpoints.is_dir() else ''  # a resumed run does not need it again
+  resumed = folder.checkpoints.is_dir()
+  starts = '' if resumed else config.train.init_from  # a resumed run does not need it again
   if starts:
     check_start(starts)
   data = open_data(config)
@@ -223,6 +229,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   check_labels(config, data)
   used = used_channels(config, data)
   check_images(data, used)
+  if not resumed:
+    check_normalization(config, data, used)
   if config.augment.mixes and any(split.present is not None for split in data.splits.values()):
     raise UserError('augment.mixup_alpha and augment.cutmix_alpha: some images lack channels that others have, and '
                     'such pairs cannot be mixed. Valid here: 0')

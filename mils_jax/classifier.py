@@ -50,8 +50,7 @@ class Classifier:
     self.trained = spec.trained
     self.image_size = spec.image_size
     self.data_channels = spec.data_channels
-    self.model_channels = ModelChannels(self.channels, spec.data_channels, bool(restored.config.data.names),
-                                        spec.files_say)
+    self.model_channels = ModelChannels(self.channels, spec.data_channels, restored.names_given, spec.files_say)
     self.spec = spec.channels
     self._nodata = restored.config.data.nodata
     self._warned = False
@@ -177,7 +176,7 @@ class Classifier:
     return self._probabilities(self._variables, inputs, present)
 
   def _names(self, channels: ChannelNames, count: int) -> list[str | None]:
-    """The names of an image's channels, as many as it has; unnamed ones fill the first input channels."""
+    """The names of an image's channels, as many as it has; without names as in a call."""
     if channels is None and count == len(self.data_channels):  # as the training images have them
       return [name if name in self.channels else None for name in self.data_channels]
     if channels is None:

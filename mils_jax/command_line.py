@@ -56,6 +56,8 @@ def parse(argv: list[str]) -> Request:
   if not words.config:
     folder = RunFolder(Path(words.workdir))
     if folder.is_export and COMMANDS[mode].exports:
+      if words.fields:
+        raise UserError(f'{words.fields[0]}: an export takes no --config.FIELD')
       return Request(mode, folder, None, None, words.flags, argv)
     folder.read_config()  # a mistake is told before JAX is loaded
     from mils_jax.run_config import RunConfig, saved_config

@@ -10,6 +10,7 @@ from mils_jax import build, invocation
 from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.loader import OnDevice, OnHost, place_split
+from mils_jax.data.sources.names import by_meaning
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Evaluator
@@ -31,6 +32,7 @@ class Restored:
     variables: all that its apply takes, on the host, from the best checkpoint.
     spec: what it expects and says.
     step: after which these variables were saved.
+    names_given: whether the run's own configuration named the channels of its data.
   """
 
   config: RunConfig
@@ -38,6 +40,7 @@ class Restored:
   variables: dict
   spec: ModelSpec
   step: int
+  names_given: bool = False
 
 
 def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
@@ -64,7 +67,7 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
     # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
     structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}
     variables = checkpoints.restore_best(like=structure)
-  return Restored(config, model, variables, spec, step)
+  return Restored(config, model, variables, spec, step, bool(own.data.names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ class FittingData:
 
   Attributes:
     data: the dataset cache.
-    channels: those of its channels that the model was trained with, in the data's order.
+    channels: those of its channels that the model was trained with, in the data's order, as the model calls them.
     mapping: of the data's channels in the model's input channels; the others are missing.
     own: whether it is the set that the model was trained on.
   """
@@ -101,20 +104,22 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '
                     f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
-  names = tuple(name for name in data.channels if name in spec.trained)
+  called = by_meaning(data.channels, spec.channels.names)
+  names = tuple(name for name in called if name in spec.trained)
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
                     f'{", ".join(spec.trained)}: none fits')
-  build.check_images(data, names)
-  if not own and len(names) < len(data.channels):
+  build.check_images(data, [name for name, model_name in zip(data.channels, called, strict=True)
+                            if model_name in names])
+  if not own and len(names) < len(called):
     log('channels that the model was not trained with are left out: '
-        + ', '.join(name for name in data.channels if name not in names))
-  if not own:
+        + ', '.join(name for name in called if name not in names))
+  if not own and restored.config.data.normalization == 'data':
     used = [name in names for name in spec.channels.names]
-    places = [data.channels.index(name) if name in names else 0 for name in spec.channels.names]
+    places = [called.index(name) if name in names else 0 for name in spec.channels.names]
     if odd := spec.channels.unlike(*(np.where(used, values[places], np.nan) for values in (data.mean, data.std))):
       log(odd)
-  return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in data.channels]),
+  return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in called]),
                      own)
 
 

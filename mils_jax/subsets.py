@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.channel_subsets import Subset, check_subset, read_subsets, select_subsets, subset_name
-from mils_jax.errors import RunError
+from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.metrics.predictions import Predictions
@@ -102,13 +102,15 @@ class SubsetReport:
   def importance(self) -> dict[str, PairedDifference]:
     """By channel, accuracy with all channels less that without it (leave one out), where both were evaluated.
 
-    It is of the examples that have the channel and another one.
+    It is of the examples that have the channel and another one, and left out where there are none.
     """
     without = {channel: tuple(name for name in self.channels if name != channel) for channel in self.channels}
     found = {}
     for channel, rest in without.items():
       if {rest, self.channels} <= self.predictions.keys():
         rows = self.having((channel,)) & self.having(rest)
+        if not rows.any():
+          continue
         found[channel] = PairedDifference.of(*(self.predictions[subset].correct[rows] for subset in
                                                (self.channels, rest)))
     return found
@@ -162,7 +164,7 @@ class SubsetReport:
       ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
       return cls(tuple(saved['channels'].tolist()), int(saved['step']),
                  {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)},
-                 saved['given'] if 'given' in saved and len(saved['given']) else None)
+                 saved['given'] if len(saved['given']) else None)
 
 
 def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
@@ -190,6 +192,17 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
   channels = run.fitting.channels
   subsets = _checked(subsets, channels, config)
   known = held.predictions if held else {}
+  given = None
+  if run.data.splits['test'].present is not None:
+    given = np.asarray(run.data.splits['test'].present)[:, [run.data.channels.index(channel) for channel in channels]]
+    without = [subset for subset in subsets if not given[:, [channel in subset for channel in channels]].any()]
+    subsets = [subset for subset in subsets if subset not in without]
+    what = f'no test image has any of the channels of {"; ".join(map(subset_name, without))}'
+    if not subsets:
+      there = [name for place, name in enumerate(channels) if given[:, place].any()]
+      raise UserError(f'{what}. Valid: {", ".join(there)}')
+    if without:
+      log(what)
   new = [subset for subset in subsets if subset not in known]
   test, evaluator, batches = run.data.splits['test'], run.evaluator(), run.batches('test')
   log(f'{len(test.labels)} test images, {counted(len(new), "subset")} of {", ".join(channels)}')
@@ -198,16 +211,9 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
     keep = np.array([channel in subset for channel in run.restored.spec.channels.names])
     found[subset] = evaluator(run.variables, test, batches, f'subset {number} of {len(new)}', keep)
   ordered = sorted(found, key=lambda subset: (len(subset), [channels.index(channel) for channel in subset]))
-  given = None
-  if test.present is not None:
-    given = np.asarray(test.present)[:, [run.data.channels.index(channel) for channel in channels]]
   report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered}, given)
-  without = [subset for subset in ordered if not report.having(subset).any()]
-  if without:
-    log(f'no test image has any of {"; ".join(map(subset_name, without))}')
-    report = report.only(subset for subset in ordered if subset not in without)
   report.save(folder)
-  return report.only(subset for subset in subsets if subset not in without)
+  return report.only(subsets)
 
 
 def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConfig) -> list[Subset]:

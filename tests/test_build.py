@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from configs import resnet34, task_a, task_b
-from mils_jax.build import IMAGENET_MEAN, IMAGENET_STD, channel_spec, compute_dtype, model_schedules, used_channels
+from mils_jax.build import (
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  channel_spec,
+  check_normalization,
+  compute_dtype,
+  model_schedules,
+  used_channels,
+)
 from mils_jax.data.augment import Augmentation
 from mils_jax.errors import UserError
 from mils_jax.run_config import RunConfig
@@ -84,8 +92,11 @@ def test_each_input_channel_has_the_statistics_of_its_name():
 def test_imagenets_statistics_are_for_values_of_bytes(low, high):
   config = task_a.get_config()
   config.data.normalization = 'imagenet'
+  beside = data_of(('R', 'G', 'B', 'nir'))
+  beside.high[3] = 10_000  # a channel that the run is not given
+  check_normalization(RunConfig.read(config), beside, ('R', 'G', 'B'))
   with pytest.raises(UserError, match=r'for values from 0 to 255; here they are .* to .*\. Valid here: data'):
-    channel_spec(RunConfig.read(config), data_of(('R', 'G', 'B'), low, high))
+    check_normalization(RunConfig.read(config), data_of(('R', 'G', 'B', 'nir'), low, high), ('R', 'B'))
 
 
 @pytest.mark.parametrize(('platform', 'dtype'), [('cpu', 'float32'), ('gpu', 'bfloat16'), ('tpu', 'bfloat16')])

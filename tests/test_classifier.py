@@ -52,7 +52,7 @@ def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, 
 @pytest.mark.parametrize('normalization', ['data', 'imagenet'])
 def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, normalization):
   source = memory_source(dtype=dtype, shape=(4, 4, 3))
-  images = (source.images['train'] % 256).astype(dtype)
+  images = source.images['train'].copy()
   images[0, :2, 1] = -9999
   source.images['train'], source.channels = np.ma.masked_equal(images, -9999), ('R', 'G', 'B')
   dataset = open_dataset(source, tmp_path)
@@ -60,7 +60,8 @@ def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, norm
   config.data.update(normalization=normalization, nodata='-9999')
   read = RunConfig.read(config)
   spec = ModelSpec(build.channel_spec(read, dataset), ('a', 'b'), (4, 4), '', ('R', 'G', 'B'))
-  restored = SimpleNamespace(spec=spec, model=SimpleNamespace(num_classes=2), config=read, variables={})
+  restored = SimpleNamespace(spec=spec, model=SimpleNamespace(num_classes=2), config=read, variables={},
+                             names_given=False)
   inputs, present = Classifier(restored, tmp_path).place(images[0], 'RGB')
   assert present.all()
   assert np.array_equal(inputs, dataset.splits['train'].images[0].astype(np.float32))

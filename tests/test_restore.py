@@ -62,8 +62,8 @@ def test_the_same_classes_in_another_order_are_other_classes(with_infrared):
 def test_data_that_shares_no_trained_channel_is_refused(with_infrared):
   config, folder = with_infrared
   restored = restore(folder, config)
-  config = dataclasses.replace(config, data=dataclasses.replace(config.data, channel_names='nir,swir,red,blue'))
-  with pytest.raises(UserError, match=r'channels nir, swir, red, blue, the model was trained with R, G, B: none fits'):
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, channel_names='nir,swir,cyan,ir'))
+  with pytest.raises(UserError, match=r'channels nir, swir, cyan, ir, the model was trained with R, G, B: none fits'):
     open_fitting_data(restored, config)
 
 

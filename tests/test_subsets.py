@@ -102,6 +102,8 @@ def test_what_images_do_not_have_is_not_asked_of_them(tmp_path):
   report.save(RunFolder(tmp_path))
   assert SubsetReport.load(tmp_path / 'subsets.npz').to_json() == report.to_json()
   assert set(read_subset_correct(RunFolder(tmp_path), predictions(9))) == {('R',), ('R', 'G')}
+  apart = np.array([[True, False]] * 5 + [[False, True]] * 5)  # of two sensors: nothing to be left out of any image
+  assert dataclasses.replace(REPORT, given=apart).importance() == {}
 
 
 def test_importance_is_of_the_channels_whose_subsets_were_evaluated():

@@ -107,8 +107,8 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
   summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
     with unfinished.open('w', newline='', encoding='utf-8') as file:
-      _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
-    if odd := _unlike_training(classifier, summary):
+      _write_rows(csv.writer(file), classifier, inputs, channels, not config.data.image_size, all_classes, summary)
+    if config.data.normalization == 'data' and (odd := _unlike_training(classifier, summary)):
       summary.remarks += (odd,)
     if not summary.count:
       example_id, reason = next(iter(summary.errors.items()))
@@ -132,27 +132,30 @@ def _new_file(folder: Path, name: str) -> Path:
   return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
 
 
-def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
+def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, native: bool, all_classes: bool,
                 summary: Summary) -> None:
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.example_ids)
   with decoders_settled(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
-    for placed, probabilities in _classified(classifier, inputs, channels):
+    for placed, probabilities in _classified(classifier, inputs, channels, native):
       for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
         writer.writerow(_row(image, row, classifier, len(shown), summary))
       advance(len(placed))
 
 
-def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterator[tuple]:
-  """Batches of images and their probabilities; while one is computed, the next is read."""
+def _classified(classifier: Classifier, inputs: Inputs, channels: str, native: bool) -> Iterator[tuple]:
+  """Batches of images and their probabilities; while one is computed, the next is read.
+
+  `native`: whether the training images were not resized, so that another size means other pixels.
+  """
   number = len(inputs.example_ids)
   size = classifier.batch_size(number)
   before = None
   with ThreadPoolExecutor(available_cores()) as pool:
     for start in range(0, number, size):
       rows = range(start, min(start + size, number))
-      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels), rows))
+      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels, native), rows))
       probabilities = classifier.probabilities([(image.inputs, image.present) for image in placed], size)
       if before:
         yield before
@@ -161,7 +164,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterat
   yield before
 
 
-def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) -> Placed:
+def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str, native: bool) -> Placed:
   example_id = inputs.example_ids[index]
   try:
     decoded, listing = inputs.read(index)
@@ -170,8 +173,8 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) ->
       image, names, notes = fit(decoded, listing, classifier.model_channels)
     placed, present = classifier.place(image, names)
     height, width = classifier.image_size
-    if sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
-      notes.append(f'of another size than the {height} x {width} of the model, to which its central square was resized')
+    if native and sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
+      notes.append(f'not {height} x {width} pixels as the training images: the central square was resized')
     if isinstance(image, np.ma.MaskedArray):
       notes.append("values without data were filled with their channel's mean over the training data")
     unusual = classifier.unusual(placed, present)

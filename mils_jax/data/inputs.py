@@ -14,7 +14,7 @@ from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pictures import GREY_AS_RGB
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
-from mils_jax.data.sources.source import OWN, Statement
+from mils_jax.data.sources.source import Statement
 from mils_jax.errors import UserError
 
 
@@ -55,12 +55,8 @@ class ModelChannels:
   files_say: Statement | None = None
 
   def renamed(self, images: Sequence[str | BandFiles]) -> dict[str, str]:
-    """What bands with a file each are called, by what their files are called."""
-    if not self.flagged:
-      return {}
-    if self.files_say is None or self.files_say.by != OWN or len(self.files_say.names) != len(self.data):
-      return band_files.renamed(images, self.data)
-    return dict(zip(self.files_say.names, self.data, strict=True))
+    """What bands with a file each are called by their order, where it was not kept what the training files say."""
+    return band_files.renamed(images, self.data) if self.flagged and self.files_say is None else {}
 
 
 def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels = ModelChannels(()),

@@ -91,7 +91,8 @@ class Scene:
     self._names = names if reading.metadata and all(names) and len(set(names)) == len(names) else ()
     self._units = tuple(unit or '' for unit in self._file.units)
     kinds = tuple(kind.name for kind in self._file.colorinterp)
-    self._color = {('red', 'green', 'blue'): RGB, ('red', 'green', 'blue', 'alpha'): (*RGB, ALPHA)}.get(kinds, ())
+    self._color = {('red', 'green', 'blue'): RGB, ('red', 'green', 'blue', 'alpha'): (*RGB, ALPHA)}.get(
+        kinds if set(self._file.dtypes) == {'uint8'} else (), ())
     folder = str(Path(path).absolute().parent)
     self.listing: Listing | None = listings([folder], folder, beyond=True)[folder]
 

@@ -77,7 +77,7 @@ def restore_folder(folder: Path) -> Restored:
                             len(spec.classes), spec.image_size)
   variables = read_variables(folder)
   _check_structure(folder, variables, abstract_variables(model, spec.image_size))
-  return Restored(config, model, variables, spec, step)
+  return Restored(config, model, variables, spec, step, bool(config.data.names))
 
 
 def _check_structure(folder: Path, variables: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -26,8 +26,9 @@ class OptimizerOptions(Section):
   nesterov: bool = option(False, 'of sgd: look ahead along the momentum')
   weight_decay: float = option(5e-4, 'strength of the weight decay', low=0)
   decay_all: bool = option(False, 'also decay scales and biases, as the report does')
-  warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction; with train.steps at most a '
-                                'twentieth of them', low=0)
+  warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction', low=0)
+  warmup_limit: float = option(0.05, 'with train.steps, the largest share of them that the warm-up takes: of a large '
+                               'set, an epoch may be most of a run', above=0, high=1, before=1.0)
   clip_norm: float = option(0.0, 'largest global norm of a gradient, longer ones are scaled down; 0: none are', low=0)
   stepped_per_epoch: bool = option(False, 'hold the learning rate during an epoch, as the report does')
   freeze: str = option('', "modules whose parameters and running statistics stay as they are, such as 'stem,stage1'; "
@@ -47,15 +48,15 @@ class OptimizerOptions(Section):
     Args:
       epochs: of the run.
       steps_per_epoch: of the training split.
-      by_steps: whether steps say how long the run is: of a large set, an epoch may then be most of it.
+      by_steps: whether steps say how long the run is.
 
     Raises:
       UserError: the warm-up takes the whole run.
     """
-    if self.warmup_epochs >= epochs:
+    if self.warmup_epochs >= epochs and (not by_steps or self.warmup_limit == 1):
       raise UserError(f'optimizer.warmup_epochs={self.warmup_epochs}: must be below train.epochs={epochs}')
     warmup = round(self.warmup_epochs * steps_per_epoch)
-    warmup = min(warmup, epochs * steps_per_epoch // 20) if by_steps else warmup
+    warmup = min(warmup, int(epochs * steps_per_epoch * self.warmup_limit)) if by_steps else warmup
     by_step = optax.warmup_cosine_decay_schedule(0.0 if warmup else self.learning_rate, self.learning_rate, warmup,
                                                  epochs * steps_per_epoch)
     if not self.stepped_per_epoch:

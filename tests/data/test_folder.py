@@ -559,12 +559,15 @@ def test_classes_txt_orders_class_folders_where_it_lists_just_these(tmp_path, ro
   (tmp_path / 'classes.txt').write_text('dog\ncat\n')
   source = folder_source(tmp_path)
   assert source.classes == ('dog', 'cat')
+  assert 'classes.txt orders the classes: dog is the first' in source.notes
   assert {source.example_id('train', row).split('/')[-2]: int(label)
           for row, label in enumerate(source.labels('train'))} == {'dog': 0, 'cat': 1}
   (tmp_path / 'classes.txt').write_text('n01 dog\nn02 cat\n')
   source = folder_source(tmp_path)
   assert source.classes == ('cat', 'dog')
-  assert 'classes.txt is not used: it lists other names than the class folders have, n01 dog first' in source.notes
+  assert 'classes.txt is not used: n01 dog is no class folder' in source.notes
+  (tmp_path / 'classes.txt').write_bytes(b'd\xf6g')
+  assert any('classes.txt is not used: is no UTF-8 text' in note for note in folder_source(tmp_path).notes)
 
 
 def test_what_the_files_say_of_channels_that_the_configuration_names_is_kept(tmp_path):
@@ -594,3 +597,13 @@ def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):
     remarks.append(source.remarks('train', index))
   assert remarks == [('channels called red, green were taken for green, red, as data.channel_names says',),
                      ('channels called blue, green were taken for green, red, as data.channel_names says',), ()]
+
+
+def test_files_that_do_not_agree_say_nothing(tmp_path):
+  """Which of them an image to classify is like cannot be known."""
+  for split in ('train', 'val'):
+    for number, mode in enumerate(('RGB', 'RGB', 'RGBA')):
+      write_image(tmp_path / split / 'cat' / f'{number}.png', mode='RGB')
+      write_image(tmp_path / split / 'dog' / f'{number}.png', mode=mode)
+  source = FolderSource(str(tmp_path), Reading(color='as_is'), ('a', 'b', 'c', 'd'))
+  assert source.files_say is None

@@ -95,11 +95,11 @@ def test_names_by_the_configuration_are_those_of_files_like_the_training_files_a
   if statement.names:
     where = {OWN: 'own', LISTED: 'listed'}[statement.by]
     assert fitted(BANDS, **{where: statement.names}, **given) == in_order
-  for where in ('own', 'listed'):
-    turned = ('nir', 'red', 'green', 'blue')
-    assert fitted(BANDS, **{where: turned}, **given) == dict(zip(turned, range(4), strict=True))
-    with pytest.raises(UserError, match=r'B03, B04, B08, B11, .*none fits'):
-      fitted(BANDS, **{where: ('B03', 'B04', 'B08', 'B11')}, **given)
+  other = 'listed' if statement.by == OWN else 'own'
+  turned = ('nir', 'red', 'green', 'blue')
+  assert fitted(BANDS, **{other: turned}, **given) == dict(zip(turned, range(4), strict=True))
+  with pytest.raises(UserError, match=r'B03, B04, B08, B11, .*none fits'):
+    fitted(BANDS, **{other: ('B03', 'B04', 'B08', 'B11')}, **given)
 
 
 def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were():
@@ -109,9 +109,14 @@ def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were()
     assert fitted(bands, COLOUR, training=Statement(BY_COLOUR, COLOUR), **given) == {'nir': 0, 'red': 1, 'green': 2}
     assert fitted(bands, COLOUR, training=Statement(OWN, ('B8', 'B4', 'B3')), **given) == {'red': 0, 'green': 1}
   radar = ('VV', 'VH', 'ratio')
-  assert fitted(radar, COLOUR, data=radar, training=Statement(OWN, radar)) == dict(zip(radar, range(3), strict=True))
+  with pytest.raises(UserError, match=r'R, G, B, .*VV, VH, ratio: none fits'):
+    fitted(radar, COLOUR, data=radar, training=Statement(OWN, radar))
   alpha = (*COLOUR, 'alpha')
-  assert fitted(BANDS, alpha, data=BANDS, training=Statement(OWN, BANDS)) == {'red': 0, 'green': 1, 'blue': 2}
+  with pytest.raises(UserError, match=r"may be any of the data's blue, green, red, nir\. --channels names them"):
+    fitted(BANDS, alpha, data=BANDS, training=Statement(OWN, BANDS))
+  assert fitted(('blue', 'red'), alpha, data=('blue', 'red'), training=Statement()) == {'red': 0, 'blue': 2}
+  false_colour = {'data': bands, 'flagged': True, 'training': Statement(BY_COLOUR, COLOUR)}
+  assert fitted(bands, alpha, **false_colour) == {'nir': 0, 'red': 1, 'green': 2}
   alike = Statement(BY_COLOUR, alpha)
   assert fitted(BANDS, alpha, data=BANDS, training=alike) == dict(zip(BANDS, range(4), strict=True))
 
@@ -119,8 +124,24 @@ def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were()
 def test_names_that_are_numbers_say_an_order_and_others_are_not_taken_for_the_channels():
   given = {'data': BANDS, 'training': Statement(OWN, BANDS)}
   assert fitted(BANDS, own=('Band 1', 'Band 2', 'Band 3', 'Band 4'), **given) == dict(zip(BANDS, range(4), strict=True))
-  with pytest.raises(UserError, match='none fits'):
-    fitted(BANDS, own=('hh', 'hv', 'vh', 'vv'), **given)
+  for other in (('hh', 'hv', 'vh', 'vv'), ('Band 4', 'Band 3', 'Band 2', 'Band 1'), ('490', '560', '665', '842')):
+    with pytest.raises(UserError, match='none fits'):
+      fitted(BANDS, own=other, **given)
+
+
+def test_what_training_files_called_a_channel_is_its_name_in_any_order():
+  given = {'data': BANDS, 'flagged': True, 'training': Statement(OWN, ('B02', 'B03', 'B04', 'B08'))}
+  assert fitted(BANDS, own=('B08', 'B04', 'B03', 'B02'), **given) == {'nir': 0, 'red': 1, 'green': 2, 'blue': 3}
+  assert fitted(BANDS, own=('B04', 'B11'), **given) == {'red': 0}
+
+
+@pytest.mark.parametrize('training', [Statement(), Statement(BY_COLOUR, COLOUR), Statement(LISTED, BANDS)])
+def test_bands_are_not_counted_where_training_knew_none(tmp_path, training):
+  for band in ('B02', 'B03', 'B04', 'B08'):
+    tifffile.imwrite(tmp_path / f'x_{band}.tif', np.zeros((8, 8), np.uint16))
+  channels = ModelChannels(BANDS, BANDS, True, training)
+  with pytest.raises(UserError, match=r'B02, B03, B04, B08, .*none fits'):
+    fit(*open_inputs([str(tmp_path)], Reading(8), channels).read(0), channels)
 
 
 def test_bands_go_by_what_the_training_files_were_called(tmp_path):
@@ -139,6 +160,8 @@ def test_an_image_with_an_alpha_band_says_so(tmp_path):
   tifffile.imwrite(tmp_path / 'y.tif', IMAGE, photometric='rgb', extrasamples=['unspecified'])
   assert read(tmp_path / 'x.tif')[0].color == (*COLOUR, 'alpha')
   assert read(tmp_path / 'y.tif')[0].color == ()
+  tifffile.imwrite(tmp_path / 'z.tif', IMAGE.astype(np.uint16), photometric='rgb', extrasamples=['unassalpha'])
+  assert read(tmp_path / 'z.tif')[0].color == ()  # what tifffile calls whatever it is given
 
 
 def test_bands_are_renamed_as_in_training(tmp_path):

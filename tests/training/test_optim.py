@@ -159,3 +159,6 @@ def test_of_a_run_by_steps_the_warm_up_is_a_twentieth_at_most():
   assert rates[0][:2] == pytest.approx([0.16, 0.4])
   assert rates[1][1:] == pytest.approx([0.04, 0.4])
   assert float(options.schedule(40, 10, True)(5)) == pytest.approx(0.4)  # half an epoch, where that is less
+  assert float(OptimizerOptions(learning_rate=0.4, warmup_epochs=1.0).schedule(1, 100, True)(5)) == pytest.approx(0.4)
+  before = OptimizerOptions.read({'learning_rate': 0.4, 'warmup_epochs': 0.5}, older=True)
+  assert float(before.schedule(1, 100, True)(5)) == pytest.approx(0.04)

@@ -55,7 +55,7 @@ class CachedDataset:
     splits: train, val and test.
     nonfinite: per split, (C,) numbers of non-finite values and, per channel, the place of the first image with one.
     remarks: lines on what was done with images when they were read, and what was left out.
-    files_say: what the images' files say that the channels are; it is the source's, and no part of the folder.
+    files_say: what the images' files say that the channels are; the source's, and no part of the folder.
   """
 
   folder: Path
@@ -71,7 +71,7 @@ class CachedDataset:
   splits: dict[str, Split]
   nonfinite: dict[str, tuple[list[int], list[str]]]
   remarks: tuple[str, ...]
-  files_say: Statement = NOTHING_SAID
+  files_say: Statement | None = NOTHING_SAID
 
   @property
   def fill(self) -> np.ndarray:

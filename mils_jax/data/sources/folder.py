@@ -89,7 +89,7 @@ class FolderSource:
     if isinstance(image, str):
       band_files.check_apart(decoded, listing, self._bands, where)
     pixels, note = placed(decoded, self.channels, listing, bool(self._given), self._named, where,
-                          self.files_say)
+                          self._first_says)
     self._remarks = (*decoded.notes, *([note] if note else []))
     return pixels, int(self._labels[split][index])
 
@@ -107,7 +107,8 @@ class FolderSource:
     later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
              'band_files': (self.options.band_files if self._bands else OFF, OFF),
              'metadata': ('use' if self.reading.metadata else 'ignore', 'ignore'),
-             'listings': (self._nested, {}), 'names_given': (bool(self._given) and self._others_name, False)}
+             'listings': (self._nested, {}), 'naming': (2 if self._others_name else 1, 1),
+             'names_given': (bool(self._given) and self._others_name, False)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,
             **{name: value for name, (value, before) in later.items() if value != before}}
@@ -213,7 +214,8 @@ class FolderSource:
       self.channels, notes = names.name_channels(count, (), '', decoded.color == names.RGB)
       self._notes += notes
     self.units = tuple(units.get(name, '') for name in self.channels)
-    self.files_say = self._statement(decoded)
+    self._first_says = self._statement(decoded, self._files[self.splits[0]][0])
+    self.files_say = self._first_says if self._agree(decoded) else None
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
@@ -221,12 +223,25 @@ class FolderSource:
     """The first training image that can be read; whoever reads all of them names those that cannot."""
     return first_readable(self._decode, self._files.get('train', self._files[next(iter(self._files))]))
 
-  def _statement(self, first: Decoded) -> Statement:
-    """What training files say that their channels are, channels.txt only where the configuration overrules it."""
+  def _statement(self, decoded: Decoded, image: str | BandFiles) -> Statement:
+    """What a training file says that its channels are, channels.txt only where the configuration overrules it."""
     if self._bands:
       return Statement(OWN, self._bands)
-    listing = self._listing(self._files[self.splits[0]][0]) if self._given else None
-    return Statement.of(first.pixels.shape[-1], listing.names if listing else (), first.names, first.color)
+    listing = self._listing(image) if self._given else None
+    return Statement.of(decoded.pixels.shape[-1], listing.names if listing else (), decoded.names, decoded.color)
+
+  def _agree(self, first: Decoded) -> bool:
+    """Whether training files that the configuration names otherwise say the same: the first, a middle and the last."""
+    images = self._files[self.splits[0]]
+    if not self._given or self._bands:
+      return True
+    said = set()
+    for image in (images[len(images) // 2], images[-1]):
+      try:
+        said.add(self._statement(self._decode(image), image))
+      except UserError:  # whoever reads all of them names those that cannot be read
+        continue
+    return said <= {self._statement(first, images[0])}
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):

@@ -60,13 +60,19 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
 
 
 def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[str]]:
-  """Names of class folders in the order of classes.txt, if it lists just these, and a note where it does not."""
+  """Names of class folders in the order of classes.txt, if it lists just these, and a note on what came of it."""
   file = Path(root, 'classes.txt')
-  given = _read_classes(file) if file.is_file() else tuple(folders)
-  if sorted(given) == sorted(folders):
-    return given, []
-  return tuple(folders), [f'classes.txt is not used: it lists other names than the class folders have, {given[0]} '
-                          'first']
+  if not file.is_file():
+    return tuple(folders), []
+  try:
+    given = _read_classes(file)
+  except UserError as error:
+    return tuple(folders), [f'classes.txt is not used: {str(error).removeprefix(f"{file}: ")}']
+  if sorted(given) != sorted(folders):
+    other = next((name for name in given if name not in folders), None)
+    reason = f'{other} is no class folder' if other else 'some class folders are not in it, or one is twice'
+    return tuple(folders), [f'classes.txt is not used: {reason}']
+  return given, [f'classes.txt orders the classes: {given[0]} is the first'] if given != tuple(folders) else []
 
 
 def numbered(entries: dict[str, Entries], origin: dict[str, str], root: str

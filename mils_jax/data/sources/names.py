@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mils_jax.data.sources.source import CALLED, COLOUR, LISTED, OWN, Statement
+from mils_jax.data.sources.source import CALLED, COLOUR, OWN, Statement
 from mils_jax.errors import UserError
 
 GREY, ALPHA = 'grey', 'alpha'
 RGB = ('R', 'G', 'B')
 CHANNELS_FILE = 'channels.txt'
+FILLED = 'channels without names filled the first channels'
 _COLOURS = {'r': 'red', 'g': 'green', 'b': 'blue', 'gray': 'grey'}
-_NUMBER = re.compile(r'(?i)(?:band|channel|ch|layer|image|page|slice|c)?[ _#:-]*[0-9]+')  # says no more than an order
+_NUMBER = re.compile(r'(?i)(?:band|channel|ch|layer|image|page|slice|c)?[ _#:-]*([0-9]+)')
 
 
 def name_channels(count: int, given: Sequence[str], where: str, coloured: bool = False
@@ -117,34 +118,57 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
     The names, which may be none of the known ones, and a note on what was assumed.
 
   Raises:
-    UserError: there are more channels than anything names.
+    UserError: there are more channels than anything names, or the file calls one alpha that may be any.
   """
   known, as_many = tuple(known), count == len(known)
   if known == unnamed(len(known)):  # nothing that a name could mean
     own = color = ()
     listed = known[:count] if listed else ()
   said = Statement.of(count, listed, own, color)
-  named = _by_meaning(said.names, known)
+  if as_many and flagged and not said.names:
+    return known, ''
+  if training is not None and said.by == training.by == COLOUR and _opaque(said) == _opaque(training):
+    return (known if as_many else (*known[:len(_opaque(said))], ALPHA)[:count]), ''
+  named = _translated(said, known, training)
   fits = bool(set(named) & set(known))
   taken = f'channels called {", ".join(said.names)} were taken for '
-  if as_many and (said == training or (flagged and not said.names)):
-    return known, ''
-  if as_many and flagged and training is None:
+  if training is None and as_many and (flagged or said.by == COLOUR):
     return known, f'{taken}{", ".join(known)}, as data.channel_names says' if fits and named != known else ''
-  if fits and not (as_many and said.by == COLOUR and training is None):
-    return named, f'{taken}{", ".join(named)}' if named != said.names else ''
-  if as_many and said.by != LISTED and (said.by != OWN or training is None or all(map(_NUMBER.fullmatch, said.names))):
-    unlike = said.by == OWN or (said.by == COLOUR and training is not None)
-    return known, f'{taken}{", ".join(known)}, in order' if unlike else ''
+  if as_many and said.by == COLOUR and ALPHA in said.names and ALPHA not in known:
+    raise UserError(f'the file calls its channels {", ".join(said.names)}, and the last may be any of the '
+                    f"data's {', '.join(known)}. --channels names them")
+  if fits:
+    translated = named != said.names and not (training and training.by == said.by)
+    return named, f'{taken}{", ".join(named)}' if translated else ''
+  if as_many and (not said.names or (said.by == OWN and (training is None or _counts(said.names)))):
+    return known, f'{taken}{", ".join(known)}, in order' if said.names else ''
   if said.names:
     return named, ''
   first = listed or known
   if count > len(first):
     raise UserError(f'{count} channels without names; expected at most {len(first)}: {", ".join(first)}')
-  return tuple(first[:count]), f'channels without names filled the first channels: {", ".join(first[:count])}'
+  return tuple(first[:count]), f'{FILLED}: {", ".join(first[:count])}'
 
 
-def _by_meaning(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _opaque(said: Statement) -> tuple[str, ...]:
+  return tuple(name for name in said.names if name != ALPHA)
+
+
+def _counts(names: Sequence[str]) -> bool:
+  """Whether names say no more than an order: Band 1, Band 2."""
+  numbers = [int(found[1]) if (found := _NUMBER.fullmatch(name)) else -1 for name in names]
+  return numbers in (list(range(len(names))), list(range(1, len(names) + 1)))
+
+
+def _translated(said: Statement, known: Sequence[str], training: Statement | None) -> tuple[str, ...]:
+  """What is said, each name as the known one that training files called so, or that means the same."""
+  through = {}
+  if training is not None and training.by == said.by and len(training.names) == len(known):
+    through = dict(zip(training.names, known, strict=True))
+  return by_meaning([through.get(name, name) for name in said.names], known)
+
+
+def by_meaning(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
   """The names, each as the one known name that means the same: R and Red as red."""
   meant = [_meaning(name) for name in known]
   found = tuple(name if name in known or meant.count(_meaning(name)) != 1 else known[meant.index(_meaning(name))]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mils_jax.data.sources.names import Listing, assign
+from mils_jax.data.sources.names import FILLED, Listing, assign
 from mils_jax.data.sources.pixels import Decoded
 from mils_jax.data.sources.source import Statement
 from mils_jax.errors import UserError
@@ -35,7 +35,7 @@ def placed(decoded: Decoded, known: tuple[str, ...], listing: Listing | None, fl
     raise UserError(f'{where}: {error}') from error
   if own == known:
     return decoded.pixels, note
-  if note and not named:
+  if note.startswith(FILLED) and not named:
     raise UserError(f'{where}: {count} channels, but the first training image has {len(known)}; expected the same in '
                     'every image, or names of all there are in channels.txt or data.channel_names')
   unknown = [name for name in own if name not in known]

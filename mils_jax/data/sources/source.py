@@ -48,7 +48,7 @@ class Source(Protocol):
     classes: name of each class, in the order of the labels.
     channels: name of each channel, in the order of the images' last axis.
     units: unit of each channel's values, '' where unknown.
-    files_say: what its files say the channels are, which the configuration may call otherwise.
+    files_say: what its files say the channels are, which the configuration may call otherwise; None: not the same.
     splits: which of `SPLITS` it has.
     decodes: whether reading an image costs enough that several processes are worth starting.
     notes: lines that the user should see, about what had to be assumed.
@@ -65,7 +65,7 @@ class Source(Protocol):
   def units(self) -> tuple[str, ...]: ...
 
   @property
-  def files_say(self) -> Statement: ...
+  def files_say(self) -> Statement | None: ...
 
   @property
   def splits(self) -> tuple[str, ...]: ...

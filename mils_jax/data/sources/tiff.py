@@ -44,13 +44,17 @@ def decode(path: str, reading: Reading) -> Decoded:
     pixels = channels_last(image, 'last' if coloured else rule, path)
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
     names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
-    color = _kind(page, pixels.shape[-1]) if not coloured else RGB
+    color = RGB if coloured else _kind(page, pixels)
     return Decoded(_contiguous(pixels), names, units, color, notes)
 
 
-def _kind(page: Any, count: int) -> tuple[str, ...]:
-  """What its colour space says that an image's channels are; a fourth that is called alpha may be any other band."""
-  if page.photometric not in _COLOURED or count not in (3, 4):
+def _kind(page: Any, pixels: np.ndarray) -> tuple[str, ...]:
+  """What its colour space says that an image's channels are, if it is of bytes: tifffile calls all others RGB, too.
+
+  A fourth that is called alpha may be any other band: GDAL and tifffile call it so unless they are told otherwise.
+  """
+  count = pixels.shape[-1]
+  if page.photometric not in _COLOURED or pixels.dtype != np.uint8 or count not in (3, 4):
     return ()
   return RGB if count == 3 else (*RGB, ALPHA) if set(page.extrasamples) & set(_ALPHA) else ()
 
