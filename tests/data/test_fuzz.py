@@ -15,7 +15,7 @@ from PIL import Image
 
 from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.cache.dataset import open_folder
-from mils_jax.data.inputs import fit, open_inputs
+from mils_jax.data.inputs import ModelChannels, fit, open_inputs
 from mils_jax.data.sources.arrays import ArraysSource
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.pixels import Reading
@@ -219,7 +219,7 @@ def test_inputs(tmp_path, data, name):
   path.write_bytes(data.draw(st.sampled_from(PREDICTED).flatmap(changes)))
   try:
     inputs = open_inputs([str(path)], Reading(4))
-    fit(*inputs.read(0), ('R', 'G', 'B'))
+    fit(*inputs.read(0), ModelChannels(('R', 'G', 'B')))
   except UserError:
     return
   assert inputs.example_ids
