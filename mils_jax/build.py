@@ -113,9 +113,11 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
 
 def check_normalization(config: RunConfig, data: CachedDataset, used: Sequence[str]) -> None:
   """Raises UserError where ImageNet's statistics are asked for values that are no bytes'."""
+  if config.data.normalization != 'imagenet':
+    return
   places = [data.channels.index(name) for name in used]
   least, most = np.nanmin(data.low[places]), np.nanmax(data.high[places])
-  if config.data.normalization == 'imagenet' and (least < 0 or most > 255 or 0 < most <= 1):
+  if least < 0 or most > 255 or 0 < most <= 1:
     raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
                     'Valid here: data')
 

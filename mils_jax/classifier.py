@@ -38,8 +38,9 @@ class Classifier:
     trained: those of them that the run was given; the others stay missing here as they did there.
     image_size: height and width of the images that the network sees.
     data_channels: all channels of the training data, in their order.
-    spec: of its input channels.
-    model_channels: both, and what they were called in the training data.
+    spec: of its input channels: names, units and statistics.
+    model_channels: input channels and training channels, and what the training files called these.
+    native: whether the training images were not resized, so that an image of another size has other pixels.
   """
 
   def __init__(self, restored: Restored, run: Path):
@@ -52,6 +53,7 @@ class Classifier:
     self.data_channels = spec.data_channels
     self.model_channels = ModelChannels(self.channels, spec.data_channels, restored.names_given, spec.files_say)
     self.spec = spec.channels
+    self.native = not restored.config.data.image_size
     self._nodata = restored.config.data.nodata
     self._warned = False
     self._variables = jax.device_put(restored.variables)

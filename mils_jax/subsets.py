@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ class SubsetReport:
     """(N,) bool: which examples have one of these channels at least, without which nothing can be said of them."""
     if self.given is None:
       return np.ones(len(next(iter(self.predictions.values())).labels), bool)
-    return np.asarray(self.given[:, [channel in subset for channel in self.channels]].any(axis=1))
+    return _having(self.given, self.channels, subset)
 
   def seen(self, subset: Subset) -> Predictions:
     """The predictions of the examples that have one of these channels at least."""
@@ -195,7 +195,7 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
   given = None
   if run.data.splits['test'].present is not None:
     given = np.asarray(run.data.splits['test'].present)[:, [run.data.channels.index(channel) for channel in channels]]
-    without = [subset for subset in subsets if not given[:, [channel in subset for channel in channels]].any()]
+    without = [subset for subset in subsets if not _having(given, channels, subset).any()]
     subsets = [subset for subset in subsets if subset not in without]
     what = f'no test image has any of the channels of {"; ".join(map(subset_name, without))}'
     if not subsets:
@@ -214,6 +214,11 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
   report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered}, given)
   report.save(folder)
   return report.only(subsets)
+
+
+def _having(given: np.ndarray, channels: Sequence[str], subset: Subset) -> np.ndarray:
+  """(N,) bool: which examples have, of the channels that `given` (N, C) says they have, one at least of a subset."""
+  return np.asarray(given[:, [channel in subset for channel in channels]].any(axis=1))
 
 
 def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConfig) -> list[Subset]:
@@ -268,8 +273,7 @@ def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarra
       own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
       if 'given' in saved and len(saved['given']):  # what some images have nothing of cannot be compared on all
         channels, given = saved['channels'].tolist(), saved['given']
-        own = {subset: one for subset, one in own.items()
-               if given[:, [name in subset for name in channels]].any(axis=1).all()}
+        own = {subset: one for subset, one in own.items() if _having(given, channels, subset).all()}
       name = str(saved['name']) if 'name' in saved else ''
   except UNREADABLE as error:
     raise RunError(f'damaged: {path.name} cannot be read') from error

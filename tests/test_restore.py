@@ -50,6 +50,14 @@ def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_
   assert sorted(path.name for path in with_infrared[1].path.iterdir()) == before
 
 
+def test_channels_that_are_called_otherwise_are_the_models(with_infrared):
+  config, folder = with_infrared
+  found = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data,
+                                                                              channel_names='NIR,Red,green,b')), folder)
+  assert found.results['channels'] == ['R', 'G', 'B']
+  np.testing.assert_allclose(found.predictions.logits, Predictions.load(folder.predictions).logits, atol=1e-5)
+
+
 def test_the_same_classes_in_another_order_are_other_classes(with_infrared):
   config, folder = with_infrared
   with np.load(config.data.path) as saved:

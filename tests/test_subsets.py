@@ -177,6 +177,22 @@ def test_the_one_file_is_extended_and_nothing_is_predicted_twice(own_copy, monke
   assert len(json.loads(own_copy.subsets.read_text())['importance']) == 3
 
 
+def test_what_no_test_image_has_is_told_and_not_predicted(own_copy, monkeypatch, capsys):
+  def opened(*given):
+    run = open_run(*given)
+    present = np.ones((len(run.data.splits['test'].labels), 3), bool)
+    present[:, 2] = False
+    run.data.splits['test'] = dataclasses.replace(run.data.splits['test'], present=present)
+    return run
+
+  open_run = subsets.open_run
+  monkeypatch.setattr(subsets, 'open_run', opened)
+  with pytest.raises(UserError, match=r'no test image has any of the channels of B\. Valid: R, G'):
+    evaluate_subsets(own_copy, [('B',)])
+  assert list(evaluate_subsets(own_copy, [('B',), ('R', 'B')]).predictions) == [('R', 'B')]
+  assert 'no test image has any of the channels of B' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('stale', ['another checkpoint', 'damaged', 'old'])
 def test_what_is_not_of_the_best_checkpoint_is_predicted_anew(stale, own_copy):
   right = evaluate_subsets(own_copy, [('R',)]).predictions['R',]

@@ -107,7 +107,7 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
   summary = Summary(target, remarks=inputs.notes)
   with replaced(target) as unfinished:
     with unfinished.open('w', newline='', encoding='utf-8') as file:
-      _write_rows(csv.writer(file), classifier, inputs, channels, not config.data.image_size, all_classes, summary)
+      _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
     if config.data.normalization == 'data' and (odd := _unlike_training(classifier, summary)):
       summary.remarks += (odd,)
     if not summary.count:
@@ -132,30 +132,27 @@ def _new_file(folder: Path, name: str) -> Path:
   return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
 
 
-def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, native: bool, all_classes: bool,
+def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,
                 summary: Summary) -> None:
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.example_ids)
   with decoders_settled(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
-    for placed, probabilities in _classified(classifier, inputs, channels, native):
+    for placed, probabilities in _classified(classifier, inputs, channels):
       for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
         writer.writerow(_row(image, row, classifier, len(shown), summary))
       advance(len(placed))
 
 
-def _classified(classifier: Classifier, inputs: Inputs, channels: str, native: bool) -> Iterator[tuple]:
-  """Batches of images and their probabilities; while one is computed, the next is read.
-
-  `native`: whether the training images were not resized, so that another size means other pixels.
-  """
+def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterator[tuple]:
+  """Batches of images and their probabilities; while one is computed, the next is read."""
   number = len(inputs.example_ids)
   size = classifier.batch_size(number)
   before = None
   with ThreadPoolExecutor(available_cores()) as pool:
     for start in range(0, number, size):
       rows = range(start, min(start + size, number))
-      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels, native), rows))
+      placed = list(pool.map(lambda index: _place(classifier, inputs, index, channels), rows))
       probabilities = classifier.probabilities([(image.inputs, image.present) for image in placed], size)
       if before:
         yield before
@@ -164,7 +161,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str, native: b
   yield before
 
 
-def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str, native: bool) -> Placed:
+def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) -> Placed:
   example_id = inputs.example_ids[index]
   try:
     decoded, listing = inputs.read(index)
@@ -173,7 +170,7 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str, na
       image, names, notes = fit(decoded, listing, classifier.model_channels)
     placed, present = classifier.place(image, names)
     height, width = classifier.image_size
-    if native and sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
+    if classifier.native and sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
       notes.append(f'not {height} x {width} pixels as the training images: the central square was resized')
     if isinstance(image, np.ma.MaskedArray):
       notes.append("values without data were filled with their channel's mean over the training data")
@@ -194,9 +191,10 @@ def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown
   summary.classes[classifier.classes[best]] += 1
   summary.missing.update(missing)
   summary.notes.update(image.notes)
-  values = image.inputs.astype(np.float64)
+  values = image.inputs
   there = image.present * values[..., 0].size
-  summary.moments += np.stack([there, values.sum((0, 1)), (values**2).sum((0, 1))])
+  squares = np.einsum('hwc,hwc->c', values, values, dtype=np.float64)
+  summary.moments += np.stack([there, values.sum((0, 1), dtype=np.float64), squares])
   numbers = [f'{value:.9g}' for value in (probabilities[best], *probabilities[:shown])]  # enough to read float32 back
   return [image.example_id, classifier.classes[best], numbers[0], ';'.join(missing), '', *numbers[1:]]
 

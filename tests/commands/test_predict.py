@@ -178,6 +178,9 @@ def test_images_in_other_units_and_of_another_size_are_told(run, tmp_path, capsy
     out = capsys.readouterr().out
     assert ('and the spread' in out) == (scale > 1 and count >= 16)
     assert 'the central square was resized' not in out  # as those of training were, to this size
+    assert predict(run, folder, f'--output={tmp_path / "out.csv"}', '--config.data.image_size=0') == 0
+    resized = f'not 16 x 16 pixels as the training images: the central square was resized ({count} of {count} images)'
+    assert (resized in capsys.readouterr().out) == (size != 16)
 
 
 def test_another_set_in_other_units_is_told(run, tmp_path, capsys):

@@ -38,6 +38,8 @@ def test_an_export_in_the_format_hub_is_pushed_as_it_is(small_runs, pushed, tmp_
   folder = tmp_path / 'hub'
   assert main(['mils-jax', 'export', str(small_runs['wide_cnn']), '--format=hub', '--output', str(folder)]) == 0
   assert f'mils-jax push {folder} USER/NAME' in capsys.readouterr().out
+  assert main(['mils-jax', 'push', str(folder), 'anna/shapes', '--config.data.seed=1']) == 2
+  assert '--config.data.seed=1: an export takes no --config.FIELD' in capsys.readouterr().err
   assert main(['mils-jax', 'push', str(folder), 'anna/shapes']) == 0
   assert pushed == [(FILES, 'anna/shapes', False)]
   other = shutil.copytree(folder, tmp_path / 'other')

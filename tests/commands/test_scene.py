@@ -83,6 +83,18 @@ def test_each_pixel_has_the_mean_of_the_tiles_that_it_lies_in_whatever_the_block
   assert not list(tmp_path.glob('*.tmp'))
 
 
+def test_alpha_is_no_band(run, tmp_path, capsys):
+  bands = noise(32, 32)
+  four = np.concatenate([bands, np.full((1, 32, 32), 255, np.uint8)])
+  predictions = {}
+  for name, scene in (('three', bands), ('four', four)):
+    path = write_scene(tmp_path / f'{name}.tif', scene, names='')
+    assert predict(run, path, '--tile=16', f'--output={tmp_path / "x.tif"}') == 0
+    predictions[name] = read(tmp_path / 'x-probability.tif')[0]
+  assert 'left out, because the model has no channel of this name: alpha' in capsys.readouterr().out
+  assert np.array_equal(predictions['three'], predictions['four'])
+
+
 def test_what_has_no_data_has_no_class(run, tmp_path, capsys):
   bands = noise(40, 48, np.int16)
   bands[:, :20, :32] = -9999

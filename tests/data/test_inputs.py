@@ -121,6 +121,14 @@ def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were()
   assert fitted(BANDS, alpha, data=BANDS, training=alike) == dict(zip(BANDS, range(4), strict=True))
 
 
+def test_a_checkpoint_of_before_takes_pictures_in_order_and_says_so():
+  for flagged, reason in ((True, 'as data.channel_names says'), (False, 'in order')):
+    channels = ModelChannels(('B', 'G', 'R'), ('B', 'G', 'R'), flagged)
+    _, names, notes = fit(Decoded(IMAGE[..., :3], color=COLOUR), None, channels)
+    assert names == ['B', 'G', 'R']
+    assert notes == [f'channels called R, G, B were taken for B, G, R, {reason}']
+
+
 def test_names_that_are_numbers_say_an_order_and_others_are_not_taken_for_the_channels():
   given = {'data': BANDS, 'training': Statement(OWN, BANDS)}
   assert fitted(BANDS, own=('Band 1', 'Band 2', 'Band 3', 'Band 4'), **given) == dict(zip(BANDS, range(4), strict=True))

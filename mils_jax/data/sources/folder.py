@@ -213,9 +213,9 @@ class FolderSource:
     else:
       self.channels, notes = names.name_channels(count, (), '', decoded.color == names.RGB)
       self._notes += notes
-    self.units = tuple(units.get(name, '') for name in self.channels)
     self._first_says = self._statement(decoded, self._files[self.splits[0]][0])
-    self.files_say = self._first_says if self._agree(decoded) else None
+    self.files_say = self._first_says if self._agree() else None
+    self.units = tuple(units.get(name, '') for name in self.channels)
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
@@ -230,7 +230,7 @@ class FolderSource:
     listing = self._listing(image) if self._given else None
     return Statement.of(decoded.pixels.shape[-1], listing.names if listing else (), decoded.names, decoded.color)
 
-  def _agree(self, first: Decoded) -> bool:
+  def _agree(self) -> bool:
     """Whether training files that the configuration names otherwise say the same: the first, a middle and the last."""
     images = self._files[self.splits[0]]
     if not self._given or self._bands:
@@ -241,7 +241,7 @@ class FolderSource:
         said.add(self._statement(self._decode(image), image))
       except UserError:  # whoever reads all of them names those that cannot be read
         continue
-    return said <= {self._statement(first, images[0])}
+    return said <= {self._first_says}
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):

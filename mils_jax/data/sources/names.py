@@ -133,7 +133,8 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
   fits = bool(set(named) & set(known))
   taken = f'channels called {", ".join(said.names)} were taken for '
   if training is None and as_many and (flagged or said.by == COLOUR):
-    return known, f'{taken}{", ".join(known)}, as data.channel_names says' if fits and named != known else ''
+    reason = 'as data.channel_names says' if flagged else 'in order'
+    return known, f'{taken}{", ".join(known)}, {reason}' if fits and named != known else ''
   if as_many and said.by == COLOUR and ALPHA in said.names and ALPHA not in known:
     raise UserError(f'the file calls its channels {", ".join(said.names)}, and the last may be any of the '
                     f"data's {', '.join(known)}. --channels names them")

@@ -41,7 +41,7 @@ NOTHING_SAID = Statement()
 class Source(Protocol):
   """Labelled images in up to three splits.
 
-  Opening a source lists its inputs and may look at one image; it never decodes all of them. A source can be
+  Opening a source lists its inputs and may look at a few images; it never decodes all of them. A source can be
   pickled, so that other processes can read from it.
 
   Attributes:
