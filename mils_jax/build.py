@@ -17,6 +17,7 @@ from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.order import steps_per_epoch
 from mils_jax.data.sources import open_configured
 from mils_jax.data.sources.names import unnamed
+from mils_jax.data.sources.source import SPLITS
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import networks
@@ -170,11 +171,22 @@ def check_labels(config: RunConfig, data: CachedDataset) -> None:
                     "(0: the data's own number)")
 
 
-def check_classes(classes: tuple[str, ...], data: CachedDataset) -> None:
-  """Raises UserError where the data's classes are not those that a model was trained on."""
-  if classes != data.classes:
-    different = ', '.join(sorted(set(classes) ^ set(data.classes))) or 'the same in another order'
-    raise UserError(f'the data has other classes than the model was trained on: {different}')
+def with_classes(classes: tuple[str, ...], data: CachedDataset) -> CachedDataset:
+  """The data with the classes that a model was trained on, its labels by name.
+
+  Raises:
+    UserError: the data has a class that the model was not trained on.
+  """
+  if classes == data.classes:
+    return data
+  if others := [name for name in data.classes if name not in classes]:
+    raise UserError(f'the data has classes that the model was not trained on: {", ".join(others)}. Valid: '
+                    + ', '.join(classes))
+  log('the labels are taken by the names of the classes, which the model has in another order or more of: '
+      + ', '.join(classes))
+  labels = np.array([classes.index(name) for name in data.classes], np.int32)
+  return dataclasses.replace(data, classes=classes, splits={
+      name: dataclasses.replace(split, labels=labels[split.labels]) for name, split in data.splits.items()})
 
 
 def model_schedules(config: RunConfig, steps_per_epoch: int) -> Mapping[str, optax.Schedule]:
@@ -225,6 +237,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if starts:
     check_start(starts)
   data = open_data(config)
+  if missing := [split for split in SPLITS if split not in data.splits]:
+    raise UserError(f'data.{missing[0]}_fraction=0: training needs a {missing[0]} split. Valid: above 0')
   height, width, _ = data.image_shape
   if config.augment.rot90 and height != width:
     raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')

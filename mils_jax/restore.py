@@ -96,10 +96,11 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
     only_own: refuse any set but the one that the model was trained on.
 
   Raises:
-    UserError: the data has other classes, shares no trained channel with the model, or is another set and may not be.
+    UserError: the data has a class that the model has not, shares no trained channel with it, or is another set and may
+      not be.
   """
-  data, spec = build.open_data(config), restored.spec
-  build.check_classes(spec.classes, data)
+  spec = restored.spec
+  data = build.with_classes(spec.classes, build.open_data(config))
   own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '

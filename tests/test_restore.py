@@ -9,6 +9,7 @@ from mils_jax import build
 from mils_jax.commands.evaluate import run_evaluation
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
+from mils_jax.report.write import write_evaluation
 from mils_jax.restore import open_fitting_data, restore
 from mils_jax.run_config import saved_config
 from mils_jax.subsets import evaluate_subsets
@@ -58,13 +59,51 @@ def test_channels_that_are_called_otherwise_are_the_models(with_infrared):
   np.testing.assert_allclose(found.predictions.logits, Predictions.load(folder.predictions).logits, atol=1e-5)
 
 
-def test_the_same_classes_in_another_order_are_other_classes(with_infrared):
+def test_labels_of_other_data_are_taken_by_the_names_of_their_classes(with_infrared, capsys):
   config, folder = with_infrared
   with np.load(config.data.path) as saved:
     arrays = dict(saved)
-  np.savez(config.data.path, **{**arrays, 'classes': arrays['classes'][::-1]})
-  with pytest.raises(UserError, match='other classes than the model was trained on: the same in another order'):
+  own = Predictions.load(folder.predictions)
+  first = arrays['classes'][:12]
+  few = own.labels < len(first)
+  arrays = {name: 11 - value[few] if name.endswith('labels') else value[few] if name.endswith('images') else value
+            for name, value in arrays.items()}
+  np.savez(config.data.path, **{**arrays, 'classes': first[::-1]})
+  found = run_evaluation(config, folder)
+  assert 'taken by the names of the classes' in capsys.readouterr().out
+  np.testing.assert_array_equal(found.predictions.labels, own.labels[few])
+  np.testing.assert_allclose(found.predictions.logits, own.logits[few], atol=1e-5)
+  assert found.results['classes'] == list(restore(folder).spec.classes)
+
+  np.savez(config.data.path, **{**arrays, 'classes': [*first[:11], 'teapot']})
+  with pytest.raises(UserError, match=r'classes that the model was not trained on: teapot. Valid: red disc'):
     run_evaluation(config, folder)
+
+
+def test_all_images_of_another_set_are_tested_and_of_its_own_none(with_infrared, run, tmp_path):
+  config, folder = with_infrared
+  own = Predictions.load(folder.predictions)
+  with np.load(config.data.path) as saved:
+    alone = {'images': saved['test_images'], 'labels': saved['test_labels'], 'channels': saved['channels'],
+             'classes': saved['classes']}
+  np.savez(tmp_path / 'alone.npz', **alone)
+  data = dataclasses.replace(config.data, path=str(tmp_path / 'alone.npz'))
+  found = run_evaluation(dataclasses.replace(config, data=data), folder, 'all', str(tmp_path / 'found'))
+  assert len(found.predictions.labels) == len(own.labels)
+  assert found.predictions.accuracy == own.accuracy
+  for label in np.unique(own.labels):
+    mine, theirs = (np.sort(one.logits[one.labels == label], axis=0) for one in (found.predictions, own))
+    np.testing.assert_allclose(mine, theirs, atol=1e-5)
+  found.save()
+  page = write_evaluation(folder, found.config.values(), found.results, 'all', found.predictions, found.path)
+  assert f'on the {len(own.labels)} images of all splits' in page.read_text()
+  with pytest.raises(UserError, match=r'--split all: the run was trained on most of this set. Valid.*train, val, test'):
+    run_evaluation(*run, 'all')
+  none = dataclasses.replace(config, data=dataclasses.replace(data, test_fraction=0.0, val_fraction=0.5))
+  with pytest.raises(UserError, match=r"unknown --split 'test'.*Valid: train, val, all"):
+    run_evaluation(none, folder)
+  with pytest.raises(UserError, match=r'data.test_fraction=0: training needs a test split'):
+    build.build_plan(none, RunFolder(tmp_path / 'new'))
 
 
 def test_data_that_shares_no_trained_channel_is_refused(with_infrared):

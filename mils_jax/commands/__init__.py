@@ -65,8 +65,9 @@ COMMANDS = {
         'num_processes': Flag('', 'of so many', 'N')}),
     'evaluate': Command("test a run's best checkpoint again, on its own data or, by other data fields, on others", (
         {'workdir': 'runs/task_a', 'split': 'val'},
-        {'config': 'task_a', 'workdir': 'runs/task_a', 'config.data.source': 'folder', 'config.data.path': 'others'}),
-        {'split': Flag('test', 'train, val or test', 'SPLIT'), 'output': _OUTPUT}),
+        {'config': 'task_a', 'workdir': 'runs/task_a', 'config.data.source': 'folder', 'config.data.path': 'others',
+         'split': 'all'}),
+        {'split': Flag('test', 'train, val, test or, of another set than its own, all', 'SPLIT'), 'output': _OUTPUT}),
     'predict': Command('write the classes of other images to a CSV', (
         {'workdir': 'runs/task_a', 'input': 'photos'},
         {'workdir': 'runs/task_a', 'input': 'tile.npy', 'channels': 'nir,R,-', 'output': 'tile.csv'}), {

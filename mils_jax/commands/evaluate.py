@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mils_jax import invocation
 from mils_jax.commands.request import Request
-from mils_jax.data.sources.source import SPLITS
+from mils_jax.data.sources.source import ALL, SPLITS
 from mils_jax.errors import UserError, unknown
 from mils_jax.files import UNWRITABLE, make_writable
 from mils_jax.metrics.predictions import Predictions
@@ -13,7 +13,7 @@ from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import channels_text, grouped
 from mils_jax.restore import OpenRun, open_run
 from mils_jax.run import model_size
-from mils_jax.run_config import RunConfig
+from mils_jax.run_config import RunConfig, saved_config
 from mils_jax.training.run_folder import RunFolder, write_json
 
 RESULTS = 'evaluation.json'
@@ -26,7 +26,7 @@ class Evaluation:
   Attributes:
     run: the run's folder.
     path: the folder for the results, evaluation.json and predictions.npz.
-    split: train, val or test.
+    split: train, val, test or all.
     config: the run's, with the data that it was tested on.
     results: as a run's results.json, of this split alone under the name 'scores'.
     predictions: of every example.
@@ -56,21 +56,32 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
   Args:
     config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
     folder: of the run.
-    split: train, val or test.
+    split: train, val, test or, of another set than the run's own, all.
     output: folder for the results; '': evaluation/SPLIT in the run's, or, for another set, one with its fingerprint in
       the name.
 
   Raises:
-    UserError: there is no such split, the folder is another run's, there is no checkpoint yet, the data has other
-      classes or none of the channels, or `output` cannot be written or is something else already.
+    UserError: there is no such split, or all of the run's own are asked for; the folder is another run's, there is no
+      checkpoint yet, the data has a class that the model has not, or none of its channels, or `output` cannot be
+      written or is something else already.
   """
-  if split not in SPLITS:
-    raise unknown('--split', split, SPLITS)
+  if split not in (*SPLITS, ALL):
+    raise unknown('--split', split, (*SPLITS, ALL))
+  asked = config
+  if split == ALL:
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=0.0, test_fraction=0.0))
   run = open_run(folder, config, only_own=False)
+  own = run.fitting.own
+  if split == ALL and (own or asked.data == saved_config(folder).data):
+    raise UserError(f'--split {ALL}: the run was trained on most of this set. Valid for its own data: '
+                    + ', '.join(SPLITS))
+  if split != ALL and split not in run.data.splits:
+    raise unknown('--split', split, (*run.data.splits, ALL))
   if output:
     _claim(Path(output))
-  predictions = run.evaluator()(run.variables, run.data.splits[split], run.batches(split), split)
-  own = run.fitting.own
+  evaluator = run.evaluator()
+  predictions = Predictions.of_all([evaluator(run.variables, run.data.splits[name], run.batches(name), name)
+                                    for name in (run.data.splits if split == ALL else (split,))])
   name = split if own else f'{split}-{run.data.fingerprint[:8]}'
   lost = own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
   return Evaluation(folder, Path(output) if output else folder.path / 'evaluation' / name, split, config,

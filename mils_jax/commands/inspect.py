@@ -12,7 +12,6 @@ from mils_jax import invocation
 from mils_jax.build import open_data
 from mils_jax.commands.request import Request
 from mils_jax.data.cache.dataset import CachedDataset, Split
-from mils_jax.data.sources.source import SPLITS
 from mils_jax.progress import log_lines
 from mils_jax.report.formats import table_lines
 from mils_jax.report.thumbnails import colour_channels, to_levels
@@ -152,15 +151,15 @@ def _first_by_hash(split: Split) -> dict[bytes, int]:
 def describe(inspection: Inspection, data: CachedDataset) -> list[str]:
   """The findings as lines of text."""
   height, width, _ = data.image_shape
-  sizes = ', '.join(f'{split} {len(data.splits[split])}' for split in SPLITS)
+  sizes = ', '.join(f'{split} {len(data.splits[split])}' for split in data.splits)
   dtype = data.splits['train'].images.dtype
-  classes = [[f'{label} {name}'[:40], *(str(inspection.counts[split][label]) for split in SPLITS)]
+  classes = [[f'{label} {name}'[:40], *(str(inspection.counts[split][label]) for split in data.splits)]
              for label, name in enumerate(data.classes)]
   channels = [[one.name, *(f'{value:.6g}' for value in (one.minimum, one.maximum, one.mean, one.std)), one.unit]
               for one in inspection.channels]
   return [
       f'{sizes} images of {height} x {width}, {len(data.channels)} channels of {dtype}', '',
-      *table_lines(['class', *SPLITS], classes), '',
+      *table_lines(['class', *data.splits], classes), '',
       *table_lines(['channel', 'min', 'max', 'mean', 'std', 'unit'], channels, words=['unit']), '',
       *([f'warning: {warning}' for warning in inspection.warnings] or ['no warnings']),
   ]

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +60,11 @@ class Predictions:
   def loss(self) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     return self.scores.loss
+
+  @classmethod
+  def of_all(cls, parts: Sequence['Predictions']) -> 'Predictions':
+    """Those of several sets of examples, one after the other."""
+    return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(cls)))
 
   def save(self, path: Path) -> None:
     """Writes example_id, label and logits, whole or not at all."""

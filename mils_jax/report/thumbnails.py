@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mils_jax.data.cache.dataset import CachedDataset, DamagedError, open_folder
+from mils_jax.data.sources.source import ALL
 from mils_jax.report.load import Run
 from mils_jax.run_config import RunConfig
 
@@ -34,17 +35,15 @@ def to_levels(image: np.ndarray, data: CachedDataset) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnails:
-  """The images of the split that a run was tested on.
+  """The images that a run was tested on.
 
   Attributes:
     data: the dataset cache.
-    split: name of the split.
-    rows: row of each image by its example_id.
+    places: split and row of each image by its example_id.
   """
 
   data: CachedDataset
-  split: str
-  rows: dict[str, int]
+  places: dict[str, tuple[str, int]]
 
   @classmethod
   def of(cls, run: Run) -> 'Thumbnails | None':
@@ -54,15 +53,15 @@ class Thumbnails:
       data = open_folder(caches / run.results['data_fingerprint'])
     except (DamagedError, PermissionError):  # another user's
       return None
-    example_ids = data.splits[run.split].example_ids
-    return cls(data, run.split, {str(example_id): row for row, example_id in enumerate(example_ids)})
+    return cls(data, {str(example_id): (split, row) for split in (data.splits if run.split == ALL else (run.split,))
+                      for row, example_id in enumerate(data.splits[split].example_ids)})
 
   def png(self, example_id: str) -> bytes | None:
-    """The image in colour, or its first channel in grey; None for an example_id that the split has not."""
-    row = self.rows.get(str(example_id))
-    if row is None:
+    """The image in colour, or its first channel in grey; None for an example_id that is none of theirs."""
+    if str(example_id) not in self.places:
       return None
-    levels = to_levels(self.data.splits[self.split].images[row], self.data)  # (H, W, C) uint8
+    split, row = self.places[str(example_id)]
+    levels = to_levels(self.data.splits[split].images[row], self.data)  # (H, W, C) uint8
     colours = colour_channels(self.data.channels)
     shown = levels[..., list(colours)] if colours else levels[..., 0]
     file = io.BytesIO()

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from mils_jax.data.sources.source import ALL
 from mils_jax.errors import UserError
 from mils_jax.files import UNWRITABLE
 from mils_jax.metrics.alignment import fingerprint
@@ -89,14 +90,14 @@ def write_evaluation(run: RunFolder, config: dict, results: dict, split: str, pr
     run: its folder.
     config: its configuration, with the data that it was evaluated on.
     results: as in results.json, and the step of the checkpoint.
-    split: name of the split.
+    split: name of the split, or all.
     predictions: of every example of it.
     folder: for report.md, its figures and report.html, whose path is returned.
   """
   (group,), _ = make_groups([Run(run, config, results, tuple(results['classes']), predictions, metrics=[], machine={},
                                  split=split)])
-  lead = (f'{run.path}, step {results["step"]}, on the {len(predictions.labels)} images of the split {split} '
-          f'(data {results["data_fingerprint"]}).')
+  lead = (f'{run.path}, step {results["step"]}, on the {len(predictions.labels)} images of '
+          f'{"all splits" if split == ALL else f"the split {split}"} (data {results["data_fingerprint"]}).')
   return write_document(Document(f'{group.label} on {split}', lead, [
       models_section([group]), calibration_section([group]), errors_section([group]), _how_to_read()]), folder)[1]
 

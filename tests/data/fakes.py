@@ -29,6 +29,7 @@ class MemorySource:
   notes: tuple[str, ...] = ()
   files_say: Statement = NOTHING_SAID
   version: int = 0
+  given_groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   @property
   def splits(self) -> tuple[str, ...]:
@@ -39,6 +40,9 @@ class MemorySource:
 
   def labels(self, split: str) -> np.ndarray:
     return self.given_labels[split]
+
+  def groups(self, split: str) -> np.ndarray | None:
+    return self.given_groups.get(split)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     return self.images[split][index], int(self.given_labels[split][index])

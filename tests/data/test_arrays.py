@@ -263,3 +263,41 @@ def test_three_channels_that_nothing_names_are_taken_for_colours_with_a_note(tmp
     source = ArraysSource(str(tmp_path / 'x.npz'))
     assert source.channels == tuple(names.get('channels', 'RGB'))
     assert sum('taken for R, G and B (data.channel_names names them)' in note for note in source.notes) == notes
+
+
+def test_images_and_labels_alone_are_what_all_splits_are_cut_from(tmp_path):
+  arrays = contents()
+  alone = {'images': arrays['train_images'], 'labels': arrays['train_labels'], 'bands': arrays['bands']}
+  for kind in ('stored', 'compressed', 'folder'):
+    source = ArraysSource(write(tmp_path, kind, alone))
+    assert source.splits == ('train',)
+    assert source.notes == ()
+    assert source.place('train', 3) == 'images[3]'
+    assert np.array_equal(source.read('train', 3)[0], alone['images'][3])
+    assert source.labels('train').tolist() == alone['labels'].tolist()
+  refused(tmp_path, {**alone, 'labels': np.full(12, 7), 'classes': np.array(['x', 'y'])}, ': labels[0] is 7')
+  refused(tmp_path, {'images': alone['images']}, 'images without labels')
+  both = ArraysSource(write(tmp_path, 'stored', {**alone, **arrays}))
+  assert both.place('train', 3) == 'train_images[3]'
+  assert both.notes == ('set.npz: not used, because no split is called so: images, labels',)
+
+
+def test_groups_are_an_array_of_ones_own(tmp_path):
+  scenes = np.arange(12) // 4
+  arrays = contents(val_images=None, val_labels=None, train_scene=scenes,
+                    test_scene=np.array([f't{number}' for number in range(6)]))
+  path = write(tmp_path, 'stored', arrays)
+  source = ArraysSource(path, group_by='scene')
+  assert source.notes == ()
+  assert source.groups('train').tolist() == [str(scene) for scene in scenes]
+  assert source.groups('test')[2] == 't2'
+  assert ArraysSource(path).groups('train') is None
+  cut = open_source('arrays', path=path, group_by='scene')
+  assert set(cut.groups('train')) & set(cut.groups('val')) == set()
+  assert cut.length('val') == 4
+  with pytest.raises(UserError, match=r"unknown data.group_by 'scen'. Did you mean 'scene'\? Valid: scene"):
+    ArraysSource(path, group_by='scen').groups('train')
+  with pytest.raises(UserError, match=r'train_scene has shape \(2,\); expected \(12,\), one group for each image'):
+    ArraysSource(write(tmp_path, 'stored', {**arrays, 'train_scene': scenes[:2]}), group_by='scene').groups('train')
+  with pytest.raises(UserError, match=r"data.group_by='scene': data.source=shapes has no groups"):
+    open_source('shapes', group_by='scene')

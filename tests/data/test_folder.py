@@ -607,3 +607,43 @@ def test_files_that_do_not_agree_say_nothing(tmp_path):
       write_image(tmp_path / split / 'dog' / f'{number}.png', mode=mode)
   source = FolderSource(str(tmp_path), Reading(color='as_is'), ('a', 'b', 'c', 'd'))
   assert source.files_say is None
+
+
+@pytest.mark.parametrize(('pattern', 'files', 'groups'), [
+    ('{group}_*.png', ['a/s_1_2.png', 'b/s_1_3.png', 'b/t_2.png'], ['s_1', 's_1', 't']),
+    ('{group}_*_*.png', ['a/s_1_2.png', 'b/s_1_3.png'], ['s', 's']),
+    ('{group}/*', ['a/p1/x.png', 'a/p2/x.png', 'b/deep/p1/y.png'], ['p1', 'p2', 'p1']),
+    ('*-{group}.png', ['a/x-1.png', 'b/x-y-2.png'], ['1', 'y-2'])])
+def test_groups_by_a_pattern_of_names(tmp_path, pattern, files, groups):
+  for file in files:
+    write_image(tmp_path / 'train' / file)
+  source = FolderSource(str(tmp_path), group_by=pattern)
+  assert source.groups('train').tolist() == groups
+
+
+def test_groups_by_a_column_of_a_table(tmp_path):
+  for number in range(6):
+    write_image(tmp_path / f'{number}.png', number)
+  (tmp_path / 'train.csv').write_text('id,kind,patient\n' + ''.join(f'{n},{"ab"[n % 2]},p{n // 2}\n' for n in range(6)))
+  source = FolderSource(str(tmp_path), group_by='patient')
+  assert source.groups('train').tolist() == ['p0', 'p0', 'p1', 'p1', 'p2', 'p2']
+  assert source.labels('train').tolist() == [0, 1, 0, 1, 0, 1]  # the groups are not taken for them
+  with pytest.raises(UserError, match=r"train.csv: unknown data.group_by 'patien'. Did you mean 'patient'"):
+    FolderSource(str(tmp_path), group_by='patien')
+
+
+def test_groups_that_are_not_there_are_refused(tmp_path):
+  for name in ('s_1.png', 's_2.png', 'odd.png'):
+    write_image(tmp_path / 'train/a' / name)
+  with pytest.raises(UserError, match=r'train/a/odd.png is not called as the pattern says'):
+    FolderSource(str(tmp_path), group_by='{group}_*.png').groups('train')
+  with pytest.raises(UserError, match=r"data.group_by='scene': expected a column of train.csv, or a pattern"):
+    FolderSource(str(tmp_path), group_by='scene')
+
+
+def test_bands_of_one_image_are_of_one_group(tmp_path):
+  for image, group in (('s1-a', 's1'), ('s1-b', 's1'), ('s2-a', 's2')):
+    for band in ('B02', 'B03'):
+      write_band(tmp_path / f'train/{"x" if group == "s1" else "y"}/{image}_{band}.tif', 1)
+  source = FolderSource(str(tmp_path), group_by='{group}-*')
+  assert source.groups('train').tolist() == ['s1', 's1', 's2']

@@ -52,14 +52,14 @@ class ManyBands(tfds.core.GeneratorBasedBuilder):
   def _info(self):
     return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
         'sentinel2': tfds.features.Tensor(shape=(9, 12, 13), dtype=np.uint16),
-        'kind': tfds.features.ClassLabel(num_classes=3)}))
+        'kind': tfds.features.ClassLabel(num_classes=3), 'orbit': tfds.features.Text()}))
 
   def _split_generators(self, dl_manager):
     return {split: self._generate_examples(split) for split in COUNTS}
 
   def _generate_examples(self, split):
     for index in range(COUNTS[split]):
-      yield index, {'sentinel2': pixels(split, index, 13), 'kind': index % 3}
+      yield index, {'sentinel2': pixels(split, index, 13), 'kind': index % 3, 'orbit': f'o{index // 6}'}
 
 
 class PlainArrays(tfds.core.GeneratorBasedBuilder):
@@ -202,3 +202,12 @@ def test_without_tfds_its_package_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
   with pytest.raises(UserError, match='pip install tensorflow-datasets'):
     open_patches('')
+
+
+def test_groups_are_a_feature_of_ones_own(data_dir):
+  source = open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind', group_by='orbit')
+  assert set(source.groups('train')) | set(source.groups('val')) == {'o0', 'o1', 'o2', 'o3', 'o4'}
+  assert source.length('val') == 6
+  assert set(source.groups('train')) & set(source.groups('val')) == set()
+  with pytest.raises(UserError, match=r"data.group_by='orbits': many_bands has no such feature. Valid: .*orbit"):
+    open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind', group_by='orbits')

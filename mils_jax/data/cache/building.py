@@ -18,7 +18,7 @@ from mils_jax.data.cache.dataset import CachedDataset, open_folder
 from mils_jax.data.cache.pieces import Piece, PieceResult
 from mils_jax.data.cache.workers import built_pieces
 from mils_jax.data.cache.writing import write_dataset
-from mils_jax.data.sources.source import SPLITS, Source, first_readable
+from mils_jax.data.sources.source import Source, first_readable
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
@@ -90,14 +90,14 @@ def _open_or_build(source: Source, folder: Path, mark: str, skip_damaged: bool) 
 
 def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
   """Writes the dataset cache into a folder."""
-  lengths = {split: source.length(split) for split in SPLITS}
+  lengths = {split: source.length(split) for split in source.splits}
   for split, length in lengths.items():
     if length < 1:
       raise UserError(f'the {split} split is empty; expected at least one image '
                       '(data.val_fraction and data.test_fraction give the shares cut from training)')
     source.labels(split)  # refuses labels outside the classes, before anything is written
   image = _first_image(source, lengths['train'])
-  pieces = [piece for split in SPLITS for piece in _lay_out(folder / split, split, lengths[split], image)]
+  pieces = [piece for split in source.splits for piece in _lay_out(folder / split, split, lengths[split], image)]
   results: list[PieceResult] = []
   with (progress.bar('building the dataset cache', sum(lengths.values())) as advance,
         built_pieces(source, pieces, folder) as built):

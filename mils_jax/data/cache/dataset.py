@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources.source import NOTHING_SAID, SPLITS, Statement
+from mils_jax.data.sources.source import NOTHING_SAID, Statement
 from mils_jax.errors import DamagedError
 
 FORMAT_VERSION = 3  # of the folder; a dataset cache of another version is built again
@@ -52,7 +52,7 @@ class CachedDataset:
     low, high: (C,) float64, least and largest of these values.
     fingerprint: of the inputs and settings that it was built from.
     content: digest of all that a run sees: images, labels, and the names of classes and channels. A copy's is the same.
-    splits: train, val and test.
+    splits: train, val and test; without val or test where these were neither there nor cut.
     nonfinite: per split, (C,) numbers of non-finite values and, per channel, the place of the first image with one.
     remarks: lines on what was done with images when they were read, and what was left out.
     files_say: what the images' files say that the channels are; the source's, and no part of the folder.
@@ -91,8 +91,9 @@ def filling(mean: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def write_manifest(folder: Path, values: dict) -> None:
   """Writes the manifest, with checksums of the small arrays that are already in the folder."""
+  arrays = ('labels', 'example_ids', *(['present'] if values['partial'] else []))
   checksums = {f'{split}/{name}.npy': _checksum(folder / split / f'{name}.npy')
-               for split in SPLITS for name in ('labels', 'example_ids', *(['present'] if values['partial'] else []))}
+               for split in values['shapes'] for name in arrays}
   text = json.dumps({'version': FORMAT_VERSION, **values, 'checksums': checksums}, indent=1)
   (folder / MANIFEST).write_text(text, encoding='utf-8')
 
@@ -112,7 +113,7 @@ def open_folder(folder: Path) -> CachedDataset:
     for name, expected in manifest['checksums'].items():
       if _checksum(folder / name) != expected:
         raise DamagedError(f'is damaged ({name} has changed)')
-    splits = {split: _open_split(folder / split, manifest, split) for split in SPLITS}
+    splits = {split: _open_split(folder / split, manifest, split) for split in manifest['shapes']}
     classes, channels, units = (tuple(manifest[key]) for key in ('classes', 'channels', 'units'))
     mean, std, low, high = (np.array(manifest[key], np.float64) for key in ('mean', 'std', 'low', 'high'))
     nonfinite = {split: (list(counts), list(first)) for split, (counts, first) in manifest['nonfinite'].items()}

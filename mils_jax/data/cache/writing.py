@@ -11,7 +11,7 @@ import numpy as np
 from mils_jax.data.cache.dataset import filling, write_manifest
 from mils_jax.data.cache.pieces import Piece, PieceResult, fill
 from mils_jax.data.moments import Moments
-from mils_jax.data.sources.source import SPLITS, Source
+from mils_jax.data.sources.source import Source
 from mils_jax.errors import UserError
 
 IMAGES_AT_ONCE = 256  # that are moved when damaged ones are left out
@@ -41,7 +41,7 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
   for piece, result in built:
     if result.masked:
       fill(piece, filling(moments.mean, np.dtype(piece.dtype)))
-  parts = {split: [(piece, result) for piece, result in built if piece.split == split] for split in SPLITS}
+  parts = {split: [(piece, result) for piece, result in built if piece.split == split] for split in source.splits}
   lengths = {split: _write_split(folder / split, split, own) for split, own in parts.items()}
   partial = any(not result.present.all() for _, result in built)
   for split, own in parts.items():

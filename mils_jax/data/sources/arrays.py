@@ -11,7 +11,7 @@ from mils_jax.data.sources.array_labels import by_name, plain_labels
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import CALLED, SPLITS, Statement, hashed_example_id
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, unknown
 
 MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end
 
@@ -24,10 +24,13 @@ class ArraysSource:
 
   Args:
     path: the .npz, or the folder. Arrays: `<split>_images` (N, H, W, C) or (N, H, W) of uint8, int16, uint16 or
-      float32 and `<split>_labels` (`plain_labels` says in which shapes) for train and, if there, val and test;
-      optionally `classes`, `channels` (or `bands`) and `units`, arrays of text.
+      float32 and `<split>_labels` (`plain_labels` says in which shapes) for train and, if there, val and test, or
+      `images` and `labels` alone, which all splits are cut from; optionally `classes`,
+      `channels` (or `bands`) and `units`, arrays of text.
     reading: how images are read; channel_axis 'first' for (N, C, H, W).
     channel_names: names of the channels; empty: those in the file, else R, G, B for three, else c0, c1, ...
+    group_by: what the arrays `<split>_<group_by>` (N,) are called that say which scene, slide or patient each image is
+      of; '': none.
 
   Raises:
     UserError: shapes, counts or types are not as described; the message names the array.
@@ -35,16 +38,18 @@ class ArraysSource:
 
   decodes = False
 
-  def __init__(self, path: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = ()):
+  def __init__(self, path: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = (),
+               group_by: str = ''):
     self.path = os.path.abspath(path)
     if not path or not os.path.exists(self.path):
       raise UserError(f"data.path='{path}': no such file; expected an .npz, or a folder of .npy, with train_images")
-    self.reading = reading
+    self.reading, self._group_by = reading, group_by
     self._headers = npy.read_headers(self.path)
     self._called = self._find_splits()
     self.splits = tuple(self._called)
     if 'train' not in self.splits:
-      raise UserError(f"{self.path}: no train_images. It holds: {', '.join(sorted(self._headers)) or 'nothing'}")
+      raise UserError(f'{self.path}: no train_images or images. It holds: '
+                      + (', '.join(sorted(self._headers)) or 'nothing'))
     self._notes: list[str] = []
     count = {split: self._check_split(split) for split in self.splits}['train']
     self._labels = {split: self._read_labels(split) for split in self.splits}
@@ -54,19 +59,32 @@ class ArraysSource:
     self.notes = tuple(self._notes)
 
   def length(self, split: str) -> int:
-    return self._headers[f'{self._called[split]}_images'][0][0]
+    return self._headers[self._key(split, 'images')][0][0]
 
   def labels(self, split: str) -> np.ndarray:
     labels = self._labels[split]
     wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
     if len(wrong):
-      raise UserError(f'{self.path}: {self._called[split]}_labels[{wrong[0]}] is {labels[wrong[0]]}, and {len(wrong)} '
+      raise UserError(f"{self.path}: {self._key(split, 'labels')}[{wrong[0]}] is {labels[wrong[0]]}, and {len(wrong)} "
                       f'labels in all are out of range; valid: 0 to {len(self.classes) - 1}')
     return np.array(labels, np.int32)
 
+  def groups(self, split: str) -> np.ndarray | None:
+    name = self._key(split, self._group_by)
+    if not self._group_by or (split != 'train' and name not in self._headers):
+      return None
+    if name not in self._headers:
+      start = self._key(split, '')
+      others = {key.removeprefix(start) for key in self._headers if key.startswith(start)} - {'images', 'labels'}
+      raise UserError(f'{self.path}: {unknown("data.group_by", self._group_by, sorted(others))}')
+    if self._headers[name][0] != (self.length(split),):
+      raise UserError(f'{self.path}: {name} has shape {self._headers[name][0]}; expected ({self.length(split)},), one '
+                      'group for each image')
+    return np.asarray(self._load(name)).astype(str)
+
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = pixels.channels_last(self._images(split)[index], self.reading.channel_axis,
-                                 f'{self.path}: {self._called[split]}_images')
+                                 f"{self.path}: {self._key(split, 'images')}")
     image = pixels.without_nodata(image, self.reading.nodata)
     return pixels.resize_square(image, self.reading.size), int(self._labels[split][index])
 
@@ -77,7 +95,7 @@ class ArraysSource:
     return hashed_example_id(split, self._images(split)[index])
 
   def place(self, split: str, index: int) -> str:
-    return f'{self._called[split]}_images[{index}]'
+    return f"{self._key(split, 'images')}[{index}]"
 
   def settings(self) -> dict:
     nodata = self.reading.nodata
@@ -101,14 +119,18 @@ class ArraysSource:
 
   def _array(self, name: str) -> np.ndarray:
     if name not in self._opened:
-      if name.endswith('_images'):  # one split's images at a time: each may be most of the memory
-        for other in [other for other in self._opened if other.endswith('_images')]:
+      if name.endswith('images'):  # one split's images at a time: each may be most of the memory
+        for other in [other for other in self._opened if other.endswith('images')]:
           del self._opened[other]
       self._opened[name] = self._load(name)
     return self._opened[name]
 
   def _images(self, split: str) -> np.ndarray:
-    return self._array(f'{self._called[split]}_images')
+    return self._array(self._key(split, 'images'))
+
+  def _key(self, split: str, what: str) -> str:
+    """What an array of a split is called."""
+    return f'{self._called[split]}_{what}' if self._called[split] else what
 
   def _load(self, name: str) -> np.ndarray:
     try:
@@ -124,7 +146,7 @@ class ArraysSource:
       raise UserError(f'{self.path}: {name} does not load: {npy.reason(error)}') from error
 
   def _find_splits(self) -> dict[str, str]:
-    """By split, what its arrays are called: val, valid or the like."""
+    """By split, what its arrays are called: val, valid or the like; '' where they are just called images and labels."""
     found = {}
     for split in SPLITS:
       called = [name for name in CALLED[split] if f'{name}_images' in self._headers]
@@ -133,33 +155,35 @@ class ArraysSource:
                         'expected one of them')
       if called:
         found[split] = called[0]
+    if 'train' not in found and 'images' in self._headers:
+      found['train'] = ''
     return found
 
   def _check_split(self, split: str) -> int:
     """Checks one split's shapes and types, and gives its number of channels."""
-    name = self._called[split]
-    where = f'{self.path}: {name}_images'
-    shape, _, dtype = self._headers[f'{name}_images']
+    images, labels = (self._key(split, what) for what in ('images', 'labels'))
+    where = f'{self.path}: {images}'
+    shape, _, dtype = self._headers[images]
     pixels.check_dtype(dtype, where)
     if len(shape) not in (3, 4):
       raise UserError(f'{where}: shape {shape}; expected (N, H, W, C) or (N, H, W)')
     if 0 in shape:
       raise UserError(f'{where}: shape {shape}: an empty split; expected at least one image')
-    if f'{name}_labels' not in self._headers:
-      raise UserError(f'{self.path}: {name}_images without {name}_labels')
-    labels_shape, _, labels_dtype = self._headers[f'{name}_labels']
+    if labels not in self._headers:
+      raise UserError(f'{where} without {labels}')
+    labels_shape, _, labels_dtype = self._headers[labels]
     if labels_dtype.kind not in 'biufUS' or len(labels_shape) not in (1, 2) or labels_shape[:1] != shape[:1]:
-      raise UserError(f'{self.path}: {name}_labels has shape {labels_shape} and type {labels_dtype}; '
-                      f'expected {shape[:1]} whole numbers, as {name}_images has shape {shape}')
+      raise UserError(f'{self.path}: {labels} has shape {labels_shape} and type {labels_dtype}; '
+                      f'expected {shape[:1]} whole numbers, as {images} has shape {shape}')
     image = pixels.channels_last(np.broadcast_to(np.empty((), dtype), shape[1:]), self.reading.channel_axis, where)
-    train_shape, _, train_dtype = self._headers[f'{self._called["train"]}_images']
+    train_shape, _, train_dtype = self._headers[self._key('train', 'images')]
     if (shape[1:], dtype) != (train_shape[1:], train_dtype):
-      raise UserError(f'{where}: images {shape[1:]} of {dtype}, but train_images has {train_shape[1:]} of '
-                      f'{train_dtype}')
+      raise UserError(f'{where}: images {shape[1:]} of {dtype}, but {self._key("train", "images")} has '
+                      f'{train_shape[1:]} of {train_dtype}')
     return image.shape[-1]
 
   def _read_labels(self, split: str) -> np.ndarray:
-    name = f'{self._called[split]}_labels'
+    name = self._key(split, 'labels')
     labels, note = plain_labels(np.asarray(self._load(name)), name)
     if note:
       self._notes.append(note)
@@ -188,15 +212,15 @@ class ArraysSource:
     else:
       highest = int(train.max())
       if highest >= MAX_CLASSES:
-        raise UserError(f'{self.path}: train_labels go up to {highest}; expected fewer than {MAX_CLASSES}, or an array '
-                        'classes that names them')
+        raise UserError(f'{self.path}: {self._key("train", "labels")} go up to {highest}; expected fewer than '
+                        f'{MAX_CLASSES}, or an array classes that names them')
       self.classes = tuple(str(label) for label in range(highest + 1))
     for split, labels in self._labels.items():
       if labels.dtype.kind == 'U':
-        self._labels[split] = by_name(labels, self.classes, f'{self.path}: {self._called[split]}_labels')
+        self._labels[split] = by_name(labels, self.classes, f'{self.path}: {self._key(split, "labels")}')
 
   def _name_unused(self) -> None:
-    used = {f'{name}_{what}' for name in self._called.values() for what in ('images', 'labels')}
+    used = {self._key(split, what) for split in self.splits for what in ('images', 'labels', self._group_by)}
     others = sorted(set(self._headers) - used - {'classes', 'channels', 'bands', 'units'})
     if others:
       self._notes.append(f'{os.path.basename(self.path)}: not used, because no split is called so: '
@@ -211,4 +235,4 @@ class ArraysSource:
 
 @register('arrays', Section)
 def open_arrays_source(data: DataOptions, _: Section) -> ArraysSource:
-  return ArraysSource(data.path, data.reading, data.names)
+  return ArraysSource(data.path, data.reading, data.names, data.group_by)

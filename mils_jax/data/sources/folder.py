@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mils_jax.config import Section, option
-from mils_jax.data.sources import band_files, formats, names, pictures
+from mils_jax.data.sources import band_files, formats, grouping, names, pictures
 from mils_jax.data.sources.band_files import AUTO, OFF, BandFiles
 from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.layouts import find_layout
@@ -44,6 +44,7 @@ class FolderSource:
     channel_names: names of the channels; empty: those of `channels.txt`, else the first file's own, else R, G, B for
       three, else c0, c1, ...
     options: of folders alone.
+    group_by: a pattern of file names with {group} in it, or a column of train.csv; '': no groups.
 
   Raises:
     UserError: a folder, list or line is not as described; the message names it.
@@ -52,13 +53,18 @@ class FolderSource:
   decodes = True
 
   def __init__(self, root: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = (),
-               options: FolderOptions = FolderOptions()):
+               options: FolderOptions = FolderOptions(), group_by: str = ''):
     self.root = os.path.abspath(root)
     if not root or not os.path.isdir(self.root):
       raise UserError(f"data.path='{root}': no such folder; expected one with train.txt or train/<class>/ in it")
     self.options = options
-    layout = find_layout(self.root, options.label_column)
+    self._grouping = grouping.pattern_of(group_by)
+    layout = find_layout(self.root, options.label_column, '' if self._grouping else group_by)
     self.classes, self._origin, self._labels = layout.classes, layout.origin, layout.labels
+    self._groups = layout.groups
+    if group_by and not self._grouping and 'train' not in self._groups:
+      raise UserError(f"data.group_by='{group_by}': expected a column of train.csv, or a pattern of the files' names "
+                      "with {group} in it, such as '{group}_*.tif'")
     self._notes = list(layout.notes)
     self._given = channel_names
     for split, files in layout.files.items():
@@ -81,6 +87,11 @@ class FolderSource:
 
   def labels(self, split: str) -> np.ndarray:
     return self._labels[split]
+
+  def groups(self, split: str) -> np.ndarray | None:
+    if self._grouping:
+      return grouping.groups_of([self.example_id(split, index) for index in range(self.length(split))], self._grouping)
+    return self._groups.get(split)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = self._files[split][index]
@@ -157,6 +168,8 @@ class FolderSource:
           raise UserError(f'{self._origin[split]}: the bands of {image.example_id} have different labels: '
                           f'{sorted(mine)}')
       self._labels[split] = self._labels[split][rows]
+      if split in self._groups:
+        self._groups[split] = self._groups[split][rows]
     seen: dict[str, str] = {}
     for split, images in together.items():
       for image in images:
@@ -263,4 +276,4 @@ def _files_of(image: str | BandFiles) -> list[str]:
 
 @register('folder', FolderOptions)
 def open_folder_source(data: DataOptions, own: FolderOptions) -> FolderSource:
-  return FolderSource(data.path, data.reading, data.names, own)
+  return FolderSource(data.path, data.reading, data.names, own, data.group_by)

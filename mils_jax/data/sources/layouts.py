@@ -19,6 +19,7 @@ class Layout:
   Attributes:
     files: per split, relative paths.
     labels: per split, (N,) int32.
+    groups: per split whose table says it, (N,) text.
     origin: per split, the list or folder that it comes from, for messages.
     classes: the names.
     notes: what was left out or assumed.
@@ -26,12 +27,13 @@ class Layout:
 
   files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   origin: dict[str, str] = dataclasses.field(default_factory=dict)
   classes: tuple[str, ...] = ()
   notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def find_layout(root: str, label_column: str = '') -> Layout:
+def find_layout(root: str, label_column: str = '', group_column: str = '') -> Layout:
   """Finds the images of a folder; raises UserError, which names the place, where it is laid out in none of the ways."""
   with os.scandir(root) as entries:
     there = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
@@ -39,7 +41,7 @@ def find_layout(root: str, label_column: str = '') -> Layout:
   texts = [name for name, is_folder in there if not is_folder and formats.suffix(name) in ('.txt', '.csv')]
   split_lists, split_folders = _called(texts, root), _called(folders, root)
   if 'train' in split_lists:
-    layout = _from_lists(root, split_lists, split_folders, label_column)
+    layout = _from_lists(root, split_lists, split_folders, label_column, group_column)
     beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name, layout)]
   else:
     trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
@@ -72,11 +74,11 @@ def _may_be_a_list(name: str, layout: Layout) -> bool:
   return stem not in (*_NO_DATA, 'classes', 'channels') and not said
 
 
-def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str, str], label_column: str) -> Layout:
+def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str, str], *columns: str) -> Layout:
   layout = Layout()
   entries: dict[str, lists.Entries] = {}
   for split, name in split_lists.items():
-    read = lists.read(os.path.join(root, name), root, split_folders.get(split, ''), label_column)
+    read = lists.read(os.path.join(root, name), root, split_folders.get(split, ''), *columns)
     if read.labels is None and split == 'train':
       raise UserError(f'{os.path.join(root, name)}: no column of labels. {read.columns}')
     if read.labels is None:
@@ -86,6 +88,8 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
     entries[split] = read
     layout.notes += [read.note] if read.note else []
     layout.files[split], layout.origin[split] = read.files, os.path.join(root, name)
+    if read.groups is not None:
+      layout.groups[split] = np.array(read.groups)
   for split in split_folders:
     if split not in split_lists:
       _note_unused(root, split, split_folders[split], f'that have no list beside {split_lists["train"]}', layout)

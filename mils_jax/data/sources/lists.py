@@ -30,6 +30,7 @@ class Entries:
     lines: the number of each one's line.
     columns: what a table has, for messages.
     note: what was assumed of it.
+    groups: of each image, by a table's column; None without.
   """
 
   files: list[str]
@@ -37,9 +38,10 @@ class Entries:
   lines: list[int]
   columns: str = ''
   note: str = ''
+  groups: list[str] | None = None
 
 
-def read(path: str, root: str, folder: str, label_column: str) -> Entries:
+def read(path: str, root: str, folder: str, label_column: str, group_column: str = '') -> Entries:
   """Reads a list.
 
   Args:
@@ -47,13 +49,15 @@ def read(path: str, root: str, folder: str, label_column: str) -> Entries:
     root: which paths are relative to.
     folder: the split's own folder, relative to root, where a table's images may lie too; '': none.
     label_column: of a table, the column of labels; '': found by its name.
+    group_column: of a table, the column of groups; '': none. Only training's has to have it.
 
   Raises:
     UserError: a line is not as described.
   """
   text = names.read_text(path)
   is_table = formats.suffix(path) == '.csv'
-  entries = _read_table(path, text, root, folder, label_column) if is_table else _read_lines(path, text)
+  columns = label_column, group_column
+  entries = _read_table(path, text, root, folder, *columns) if is_table else _read_lines(path, text)
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
   return entries
@@ -141,7 +145,7 @@ def _read_lines(path: str, text: str) -> Entries:
   return Entries(files, labels, lines)
 
 
-def _read_table(path: str, text: str, root: str, folder: str, label_column: str) -> Entries:
+def _read_table(path: str, text: str, root: str, folder: str, label_column: str, group_column: str) -> Entries:
   head = text.split('\n', maxsplit=1)[0]
   delimiter = max(',;\t', key=head.count)
   try:
@@ -161,14 +165,22 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str)
   header = first if headed else [str(number) for number in range(1, len(first) + 1)]
   rows = rows[1:] if headed else rows
   file_column = _file_column(header, rows, find, headed, path)
-  label = _label_column(header, file_column, label_column, path)
+  if group_column and group_column not in header and _is_training(path):
+    raise UserError(f'{path}: {unknown("data.group_by", group_column, header)}')
+  group = header.index(group_column) if group_column in header else None
+  label = _label_column(header, file_column, label_column, path, group)
   columns = f'Its columns: {", ".join(header)} (data.folder.label_column names that of the labels)'
   uneven = next((number for number, row in rows if len(row) != len(header)), None)
   if uneven is not None:
     raise UserError(f'{path}, line {uneven}: another number of columns than the first line, which has {len(header)}')
   files = [find(row[file_column]) or row[file_column] for _, row in rows]
   labels = [row[label] for _, row in rows] if label is not None else None
-  return Entries(files, labels, [number for number, _ in rows], columns, note)
+  groups = [row[group] for _, row in rows] if group is not None else None
+  return Entries(files, labels, [number for number, _ in rows], columns, note, groups)
+
+
+def _is_training(path: str) -> bool:
+  return Path(path).stem.lower() in CALLED['train']
 
 
 class _Finder:
@@ -229,11 +241,11 @@ def _file_column(header: list[str], rows: list, find: _Finder, headed: bool, pat
                   f'{", ".join(_FILES[:4])} or the like')
 
 
-def _label_column(header: list[str], files: int, asked: str, path: str) -> int | None:
-  others = [column for column in range(len(header)) if column != files]
+def _label_column(header: list[str], files: int, asked: str, path: str, groups: int | None) -> int | None:
+  others = [column for column in range(len(header)) if column not in (files, groups)]
   if asked:
     if asked not in header or header.index(asked) == files:
-      if Path(path).stem.lower() in CALLED['train']:
+      if _is_training(path):
         raise UserError(f'{path}: {unknown("data.folder.label_column", asked, [header[column] for column in others])}')
       return None
     return header.index(asked)

@@ -13,7 +13,7 @@ from mils_jax.data.sources.names import split_config_names
 from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, METADATA, NO_NODATA, Reading
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
-from mils_jax.errors import unknown
+from mils_jax.errors import UserError, unknown
 
 Opener = Callable[['DataOptions', Any], Source]
 
@@ -42,8 +42,10 @@ class DataOptions(Section):
   metadata: str = option('use', 'use or ignore the orientation and the names of channels that image files give',
                          choices=METADATA, before='ignore')
   skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
-  val_fraction: float = option(0.1, 'of the training split, where there is no validation split', above=0, below=1)
-  test_fraction: float = option(0.1, 'likewise for a missing test split', above=0, below=1)
+  val_fraction: float = option(0.1, 'of the training split, where there is no validation split', low=0, below=1)
+  test_fraction: float = option(0.1, 'likewise for a missing test split', low=0, below=1)
+  group_by: str = option('', "cut splits so that images of one scene or patient stay together: of files a pattern such "
+                         "as '{group}_*.tif', of a table a column, of arrays an array, of tfds a feature")
 
   if TYPE_CHECKING:
     def __getattr__(self, name: str) -> Any: ...  # the own options of each kind of source
@@ -104,5 +106,7 @@ def open_source(name: str, **options: Any) -> Source:
 def open_configured(options: DataOptions) -> Source:
   """Likewise for an instance of what `data_section` returns."""
   _, opener = _SOURCES[options.source]
-  return EverySplit(opener(options, getattr(options, options.source)), options.val_fraction, options.test_fraction,
-                    options.seed)
+  source = opener(options, getattr(options, options.source))
+  if options.group_by and source.groups('train') is None:
+    raise UserError(f"data.group_by='{options.group_by}': data.source={options.source} has no groups")
+  return EverySplit(source, options.val_fraction, options.test_fraction, options.seed)

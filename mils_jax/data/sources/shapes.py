@@ -64,6 +64,9 @@ class ShapesSource:
   def labels(self, split: str) -> np.ndarray:
     return np.arange(self.length(split), dtype=np.int32) % len(CLASSES)
 
+  def groups(self, split: str) -> None:
+    return None
+
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     label = index % len(CLASSES)
     return draw((self.seed, self.splits.index(split), index), label, self.size), label

@@ -10,6 +10,7 @@ import numpy as np
 from mils_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
+ALL = 'all'  # of a set that a model was not trained on
 # What a split's folder, list or array may be called; folders and lists in upper and lower case alike.
 CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
 LISTED, OWN, COLOUR = 'listed', 'own', 'colour'  # what may say what channels are: channels.txt, the file, its kind
@@ -76,6 +77,10 @@ class Source(Protocol):
 
   def labels(self, split: str) -> np.ndarray:
     """(N,) int32: every label of the split, checked to be one of the classes."""
+    ...
+
+  def groups(self, split: str) -> np.ndarray | None:
+    """(N,) text: the scene, slide or patient of each image, by data.group_by; None where that is not asked for."""
     ...
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:

@@ -1,43 +1,70 @@
-"""Cuts a missing validation or test split from the training split, stratified by class."""
+"""Cuts a missing validation or test split from the training split, by class and, where it is asked for, by group."""
 
 import functools
+import hashlib
 
 import numpy as np
 
 from mils_jax.data.sources.source import SPLITS, Source
 from mils_jax.errors import UserError
+from mils_jax.progress import counted
 
 
 class EverySplit:
   """A source with all three splits: those that `source` has, the others cut from its training split.
 
-  Which images are cut is a pure function of the labels and the seed. Every class gives the same share, rounded, and
-  keeps at least one image for training.
-  """
+  One whose fraction is 0 is not cut, so that all images of a set can be tested.
 
-  splits = SPLITS
+  Which images are cut is a pure function of labels, groups and seed. Every class gives the same share, rounded, and
+  keeps at least one image for training. Where the source groups its images, all of a group are in one split, and the
+  shares are as near as whole groups allow.
+  """
 
   def __init__(self, source: Source, val_fraction: float, test_fraction: float, seed: int):
     for name, fraction in (('val', val_fraction), ('test', test_fraction)):
-      if not 0 < fraction < 1:
-        raise UserError(f'data.{name}_fraction={fraction}: must lie between 0 and 1')
+      if not 0 <= fraction < 1:
+        raise UserError(f'data.{name}_fraction={fraction}: must be at least 0 and below 1')
     if 'train' not in source.splits:
       raise UserError(f"the data has no training split, only {', '.join(source.splits) or 'nothing'}")
     self.source = source
     self.fractions = {name: fraction for name, fraction in (('val', val_fraction), ('test', test_fraction))
-                      if name not in source.splits}
+                      if fraction and name not in source.splits}
+    self.splits = tuple(name for name in SPLITS if name in (*source.splits, *self.fractions))
     if sum(self.fractions.values()) >= 1:
       raise UserError(f'data.val_fraction + data.test_fraction = {sum(self.fractions.values())}: must be below 1')
     self.seed = seed
     self.classes, self.channels, self.units = source.classes, source.channels, source.units
     self.decodes, self.files_say = source.decodes, source.files_say
-    shares = ' and '.join(f'{fraction:.0%} for {name}' for name, fraction in self.fractions.items())
-    self.notes = (*source.notes, *([f'splits: cut from training, by class: {shares}'] if shares else []))
+    self.notes = (*source.notes, *self._remark_on_cut(), *self._remark_on_shared_groups())
+
+  def _remark_on_cut(self) -> list[str]:
+    if not self.fractions:
+      return []
+    groups = self.source.groups('train')
+    if groups is None:
+      shares = ' and '.join(f'{fraction:.0%} for {name}' for name, fraction in self.fractions.items())
+      return [f'splits: cut from training, by class: {shares}. Images of one scene or patient may be in several; '
+              'data.group_by keeps them together']
+    shares = ' and '.join(f'{len(rows)} images of {counted(len(np.unique(groups[rows])), "group")} for {name}'
+                          for name, rows in self.rows.items() if name != 'train')
+    return [f'splits: cut from training, {len(groups)} images of {counted(len(np.unique(groups)), "group")}: {shares}']
+
+  def _remark_on_shared_groups(self) -> list[str]:
+    """Notes groups of training images in a split that the source came with."""
+    notes = []
+    for split in self.source.splits:
+      groups, own = self.source.groups('train'), self.source.groups(split)
+      if split != 'train' and groups is not None and own is not None and len(both := np.intersect1d(groups, own)):
+        notes.append(f'splits: {len(both)} groups have images in training and in {split}, such as {both[0]}: accuracy '
+                     'there says little about other groups')
+    return notes
 
   @functools.cached_property
   def rows(self) -> dict[str, np.ndarray]:
     """For train and each cut split, the positions of its images in the source's training split, in rising order."""
-    labels = self.source.labels('train')
+    labels, groups = self.source.labels('train'), self.source.groups('train')
+    if groups is not None:
+      return _cut_groups(labels, groups, self.fractions, self.seed)
     order = np.random.Generator(np.random.PCG64(self.seed)).permutation(len(labels))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ('train', *self.fractions)}
     for label in range(len(self.classes)):
@@ -78,7 +105,58 @@ class EverySplit:
     return self.source.place(*self._origin(split, index))
 
   def settings(self) -> dict:
-    return {**self.source.settings(), **({'cut': self.fractions, 'cut_seed': self.seed} if self.fractions else {})}
+    if not self.fractions:
+      return self.source.settings()
+    settings = {**self.source.settings(), 'cut': self.fractions, 'cut_seed': self.seed}
+    if self.source.groups('train') is not None:
+      rows = b'|'.join(rows.tobytes() for rows in self.rows.values())
+      settings['cut_rows'] = hashlib.blake2b(rows, digest_size=12).hexdigest()
+    return settings
 
   def inputs(self) -> list[tuple[str, int, int]]:
     return self.source.inputs()
+
+  def groups(self, split: str) -> np.ndarray | None:
+    if self.fractions and split in self.rows:
+      groups = self.source.groups('train')
+      return None if groups is None else groups[self.rows[split]]
+    return self.source.groups(split)
+
+
+def _cut_groups(labels: np.ndarray, groups: np.ndarray, fractions: dict[str, float], seed: int
+                ) -> dict[str, np.ndarray]:
+  """The rows of training and of each cut split, no group in two of them.
+
+  In random order, each group goes to the split that it brings nearest to its share of all classes, by squares.
+
+  Raises:
+    UserError: there are too few groups for a group in each split and each class in training.
+  """
+  named, group = np.unique(groups, return_inverse=True)
+  _, label = np.unique(labels, return_inverse=True)
+  counts = np.zeros((len(named), label.max() + 1))  # (groups, classes), as shares of each class
+  np.add.at(counts, (group, label), 1)
+  counts /= counts.sum(0)
+  wanted = np.array([1 - sum(fractions.values()), *fractions.values()])[:, None]
+  have = np.zeros((len(wanted), counts.shape[1]))
+  split_of = np.zeros(len(named), int)  # 0 is training
+  order = np.random.Generator(np.random.PCG64(seed)).permutation(len(named))
+  for one in order:
+    split_of[one] = np.argmin((counts[one] * (2 * (have - wanted) + counts[one])).sum(1))
+    have[split_of[one]] += counts[one]
+
+  def spare(one: int) -> bool:  # whether its split has what it must have without the group
+    rest = counts[(split_of == split_of[one]) & (np.arange(len(named)) != one)].sum(0)
+    return bool(rest.any() if split_of[one] else (rest[counts[one] > 0] > 0).all())
+
+  for one in order:  # back to training with a class that it lacks
+    if split_of[one] and not counts[split_of == 0].sum(0)[counts[one] > 0].all():
+      split_of[one] = 0
+  for split, name in enumerate(fractions, 1):
+    if not (split_of == split).any():
+      smallest = sorted((counts[one].sum(), one) for one in order if spare(one))
+      if not smallest:
+        raise UserError(f'data.group_by: {len(named)} groups are too few to cut the {name} split from training and '
+                        'leave every class there; expected more groups, or the split itself')
+      split_of[smallest[0][1]] = split
+  return {name: np.flatnonzero(split_of[group] == split) for split, name in enumerate(('train', *fractions))}

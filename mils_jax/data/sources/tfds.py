@@ -29,6 +29,7 @@ class TfdsSource:
     channel_names: names of the channels; empty: R, G, B for three, else c0, c1, ...
     image_key, label_key: of the image (H, W, C) and the label among the set's features.
     splits: TFDS's name or slice for each of train, val and test; '': the set's own name for it, if it has one.
+    group_by: the feature that says which scene, slide or patient an image is of; '': none.
 
   Raises:
     UserError: the set, a key or a split is unknown, or the set cannot be prepared here.
@@ -39,15 +40,16 @@ class TfdsSource:
   units: tuple[str, ...]
 
   def __init__(self, name: str, data_dir: str, reading: Reading, channel_names: tuple[str, ...], image_key: str,
-               label_key: str, splits: dict[str, str]):
+               label_key: str, splits: dict[str, str], group_by: str = ''):
     self.name, self.data_dir, self.reading = name, data_dir, reading
-    self.image_key, self.label_key = image_key, label_key
+    self.image_key, self.label_key, self._group_by = image_key, label_key, group_by
     self._latest: tuple[tuple[str, int] | None, Any] = (None, None)
     builder = self._builder
     features = builder.info.features
-    for field, key in (('image_key', image_key), ('label_key', label_key)):
+    grouped = [('group_by', group_by)] if group_by else []
+    for field, key in (('tfds.image_key', image_key), ('tfds.label_key', label_key), *grouped):
       if key not in features:
-        raise UserError(f"data.tfds.{field}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
+        raise UserError(f"data.{field}='{key}': {name} has no such feature. Valid: {', '.join(features)}")
     self._splits = self._find_splits(splits)
     self.splits = tuple(self._splits)
     count = features[label_key].num_classes if hasattr(features[label_key], 'num_classes') else None
@@ -64,16 +66,26 @@ class TfdsSource:
     return len(self._data[split])
 
   def labels(self, split: str) -> np.ndarray:
-    import tensorflow_datasets as tfds
-
-    undecoded = self._builder.as_data_source(split=self._splits[split],
-                                             decoders={self.image_key: tfds.decode.SkipDecoding()})
-    labels = np.array([undecoded[row][self.label_key] for row in range(len(undecoded))], np.int32)
+    labels = np.array(self._column(split, self.label_key), np.int32)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
     if len(wrong):
       raise UserError(f'{self.name}: example {wrong[0]} of {split} has label {labels[wrong[0]]}; '
                       f'valid: 0 to {len(self.classes) - 1}')
     return labels
+
+  def groups(self, split: str) -> np.ndarray | None:
+    if not self._group_by:
+      return None
+    return np.array([value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
+                     for value in self._column(split, self._group_by)])
+
+  def _column(self, split: str, key: str) -> list:
+    """A feature of all examples of a split, read without decoding their images."""
+    import tensorflow_datasets as tfds
+
+    undecoded = self._builder.as_data_source(split=self._splits[split],
+                                             decoders={self.image_key: tfds.decode.SkipDecoding()})
+    return [undecoded[row][key] for row in range(len(undecoded))]
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = pixels.without_nodata(self._image(split, index), self.reading.nodata)
@@ -219,4 +231,5 @@ class TfdsOptions(Section):
 @register('tfds', TfdsOptions)
 def open_tfds_source(data: DataOptions, own: TfdsOptions) -> TfdsSource:
   splits = {'train': own.train_split, 'val': own.val_split, 'test': own.test_split}
-  return TfdsSource(own.name, data.path, data.reading, data.names, own.image_key, own.label_key, splits)
+  return TfdsSource(own.name, data.path, data.reading, data.names, own.image_key, own.label_key, splits,
+                    data.group_by)
