@@ -23,13 +23,13 @@ case "$part" in
     # conftest.py asks for four CPU devices and no optimisation, which a GPU does not heed. Its products of float32 are
     # TensorFloat-32 unless asked otherwise, too coarse for the tests' tolerances.
     JAX_DEFAULT_MATMUL_PRECISION=float32 python3 -m pytest -p no:cacheprovider tests/models \
-      tests/training/test_optimizer.py tests/evaluation --override-ini=filterwarnings= 2>&1 | tee "$results/checks.txt"
+      tests/nn tests/training/test_optim.py tests/metrics --override-ini=filterwarnings= 2>&1 | tee "$results/checks.txt"
     python3 -m benchmarks.gpu_checks 2>&1 | tee -a "$results/checks.txt"
     ;;
   models)
     for batch in 128 512 1024; do
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
-        --seconds 0.25 --baselines jax:auto,jax:mixed,pytorch:parallel --networks dynamic_resnet12 \
+        --seconds 0.25 --baselines jax:auto,jax:kernels,pytorch:parallel --networks dynamic_resnet12 \
         --output "$results/dynamic-$batch.json" $([ "$batch" = 128 ] && echo --compiled)
       python3 -m benchmarks.models --image_sizes 84 --batches "$batch" --precision bfloat16 --steps 20 --rounds 3 \
         --seconds 0.25 --networks wide_cnn,resnet34 --output "$results/plain-$batch.json" \
@@ -40,7 +40,7 @@ case "$part" in
     data="${2:?the folder of images}"
     for task in task_b resnet34; do
       python3 main.py --config "configs/$task.py:mini_imagenet" --config.data.path="$data" --config.train.epochs=3 \
-        --config.runtime.data_placement=resident --config.runtime.cache="$results/cache" --workdir "$results/runs/$task"
+        --config.runtime.data_placement=device --config.runtime.cache="$results/cache" --workdir "$results/runs/$task"
       cat "$results/runs/$task/timings.jsonl"
     done 2>&1 | tee "$results/train.txt"
     ;;

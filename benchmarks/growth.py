@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.baseline import Task
 from benchmarks.rounds import Baseline
 
-BASE = {'network': 'dynamic_resnet12', 'image_size': 32, 'batch': 32, 'kernels': 4, 'channels': 3}
-VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'kernels': (1, 2, 4, 8),
+BASE = {'network': 'dynamic_resnet12', 'image_size': 32, 'batch': 32, 'num_kernels': 4, 'channels': 3}
+VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'num_kernels': (1, 2, 4, 8),
           'channels': (1, 3, 6, 12)}
 
 

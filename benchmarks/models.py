@@ -23,7 +23,7 @@ from benchmarks.rounds import Baseline, BaselineError, ratios
 
 NETWORKS = ('dynamic_resnet12', 'wide_cnn', 'resnet34')
 WORKS = ('train', 'infer')
-DYNAMIC = ('jax:auto', 'jax:parallel', 'jax:mixed', 'pytorch:parallel', 'pytorch:grouped')
+DYNAMIC = ('jax:auto', 'jax:outputs', 'jax:kernels', 'pytorch:parallel', 'pytorch:grouped')
 PLAIN = ('jax:auto', 'pytorch:auto')
 OURS = 'jax:auto'
 AGAINST = ('pytorch:parallel-compiled', 'pytorch:auto-compiled', 'pytorch:parallel', 'pytorch:auto')  # the first there

@@ -12,22 +12,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax import build
+from mils_jax import __version__, build
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
-from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
-from mils_jax.run_config import RunConfig, as_it_was, check_owner, claim
+from mils_jax.run_config import RunConfig, as_it_was, check_owner, claim, saved_config
 from mils_jax.schema import FREE
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import RunFolder, write_json
 from mils_jax.training.signals import StopSignals
-from mils_jax.training.trainer import train
+from mils_jax.training.trainer import Outcome, train
 
 
 def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> dict:
@@ -78,14 +77,8 @@ def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
 def _finished(config: RunConfig, folder: RunFolder) -> tuple[dict | None, bool]:
   """The results of a finished run, and whether its data, elsewhere or read otherwise now, is yet to be compared."""
   results = folder.read_results() if folder.config.exists() else None
-  asked: list[bool] = []
-
-  def later() -> bool:
-    asked.append(True)
-    return True
-
-  check_owner(folder, config, same_data=later)  # of a run that is not finished, `claim` compares the data
-  return results, bool(asked) and results is not None
+  check_owner(folder, config, same_data=lambda: True)  # of a run that is not finished, `claim` compares the data
+  return results, results is not None and saved_config(folder).data != config.data
 
 
 def _was_trained_on(folder: RunFolder, data: CachedDataset) -> bool:
@@ -123,8 +116,7 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
     log(f'channels that the model does not have are left out: {", ".join(without)}')
   started = time.perf_counter()
   outcome = train(plan, stop)
-  results = summarise(config, plan.data, plan.step.model, plan.spec, outcome.epochs, outcome.best_epoch,
-                      outcome.validation, outcome.test)
+  results = summarise(config, plan.data, plan.step.model, plan.spec, outcome)
   if not processes.is_first():
     return results
   folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
@@ -134,8 +126,7 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
   return results
 
 
-def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, epochs: int,
-              best_epoch: int, validation: Predictions, test: Predictions) -> dict:
+def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, outcome: Outcome) -> dict:
   """What results.json holds: only what state and data determine."""
   return {
       'name': config.name,
@@ -143,10 +134,10 @@ def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: Mo
       'channels': list(build.used_channels(config, data)),
       'input_channels': list(spec.channels.names),
       'classes': list(data.classes),
-      'epochs': epochs,
-      'best_epoch': best_epoch,
-      'validation': validation.scores.to_json(),
-      'test': test.scores.to_json(),
+      'epochs': outcome.epochs,
+      'best_epoch': outcome.best_epoch,
+      'validation': outcome.validation.scores.to_json(),
+      'test': outcome.test.scores.to_json(),
       'image_shape': list(data.image_shape),
       **model_size(model, spec.image_size),
       'data_fingerprint': data.fingerprint,
@@ -166,7 +157,7 @@ def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
 
 def describe_machine(command: list[str], seconds: float) -> dict:
   """What run.json holds: how, on what and how long."""
-  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'mils-jax')
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {
       'command': command,
       'seconds': seconds,
@@ -174,12 +165,5 @@ def describe_machine(command: list[str], seconds: float) -> dict:
       'processes': processes.count(),
       'platform': platform.platform(),
       'python': sys.version.split()[0],
-      'versions': {name: _version(name) for name in packages},
+      'versions': {**{name: metadata.version(name) for name in packages}, 'mils-jax': __version__},
   }
-
-
-def _version(package: str) -> str:
-  try:
-    return metadata.version(package)
-  except metadata.PackageNotFoundError:  # run from a checkout
-    return 'not installed'

@@ -7,6 +7,8 @@ must mean "as before it existed" (or its configuration says otherwise). Only wha
 from collections.abc import Iterator
 from typing import Any
 
+from mils_jax.errors import UserError
+
 FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result: they may differ when a run is resumed
 VERSION = 2
 KEY = 'schema'
@@ -33,6 +35,7 @@ RENAMED = {
     'data.val_split': 'data.tfds.val_split',
     'data.test_split': 'data.tfds.test_split',
 }
+REMOVED = {'channel_dropout.start': 0.0}  # fields that are gone, with the one value under which a run is as it was
 RESULTS = {'slots': 'input_channels'}  # likewise of results.json
 VALUES = {  # likewise of its values, under the new name
     'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
@@ -41,11 +44,21 @@ VALUES = {  # likewise of its values, under the new name
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
-  """The same configuration with today's names, without the schema's version."""
+  """The same configuration with today's names, without the schema's version.
+
+  Raises:
+    UserError: it was written by a later version, or by one that could do what is gone.
+  """
+  version = config.get(KEY, 1)
+  if version > VERSION:
+    raise UserError(f'config.json has schema {version}, this version of mils-jax knows {VERSION}: use a newer one')
   fields = dict(flattened({name: value for name, value in config.items() if name != KEY}))
-  if config.get(KEY, 1) < 2:
+  if version < 2:
     fields = {RENAMED.get(name, name): value for name, value in fields.items()}
     fields |= {name: new.get(fields[name], fields[name]) for name, new in VALUES.items() if name in fields}
+  for name, neutral in REMOVED.items():
+    if fields.pop(name, neutral) != neutral:
+      raise UserError(f'{name} is gone; a run that was trained with it can be used only by the version that made it')
   return nested(fields)
 
 

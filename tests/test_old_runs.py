@@ -13,6 +13,7 @@ from scipy.special import softmax
 import mils_jax
 from mils_jax import build, schema
 from mils_jax.cli import main
+from mils_jax.errors import UserError
 from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
 
@@ -34,6 +35,19 @@ def test_its_configuration_means_what_it_meant(old):
       'hierarchical', 'learned', 2)
   assert (config.data.shapes.num_train, config.data.image_size, config.augment.rot90) == (60, 8, True)
   assert (config.model.mix, config.runtime.data_placement, config.model.widths) == ('auto', 'auto', (8,))
+
+
+def test_a_field_that_is_gone_is_left_out_where_it_changed_nothing_and_named_where_it_did(small_runs):
+  values = json.loads((small_runs['wide_cnn'] / 'config.json').read_text())
+  today = schema.upgraded(values)
+  assert schema.upgraded({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.0}}) == today
+  with pytest.raises(UserError, match=r'channel_dropout.start is gone.*the version that made it'):
+    schema.upgraded({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.5}})
+
+
+def test_a_configuration_of_a_later_schema_is_refused_as_such():
+  with pytest.raises(UserError, match=f'has schema {schema.VERSION + 1}, this version of mils-jax knows'):
+    schema.upgraded({'schema': schema.VERSION + 1, 'later': {'option': 1}})
 
 
 def test_a_field_that_came_later_has_its_default(old):

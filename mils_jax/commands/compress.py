@@ -33,6 +33,7 @@ from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
 from mils_jax.training.signals import StopSignals
+from mils_jax.training.trainer import Outcome
 
 SAME = ('weights', 'method', 'kernels')  # of two compressions that are one, wherever the original lies
 
@@ -116,7 +117,8 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   test.save(new.predictions)
   write_json(new.compression, values)
   new.write_config(config.to_file())
-  write_json(new.results, summarise(config, run.data, model, spec, epochs, step // per_epoch, validation, test))
+  write_json(new.results, summarise(config, run.data, model, spec,
+                                    Outcome(epochs, step // per_epoch, validation, test)))
   return values
 
 

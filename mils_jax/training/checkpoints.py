@@ -28,14 +28,12 @@ from orbax.checkpoint import checkpoint_managers
 
 from mils_jax import invocation
 from mils_jax.errors import DamagedError, RunError, UserError
-from mils_jax.models.variables import by_path
 from mils_jax.training.quiet import quiet_failures
 from mils_jax.training.record import ModelSpec, Record
 from mils_jax.training.selection import Score
 from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
-ON_DISK = {'nonfinite': 'not_finite'}  # parts of the state that are called otherwise in every checkpoint
 NOT_DAMAGE = ('ABORTED', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED',
               'UNAUTHENTICATED', 'UNAVAILABLE', 'UNKNOWN')  # status codes
 ABANDONED_READS = 0.3  # seconds in which the other arrays' reads end after one has failed
@@ -102,7 +100,7 @@ class Checkpoints:
         skipped[step] = f'the checkpoint of step {step} is damaged: {error}'
         continue
       lines = [f'{line}; moved to {self._set_aside(bad)}' for bad, line in skipped.items()]
-      return _joined(like, parts), lines
+      return dataclasses.replace(like, **parts['variables'], **parts['progress']), lines
     if skipped:
       raise RunError(f'no checkpoint in {self._folder} can be restored: {"; ".join(skipped.values())}. Nothing was '
                      'started afresh; to train anew, give another --workdir or delete this one')
@@ -128,14 +126,6 @@ class Checkpoints:
     arrays = {path: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
               for path, (shape, dtype, _) in self._best_record().arrays.items()}
     return traverse_util.unflatten_dict(arrays, sep='/')['variables']
-
-  def restore_best_arrays(self) -> dict[str, np.ndarray]:
-    """The best variables by their paths, whatever model they are of.
-
-    Raises:
-      RunError: they are damaged.
-    """
-    return by_path(self.restore_best(like=self.best_structure()))
 
   def restore_spec(self) -> ModelSpec:
     """What the best checkpoint's model expects and says."""
@@ -199,13 +189,13 @@ class Checkpoints:
     self._wait(self._latest)
 
   def __enter__(self) -> 'Checkpoints':
-    self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(quiet_failures())
+    self._at_exit = contextlib.ExitStack()
+    self._at_exit.enter_context(quiet_failures())
+    self._at_exit.callback(self._close)
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self._close()
-    self._quiet.__exit__(*error)
+    self._at_exit.__exit__(*error)
 
   def _close(self) -> None:
     try:
@@ -265,12 +255,13 @@ def _restore(manager: ocp.CheckpointManager, step: int | None, like: dict) -> tu
 def _proves_damage(error: Exception) -> bool:
   """Whether a read failed because of what is, or is not, in the checkpoint's files: only then are they damaged.
 
-  TensorStore raises ValueError for everything, its message starting with, or containing, the status code of the
-  failure (https://abseil.io/docs/cpp/guides/status-codes); a checkpoint that may not be read, or not now, is healthy.
+  Parsers raise KeyError and kinds of ValueError, and so does TensorStore for everything, its message starting with, or
+  containing, the status code of the failure (https://abseil.io/docs/cpp/guides/status-codes). A checkpoint that may
+  not be read, or not now, or not by these versions of the libraries, is healthy.
   """
-  if isinstance(error, MemoryError) or any(f'{code}: ' in str(error) for code in NOT_DAMAGE):
-    return False
-  return not isinstance(error, OSError) or isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+  gone = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+  unread = any(f'{code}: ' in str(error) for code in NOT_DAMAGE)
+  return gone or (isinstance(error, ValueError | KeyError) and not unread)
 
 
 def _reason(error: Exception) -> str:
@@ -293,12 +284,5 @@ def _on_host(tree: Any) -> Any:
 def _split(state: TrainState) -> tuple[dict, dict]:
   """The two parts that are saved, under their names on disk."""
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-  return state.collections, {ON_DISK.get(name, name): value for name, value in fields.items()
-                           if name not in TrainState.COLLECTIONS and value is not None}
-
-
-def _joined(like: TrainState, parts: dict[str, dict[str, Any]]) -> TrainState:
-  """The state that `_split` took apart."""
-  in_state = {saved: name for name, saved in ON_DISK.items()}
-  progress = {in_state.get(name, name): value for name, value in parts['progress'].items()}
-  return dataclasses.replace(like, **parts['variables'], **progress)
+  return state.collections, {name: value for name, value in fields.items()
+                             if name not in TrainState.COLLECTIONS and value is not None}

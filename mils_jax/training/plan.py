@@ -60,10 +60,6 @@ class TrainOptions(Section):
       raise UserError(f'train.epochs={self.epochs} and train.steps={self.steps}: one of them says how long, the other '
                       'must be 0')
 
-  @property
-  def skips_nonfinite(self) -> bool:
-    return self.on_nonfinite == 'skip'
-
   def in_epochs(self, steps_per_epoch: int) -> 'TrainOptions':
     """The same with `epochs` as many as `steps` take, where these are given."""
     return dataclasses.replace(self, epochs=-(-self.steps // steps_per_epoch), steps=0) if self.steps else self

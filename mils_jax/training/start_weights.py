@@ -77,7 +77,8 @@ def _of_run(path: str) -> Start:
     if checkpoints.best_step is None:
       raise UserError(f'train.init_from={path}: has no validated checkpoint yet: let its first epoch finish')
     other = checkpoints.restore_spec()
-    return Start(f'the best weights of {path}', checkpoints.restore_best_arrays(), other.channels.names, other.classes)
+    best = checkpoints.restore_best(like=checkpoints.best_structure())
+    return Start(f'the best weights of {path}', by_path(best), other.channels.names, other.classes)
 
 
 def _of_file(path: str, model: Any, spec: ModelSpec) -> Start:

@@ -65,7 +65,7 @@ class TrainState:
       evaluation uses.
     optimizer_state: optax's.
     sums: metrics of the current epoch.
-    nonfinite: steps that went wrong.
+    not_finite: steps that went wrong.
     average: exponential moving average of the parameters and batch statistics; None where none is kept.
   """
 
@@ -77,7 +77,7 @@ class TrainState:
   schedules: dict[str, jax.Array]
   optimizer_state: optax.OptState
   sums: EpochSums
-  nonfinite: NonFinite
+  not_finite: NonFinite
   average: Any = None
 
   @property

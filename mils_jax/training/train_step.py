@@ -1,6 +1,5 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -26,71 +25,90 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
     axis: name of the mapped axis over the devices.
 
   Returns:
-    step(state, batch) -> (state, (sums, nonfinite)), identical on every device. The batch holds image (B, H, W, C)
+    step(state, batch) -> (state, (sums, not_finite)), identical on every device. The batch holds image (B, H, W, C)
     as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats what of
     the state is worth watching, because the state's own memory is given to the next step.
   """
-  model, seed, train = plan.model, plan.train.seed, plan.train
-  views = 2 if plan.channel_dropout.full_view else 1
-  weights = jnp.asarray(plan.class_weights, jnp.float32) if plan.class_weights else None
-
-  def weighted_loss(params: dict, variables: dict, part: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
-    """What some samples add to the loss; their logits (with all channels) and the new batch statistics."""
-    images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
-    present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
-    logits, updates = model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
-                                  mutable=['batch_stats', HEADS], rngs={'dropout': key})
-    logits = cast(jax.Array, logits)
-    heads = cast(jax.Array, updates[HEADS]['logits']) if HEADS in updates else logits[None]
-    by_view = (len(heads), views, len(part['mask']), model.num_classes)
-    losses = jax.vmap(partial(view_losses, targets=part['target'], distillation=plan.channel_dropout.distillation))(
-        heads.reshape(by_view)).mean(axis=(0, 1))
-    return (losses * part['weight']).sum(), (logits[:len(part['mask'])], updates['batch_stats'])
-
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
-    local = batch['label'].shape[0]
-    positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,), in the batch of all devices
-    targets = jax.nn.one_hot(batch['label'], model.num_classes)
-    images, targets = plan.augmentation(stream_key(seed, 'augment', state.step), batch['image'], targets,
-                                        batch['mask'], positions)
-    images, present = plan.mapping.apply(images, batch.get('present'))
-    kept = plan.channel_dropout(stream_key(seed, 'channels', state.step), present, positions, plan.subsets)
+    samples, count = _samples(plan, axis, state.step, batch)
     scheduled = scheduled_values(plan.schedules, state.step)
-    count = sum_over_devices(batch['mask'].sum(), axis)
-    dropout = jax.random.fold_in(stream_key(seed, 'dropout', state.step), lax.axis_index(axis))
-    samples = {'image': images, 'present': present, 'kept': kept, 'mask': batch['mask'],
-               'target': optax.smooth_labels(targets, train.label_smoothing),
-               'weight': batch['mask'] / count * (1.0 if weights is None else targets @ weights)}
+    dropout = jax.random.fold_in(stream_key(plan.train.seed, 'dropout', state.step), lax.axis_index(axis))
 
     def gradients_of(batch_stats: dict, part: dict, key: jax.Array) -> tuple:
       variables = {'batch_stats': batch_stats, 'schedules': scheduled}
-      return jax.value_and_grad(weighted_loss, has_aux=True)(state.params, variables, part, key)
+      return jax.value_and_grad(partial(_loss, plan), has_aux=True)(state.params, variables, part, key)
 
-    (loss, (logits, batch_stats)), gradients = in_parts(gradients_of, train.accumulation, state.batch_stats, samples,
-                                                        dropout, axis)
-    batch_stats = {name: state.batch_stats[name] if name.startswith(plan.frozen) else values
-                   for name, values in batch_stats.items()}
+    (loss, (logits, batch_stats)), gradients = in_parts(gradients_of, plan.train.accumulation, state.batch_stats,
+                                                        samples, dropout, axis)
     loss, gradients = sum_over_devices((loss, gradients), axis)
-    updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
     correct = sum_over_devices(((logits.argmax(-1) == batch['label']) * batch['mask']).sum(), axis)
-    first_of_epoch = state.step % plan.steps_per_epoch == 0
-    sums = jax.tree.map(lambda total, new: jnp.where(first_of_epoch, 0.0, total) + new, state.sums,
-                        EpochSums(loss * count, correct, count))
-    params = optax.apply_updates(state.params, updates)
-    wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
-    latest = NonFinite(state.nonfinite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
-    nonfinite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.nonfinite)
-    average = state.average
-    if average is not None:
-      # The first steps count more, so that the average does not hold on to the weights as they were drawn.
-      decay = jnp.minimum(train.ema_decay, (1 + state.step) / (10 + state.step))
-      average = optax.incremental_update({'params': params, 'batch_stats': batch_stats}, average, 1 - decay)
-    after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state, sums, nonfinite, average)
-    if train.skips_nonfinite:
-      after = _unless(wrong.any(), after, state, first_of_epoch)
-    return after, (after.sums, nonfinite)
+    after = _advanced(plan, state, gradients, batch_stats, scheduled, loss, EpochSums(loss * count, correct, count))
+    return after, (after.sums, after.not_finite)
 
   return train_step
+
+
+def _samples(plan: StepPlan, axis: str, step: jax.Array, batch: dict) -> tuple[dict, jax.Array]:
+  """What the loss takes of a device's share of a batch, augmented and with dropped channels; the whole batch's count.
+
+  Returns:
+    Arrays (B, ...): image, present (channels that are there), kept (those that channel dropout leaves), mask, target
+    (B, classes) and weight (B,), whose sum over all devices is 1 where classes weigh alike. And the number of examples
+    of all devices.
+  """
+  local, seed = batch['label'].shape[0], plan.train.seed
+  positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,), in the batch of all devices
+  targets = jax.nn.one_hot(batch['label'], plan.model.num_classes)
+  images, targets = plan.augmentation(stream_key(seed, 'augment', step), batch['image'], targets, batch['mask'],
+                                      positions)
+  images, present = plan.mapping.apply(images, batch.get('present'))
+  kept = plan.channel_dropout(stream_key(seed, 'channels', step), present, positions, plan.subsets)
+  count = sum_over_devices(batch['mask'].sum(), axis)
+  weights = targets @ jnp.asarray(plan.class_weights, jnp.float32) if plan.class_weights else 1.0
+  return {'image': images, 'present': present, 'kept': kept, 'mask': batch['mask'],
+          'target': optax.smooth_labels(targets, plan.train.label_smoothing),
+          'weight': batch['mask'] / count * weights}, count
+
+
+def _loss(plan: StepPlan, params: dict, variables: dict, part: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
+  """What some samples add to the loss; their logits (with all channels) and the new batch statistics."""
+  views = 2 if plan.channel_dropout.full_view else 1
+  images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
+  present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
+  logits, updates = plan.model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
+                                     mutable=['batch_stats', HEADS], rngs={'dropout': key})
+  logits = cast(jax.Array, logits)
+  heads = cast(jax.Array, updates[HEADS]['logits']) if HEADS in updates else logits[None]
+  by_view = (len(heads), views, len(part['mask']), plan.model.num_classes)
+  losses = jax.vmap(partial(view_losses, targets=part['target'], distillation=plan.channel_dropout.distillation))(
+      heads.reshape(by_view)).mean(axis=(0, 1))
+  return (losses * part['weight']).sum(), (logits[:len(part['mask'])], updates['batch_stats'])
+
+
+def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: dict, scheduled: dict,
+              loss: jax.Array, added: EpochSums) -> TrainState:
+  """The state after a step of these gradients, or, where a non-finite step is skipped, with the step counted alone."""
+  first_of_epoch = state.step % plan.steps_per_epoch == 0
+  state = state.replace(sums=jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), state.sums))
+  batch_stats = {name: state.batch_stats[name] if name.startswith(plan.frozen) else values
+                 for name, values in batch_stats.items()}
+  updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
+  latest = NonFinite(state.not_finite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
+  not_finite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.not_finite)
+  average = state.average
+  if average is not None:
+    # The first steps count more, so that the average does not hold on to the weights as they were drawn.
+    decay = jnp.minimum(plan.train.ema_decay, (1 + state.step) / (10 + state.step))
+    average = optax.incremental_update({'params': params, 'batch_stats': batch_stats}, average, 1 - decay)
+  after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state,
+                     jax.tree.map(jnp.add, state.sums, added), not_finite, average)
+  if plan.train.on_nonfinite == 'stop':
+    return after
+  # Integers count steps: the learning rate's schedule advances by them.
+  return jax.tree.map(lambda new, old: new if jnp.issubdtype(new.dtype, jnp.integer)
+                      else jnp.where(wrong.any(), old, new), after, state)
 
 
 def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, samples: dict, key: jax.Array,
@@ -152,12 +170,3 @@ def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> j
 def _all_finite(tree: Any) -> jax.Array:
   """Whether all numbers are."""
   return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def _unless(wrong: jax.Array, after: TrainState, before: TrainState, first_of_epoch: jax.Array) -> TrainState:
-  """`after`, or, where something is `wrong`, `before` with the step counted: the learning rate goes on by step."""
-  def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-    return new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(wrong, old, new)  # integers count steps
-
-  old_sums = jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), before.sums)
-  return jax.tree.map(choose, after, dataclasses.replace(before, sums=old_sums))

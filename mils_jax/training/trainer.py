@@ -76,13 +76,9 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
     best_step, best = checkpoints.restore_best(like=state.variables)
     variables = plan.devices.replicate(best)
   del state
-  evaluator = evaluator_of(plan)
-  predictions = [evaluator(variables, plan.data.splits[name], batches_of(plan, name), name) for name in ('val', 'test')]
+  predictions = [trainer.evaluator(variables, plan.data.splits[name], batches, name)
+                 for name, batches in (('val', trainer.validation_batches), ('test', batches_of(plan, 'test')))]
   return Outcome(epochs, best_step // order.steps_per_epoch, *predictions)
-
-
-def evaluator_of(plan: TrainingPlan) -> Evaluator:
-  return Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
 
 
 def dropped_channels(plan: TrainingPlan) -> np.ndarray:
@@ -143,8 +139,8 @@ class Trainer:
     self._plan, self._order, self._checkpoints, self._stop = plan, order, checkpoints, stop
     self._step = parallel_step(plan)
     self._batches = batches_of(plan, 'train')
-    self._validation_batches = batches_of(plan, 'val')
-    self._evaluator = evaluator_of(plan)
+    self.validation_batches = batches_of(plan, 'val')
+    self.evaluator = Evaluator(plan.step.model, plan.step.mapping, plan.devices, plan.train.batch_size)
     self._dropped = dropped_channels(plan) if plan.train.best_by == SUBSETS else None
     self._saved = time.perf_counter()
 
@@ -165,10 +161,10 @@ class Trainer:
       started = time.perf_counter()
       state, images = self._train_epoch(state, epoch, max(step, epoch * length), last_step)
       trained = time.perf_counter()
-      validation = (state.variables, self._plan.data.splits['val'], self._validation_batches,
+      validation = (state.variables, self._plan.data.splits['val'], self.validation_batches,
                     f'validating epoch {epoch + 1}')
-      result = self._evaluator(*validation)
-      dropped = None if self._dropped is None else self._evaluator(*validation, self._dropped)
+      result = self.evaluator(*validation)
+      dropped = None if self._dropped is None else self.evaluator(*validation, self._dropped)
       rate = float(np.asarray(self._plan.learning_rate(last_step - 1)))
       metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
@@ -224,7 +220,7 @@ class Trainer:
     return state, seen - before
 
   def _check(self, nonfinite: NonFinite) -> None:
-    limit = self._plan.train.nonfinite_limit if self._plan.train.skips_nonfinite else 0
+    limit = self._plan.train.nonfinite_limit if self._plan.train.on_nonfinite == 'skip' else 0
     if nonfinite.count > limit:
       skipped = f', after {limit} steps were skipped for the like' if limit else ''
       kept = f'The last good checkpoint is kept in {self._plan.folder.checkpoints}'
@@ -253,5 +249,5 @@ def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainStat
       'train_correct': int(sums.correct), 'train_count': int(sums.count),
       'val_loss': validation.loss, 'val_accuracy': accuracy.rate, 'val_correct': accuracy.correct,
       'val_count': accuracy.count, 'val_balanced_accuracy': validation.balanced_accuracy,
-      **of_dropped, 'skipped_steps': int(state.nonfinite.count),
+      **of_dropped, 'skipped_steps': int(state.not_finite.count),
   }

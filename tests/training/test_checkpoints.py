@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import logging
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ from mils_jax.data.sources.source import OWN, Statement
 from mils_jax.errors import RunError, UserError
 from mils_jax.models import WideCNN
 from mils_jax.training.checkpoints import Checkpoints
+from mils_jax.training.quiet import LOGGERS
 from mils_jax.training.record import ModelSpec, Record
 from tests.plans import first_state, step_plan
 
@@ -226,7 +229,8 @@ def test_averaged_weights_are_part_of_the_state_and_are_what_is_kept_as_the_best
 
 
 @pytest.mark.parametrize('error', [MemoryError('out of memory'), OSError(5, 'Input/output error'),
-                                   PermissionError(13, 'Permission denied'),
+                                   PermissionError(13, 'Permission denied'), TypeError('unexpected keyword'),
+                                   RuntimeError("can't start new thread"), AttributeError('no attribute'),
                                    ValueError('RESOURCE_EXHAUSTED: too many open files'),
                                    ValueError('PERMISSION_DENIED: Error reading: Failed to open')], ids=repr)
 def test_a_checkpoint_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkeypatch, error):
@@ -246,3 +250,10 @@ def test_a_checkpoint_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkey
     monkeypatch.undo()
   assert sorted(path.name for path in (tmp_path / 'checkpoints' / 'latest').iterdir()) == ['3', '5']
   assert not (tmp_path / 'checkpoints' / 'damaged').exists()
+
+
+def test_where_saving_fails_at_the_end_the_callers_loggers_are_given_back(tmp_path, monkeypatch):
+  before = sys.unraisablehook, [logging.getLogger(name).level for name in LOGGERS]
+  with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path) as checkpoints:
+    monkeypatch.setattr(checkpoints, 'wait', lambda: 1 / 0)
+  assert (sys.unraisablehook, [logging.getLogger(name).level for name in LOGGERS]) == before

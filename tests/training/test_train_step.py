@@ -124,7 +124,7 @@ def test_the_first_step_that_is_not_finite_is_remembered():
   step, state = make(NETWORKS['wide'], learning_rate=1e20)
   after, (_, nonfinite) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
   assert 1 <= nonfinite.count <= 4
-  assert after.nonfinite == nonfinite
+  assert after.not_finite == nonfinite
 
 
 class Sharp(nn.Module):
