@@ -16,8 +16,14 @@ __version__ = '0.1.0'
 def load(source: str | os.PathLike) -> 'Classifier':
   """A trained run as a function from images to class probabilities.
 
-      classifier = mils_jax.load('runs/task_a')
-      probabilities = classifier(images, channels=['R', 'G'])  # (N, H, W, 2) -> (N, classes)
+  Example:
+    >>> import mils_jax
+    >>> import numpy as np
+    >>> classifier = mils_jax.load(folder)  # such as 'runs/task_a'
+    >>> images = np.full((4, 40, 40, 2), 100, np.uint8)  # (N, H, W, C), in the units of the training data
+    >>> probabilities = classifier(images, channels=['R', 'G'])
+    >>> probabilities.shape == (4, len(classifier.classes))
+    True
 
   Args:
     source: a run folder, a folder that `mils-jax export --format hub` wrote, or such a one on the Hugging Face Hub as

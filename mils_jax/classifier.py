@@ -31,6 +31,16 @@ def load_classifier(run: str | os.PathLike) -> 'Classifier':
 class Classifier:
   """What a run learned, with its own normalisation.
 
+  Example:
+    >>> import mils_jax
+    >>> import numpy as np
+    >>> classifier = mils_jax.load(folder)  # such as 'runs/task_a', whose input channels are R, G and B
+    >>> image = np.full((40, 40, 2), 100, np.uint8)  # (H, W, C), in the units of the training data
+    >>> probabilities = classifier(image, channels=['B', 'R'])  # (1, classes)
+    >>> best = classifier.classes[probabilities[0].argmax()]
+    >>> classifier.missing(['B', 'R'])
+    ('G',)
+
   Attributes:
     run: its folder.
     classes: name of each class, in the order of the probabilities.
@@ -97,8 +107,14 @@ class Classifier:
   def compiled(self, channels: ChannelNames = None, batch: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """The same function for a service: of one choice of channels and one batch size, and compiled when this returns.
 
-        classify = classifier.compiled(channels=['R', 'G'], batch=8)
-        probabilities = classify(images)  # (N <= 8, H, W, 2) -> (N, classes)
+    Example:
+      >>> import mils_jax
+      >>> import numpy as np
+      >>> classifier = mils_jax.load(folder)  # such as 'runs/task_a'
+      >>> classify = classifier.compiled(channels=['R', 'G'], batch=8)
+      >>> images = np.full((3, 40, 40, 2), 100, np.uint8)  # (N <= 8, H, W, 2)
+      >>> classify(images).shape == (3, len(classifier.classes))
+      True
 
     Args:
       channels: as in a call; None: all input channels, in their order.

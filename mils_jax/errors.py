@@ -10,11 +10,30 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-  """A mistake in what the user gave: names the value, what was expected and the valid choices."""
+  """A mistake in what the user gave: names the value, what was expected and the valid choices.
+
+  Example:
+    >>> import mils_jax
+    >>> classifier = mils_jax.load(folder)  # such as 'runs/task_a'
+    >>> try:
+    ...   classifier.missing(['R', 'X'])
+    ... except mils_jax.UserError as error:
+    ...   print(error)
+    unknown channel 'X'. Valid: R, G, B
+  """
 
 
 class RunError(Exception):
-  """A run that failed: names what happened, what was kept and how to go on."""
+  """A run that failed: names what happened, what was kept and how to go on.
+
+  Example:
+    >>> import mils_jax
+    >>> try:
+    ...   classifier = mils_jax.load(damaged)  # a run folder whose best checkpoint lost a file
+    ... except mils_jax.RunError as error:
+    ...   print(error)
+    the best checkpoint, of step ..., is damaged: ...
+  """
 
 
 class DamagedError(Exception):

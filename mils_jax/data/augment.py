@@ -75,7 +75,9 @@ def random_rot90(keys: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> jax.Array:
-  """Stretches a random part of each image to the whole (Szegedy et al., "Going deeper with convolutions", 2015).
+  """Stretches a random part of each image to the whole.
+
+  "Going deeper with convolutions" (Szegedy et al., CVPR 2015, https://arxiv.org/abs/1409.4842).
 
   The part has `min_area` to 1 of the area and sides whose ratio is the image's own times 3/4 to 4/3, as far as it
   fits.

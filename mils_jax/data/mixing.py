@@ -30,7 +30,9 @@ def partners(mask: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Arra
 
 def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array, positions: jax.Array,
           alpha: float) -> tuple[jax.Array, jax.Array]:
-  """Blends each image, and its label, with its partner's (Zhang et al., "mixup", ICLR 2018).
+  """Blends each image, and its label, with its partner's.
+
+  "mixup: Beyond Empirical Risk Minimization" (Zhang et al., ICLR 2018, https://arxiv.org/abs/1710.09412).
 
   Args:
     keys: (N,) one per image.
@@ -52,7 +54,10 @@ def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array
 
 def cutmix(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array, positions: jax.Array,
            alpha: float) -> tuple[jax.Array, jax.Array]:
-  """Pastes a box of its partner into each image; labels mix by area (Yun et al., "CutMix", ICCV 2019).
+  """Pastes a box of its partner into each image; labels mix by area.
+
+  "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (Yun et al., ICCV 2019,
+  https://arxiv.org/abs/1905.04899).
 
   The box covers a share 1 - Beta(alpha, alpha) of the image about a random centre; what sticks out is cut off, and
   the label counts what is left. Arguments as `mixup`'s.

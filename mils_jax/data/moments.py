@@ -12,8 +12,8 @@ BYTES_AT_ONCE = 2**16  # whose squares' sum uint32 holds
 class Moments:
   """Count, mean and sum of squared deviations of each channel's finite values; (C,) float64 each.
 
-  Two of them merge exactly (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-  variances", 1979), so images are read once, in pieces of any size.
+  Two of them merge exactly, so images are read once, in pieces of any size ("Updating formulae and a pairwise algorithm
+  for computing sample variances", Chan, Golub & LeVeque, COMPSTAT 1982, https://doi.org/10.1007/978-3-642-51461-6_3).
   """
 
   count: np.ndarray

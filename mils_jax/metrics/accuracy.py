@@ -9,7 +9,10 @@ from scipy import special
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-  """Correct predictions among all, with the Wilson score interval (Wilson, 1927) of the rate.
+  """Correct predictions among all, with the Wilson score interval of the rate.
+
+  "Probable Inference, the Law of Succession, and Statistical Inference" (Wilson, Journal of the American Statistical
+  Association, 1927, https://doi.org/10.1080/01621459.1927.10502953).
 
   Attributes:
     correct: number of correct predictions; a fraction where several runs are averaged.

@@ -7,7 +7,9 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-  """Confidence against accuracy in bins of equal width (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+  """Confidence against accuracy in bins of equal width.
+
+  "On Calibration of Modern Neural Networks" (Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599).
 
   Attributes:
     count: (bins,) number of examples.
@@ -26,7 +28,7 @@ class Calibration:
     Args:
       probabilities: (N, classes).
       labels: (N,) integers.
-      bins: how many; 15 in Guo et al.
+      bins: how many; 15 in the paper.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels

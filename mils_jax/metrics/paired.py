@@ -54,11 +54,20 @@ class PairedDifference:
 
   @property
   def p_value(self) -> float:
-    """McNemar's test (1947) in its exact form, two-sided: the chance of so uneven a split among equal models."""
+    """McNemar's test in its exact form, two-sided: the chance of so uneven a split among equal models.
+
+    "Note on the sampling error of the difference between correlated proportions or percentages" (McNemar,
+    Psychometrika, 1947, https://doi.org/10.1007/BF02295996).
+    """
     return _exact_p(self.only_first, self.only_first + self.only_second)
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-    """Newcombe's score interval of the difference (Statistics in Medicine 17, 1998, p. 2635, method 10)."""
+    """Newcombe's score interval of the difference (method 10).
+
+    "Improved confidence intervals for the difference between binomial proportions based on paired data" (Newcombe,
+    Statistics in Medicine, 1998,
+    https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22%3C2635::AID-SIM954%3E3.0.CO;2-C).
+    """
     (low1, high1), (low2, high2) = self.first.interval(confidence), self.second.interval(confidence)
     rate1, rate2 = self.first.rate, self.second.rate
     margins = math.prod((self.first.correct, self.second.correct, self.count - self.first.correct,
@@ -146,9 +155,11 @@ class MeanDifference:
     return centre, math.sqrt(((self.squares + 2) / (self.count + 2) - centre ** 2) / (self.count + 2))
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-    """Bonett and Price's adjusted Wald interval (2012), its cells generalised to each example's mean difference.
+    """Bonett and Price's adjusted Wald interval, its cells generalised to each example's mean difference.
 
-    For one comparison it is theirs.
+    For one comparison it is theirs: "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
+    on Paired Data" (Journal of Educational and Behavioral Statistics, 2012,
+    https://doi.org/10.3102/1076998611411915).
     """
     centre, error = self._centre_and_error
     z = float(-special.ndtri((1 - confidence) / 2))
@@ -198,7 +209,11 @@ class RelativeAccuracy:
 
   @classmethod
   def unpaired(cls, first: Accuracy, second: Accuracy) -> 'RelativeAccuracy':
-    """From two counts alone, neither of them 0, as if of different examples (Katz et al., 1978): wider than paired."""
+    """From two counts alone, neither of them 0, as if of different examples: wider than paired.
+
+    "Obtaining Confidence Intervals for the Risk Ratio in Cohort Studies" (Katz et al., Biometrics, 1978,
+    https://doi.org/10.2307/2530610).
+    """
     return cls(first.rate / second.rate, math.sqrt(1 / first.correct - 1 / first.count
                                                    + 1 / second.correct - 1 / second.count))
 

@@ -69,7 +69,11 @@ class Scores:
 
   @property
   def brier(self) -> float:
-    """Mean squared distance of the probabilities from the label's one-hot vector (Brier, 1950): 0 is best, 2 worst."""
+    """Mean squared distance of the probabilities from the label's one-hot vector: 0 is best, 2 worst.
+
+    "Verification of forecasts expressed in terms of probability" (Brier, Monthly Weather Review, 1950,
+    https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2).
+    """
     distance = np.exp(self._log_probabilities)
     distance[np.arange(len(self.labels)), self.labels] -= 1
     return float((distance ** 2).sum(axis=1).mean())

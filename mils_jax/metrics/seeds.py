@@ -38,7 +38,11 @@ class SeedSpread:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """P values adjusted for the number of tests by Holm's step-down method (1979), in the given order."""
+  """P values adjusted for the number of tests by Holm's step-down method, in the given order.
+
+  "A Simple Sequentially Rejective Multiple Test Procedure" (Holm, Scandinavian Journal of Statistics, 1979,
+  https://www.jstor.org/stable/4615733).
+  """
   adjusted, highest = [0.0] * len(p_values), 0.0
   for rank, index in enumerate(np.argsort(p_values, kind='stable')):
     highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))

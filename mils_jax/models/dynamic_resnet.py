@@ -23,6 +23,16 @@ class DynamicResNet12(ImageClassifier):
 
   Its options say what they are; implementation and dtype are those of DynamicConv. A variable 'temperature' in the
   collection 'schedules' takes the field's place, so that a checkpoint holds the one that it was trained with last.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.models import DynamicResNet12
+    >>> network = DynamicResNet12(num_classes=10, in_channels=13, widths=(8,), blocks=1, stem_width=8, num_kernels=2)
+    >>> images = jnp.ones((2, 16, 16, 4))  # (B, H, W, C): four of up to 13 channels
+    >>> variables = network.init(jax.random.key(0), images, train=False)
+    >>> network.apply({**variables, 'schedules': {'temperature': 5.0}}, images, train=False).shape
+    (2, 10)
   """
 
   attend_presence: bool = option(False, "let the first layer's attention see which channels are there")

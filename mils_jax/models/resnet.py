@@ -23,6 +23,16 @@ class ResNet34(ImageClassifier):
 
   "Deep Residual Learning for Image Recognition" (He et al., CVPR 2016, https://arxiv.org/abs/1512.03385), section 4.1;
   with `small_images` the stem is that of its section 4.2.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.models import ResNet34
+    >>> network = ResNet34(num_classes=10, small_images=True, widths=(4, 8), blocks=(1, 1))  # for a quick look
+    >>> images = jnp.ones((2, 16, 16, 3))  # (B, H, W, C)
+    >>> variables = network.init(jax.random.key(0), images, train=False)
+    >>> network.apply(variables, images, train=False).shape
+    (2, 10)
   """
 
   small_images: bool = option(False, 'a stem of 3x3 with stride 1 and no pooling, for images of some 32 pixels, of '

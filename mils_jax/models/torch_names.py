@@ -119,6 +119,16 @@ def _numbers(module: str) -> tuple[str | None, str | None]:
 def to_torch(network: nn.Module, variables: Mapping) -> dict[str, np.ndarray]:
   """A network's variables as a PyTorch state dict of NumPy arrays.
 
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.models import WideCNN
+    >>> from mils_jax.models.torch_names import to_torch
+    >>> network = WideCNN(num_classes=10, in_channels=7, width=8, stages=2)
+    >>> variables = network.init(jax.random.key(0), jnp.ones((1, 16, 16, 7)), train=False)
+    >>> to_torch(network, variables)['stages.0.conv.weight'].shape  # (7, 7, 7, 8) here
+    (8, 7, 7, 7)
+
   Args:
     network: whose they are; it is not run.
     variables: params and batch_stats; schedules are left out, plain networks hold their temperature themselves.
@@ -132,6 +142,17 @@ def to_torch(network: nn.Module, variables: Mapping) -> dict[str, np.ndarray]:
 
 def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bool = False) -> dict:
   """A PyTorch state dict as a network's variables; the reverse of `to_torch`.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.models import WideCNN
+    >>> from mils_jax.models.torch_names import from_torch, to_torch
+    >>> network = WideCNN(num_classes=10, in_channels=7, width=8, stages=2)
+    >>> variables = network.init(jax.random.key(0), jnp.ones((1, 16, 16, 7)), train=False)
+    >>> restored = from_torch(network, to_torch(network, variables))
+    >>> bool((restored['params']['classifier']['kernel'] == variables['params']['classifier']['kernel']).all())
+    True
 
   Args:
     network: whose they become; it is not run.

@@ -46,7 +46,19 @@ class WideStage(nn.Module):
 
 @register('wide_cnn', title='WideCNN')
 class WideCNN(ImageClassifier):
-  """Wide stages and a classifier; the defaults are the report's WideCNN4. Dropout draws from the stream 'dropout'."""
+  """Wide stages and a classifier; the defaults are the report's WideCNN4. Dropout draws from the stream 'dropout'.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.models import WideCNN
+    >>> network = WideCNN(num_classes=10, in_channels=7, width=8, stages=2)
+    >>> images = jnp.ones((2, 16, 16, 7))  # (B, H, W, C)
+    >>> present = jnp.ones((2, 7), bool).at[1, 3].set(False)  # (B, C): the second image lacks its fourth channel
+    >>> logits, variables = network.init_with_output(jax.random.key(0), images, train=False, present=present)
+    >>> logits.shape
+    (2, 10)
+  """
 
   stages: int = option(4, 'how many; the report means 2, 3 or 4', low=2)
   width: int = option(256, 'output channels of every stage', low=1)

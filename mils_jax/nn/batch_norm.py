@@ -17,7 +17,21 @@ from mils_jax.distributed.devices import sum_over_devices
 
 
 class BatchNorm(nn.Module):
-  """Normalises each channel to the batch's mean 0 and variance 1, then scales and shifts it (Ioffe & Szegedy, 2015).
+  """Normalises each channel to the batch's mean 0 and variance 1, then scales and shifts it.
+
+  "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift" (Ioffe & Szegedy, ICML
+  2015, https://arxiv.org/abs/1502.03167).
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import BatchNorm
+    >>> x = jnp.full((3, 8, 8, 2), 10.0).at[2].set(99.0)  # (B, H, W, C)
+    >>> variables = BatchNorm().init(jax.random.key(0), x, train=False)
+    >>> mask = jnp.array([1.0, 1.0, 0.0])  # the third image only fills the batch up
+    >>> y, updates = BatchNorm().apply(variables, x, train=True, mask=mask, mutable=['batch_stats'])  # (B, H, W, C)
+    >>> print(updates['batch_stats']['mean'].round(3))  # a tenth of the way from 0 to 10
+    [1. 1.]
 
   Attributes:
     momentum: share of the running statistics that a training step keeps (PyTorch's momentum 0.1 is 0.9 here).

@@ -24,6 +24,14 @@ def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
   in standard deviations, the least and the largest value, and the logarithms of the mean steps along both axes: about
   what a random forest on percentiles and gradients is given, without sorting pixels.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import channel_statistics
+    >>> images = jnp.zeros((2, 8, 8, 3))  # (B, H, W, C)
+    >>> present = jnp.array([[True, True, True], [True, False, True]])  # (B, C): the second image lacks one
+    >>> channel_statistics(images, present).shape
+    (2, 3, 9)
+
   Args:
     images: (B, H, W, C), normalised, finite.
     present: (B, C) bool.
@@ -81,6 +89,16 @@ class Film(nn.Module):
 
   "FiLM: Visual Reasoning with a General Conditioning Layer" (Perez et al., AAAI 2018, https://arxiv.org/abs/1709.07871).
 
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import Film
+    >>> x = jnp.ones((2, 8, 8, 16))  # (B, H, W, C)
+    >>> present = jnp.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])  # (B, D): which of three input channels are there
+    >>> y, variables = Film(hidden=8).init_with_output(jax.random.key(0), x, present)
+    >>> y.shape, bool((y == x).all())  # the identity, until it is trained
+    ((2, 8, 8, 16), True)
+
   Attributes:
     hidden: units between the condition and the gains and shifts.
   """
@@ -100,6 +118,17 @@ class Film(nn.Module):
 
 class StatisticsClassifier(nn.Module):
   """Classifies images by their channels' statistics alone, with whichever channels are there.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import StatisticsClassifier
+    >>> images = jnp.ones((2, 8, 8, 3)).at[1, :, :, 1].set(0)  # (B, H, W, C)
+    >>> present = jnp.array([[True, True, True], [True, False, True]])  # (B, C): the second image lacks one
+    >>> layer = StatisticsClassifier(num_classes=10, width=16)
+    >>> logits, variables = layer.init_with_output(jax.random.key(0), images, present, train=False)
+    >>> logits.shape
+    (2, 10)
 
   Attributes:
     num_classes: number of logits.

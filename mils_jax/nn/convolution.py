@@ -27,6 +27,14 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, implementation: str = 'auto') -> jax.Array:
   """Convolves images with a kernel.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import convolve
+    >>> images = jnp.ones((2, 8, 8, 3))  # (B, H, W, C)
+    >>> kernel = jnp.ones((3, 3, 3, 16))  # (k, k, C, features)
+    >>> convolve(images, kernel, stride=2).shape
+    (2, 4, 4, 16)
+
   Args:
     x: (B, H, W, C).
     kernel: (k, k, C, features), k odd.
@@ -77,9 +85,15 @@ class SharedKernel:
 class Conv(nn.Module):
   """A convolution without bias, for use before a batch normalisation.
 
-      layer = Conv(features=64)
-      variables = layer.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-      layer.apply(variables, images)  # (B, 32, 32, 3) -> (B, 32, 32, 64)
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import Conv
+    >>> images = jnp.ones((2, 8, 8, 3))  # (B, H, W, C)
+    >>> layer = Conv(features=16, kernel_size=5, stride=2)
+    >>> variables = layer.init(jax.random.key(0), images)
+    >>> layer.apply(variables, images).shape
+    (2, 4, 4, 16)
 
   Attributes:
     features: output channels.

@@ -8,8 +8,18 @@ from flax import linen as nn
 class DropBlock(nn.Module):
   """Clears random squares of every channel in training and scales up the rest.
 
-  From "DropBlock: A regularization method for convolutional networks" (Ghiasi et al., NeurIPS 2018). Draws from the
-  'dropout' stream.
+  From "DropBlock: A regularization method for convolutional networks" (Ghiasi et al., NeurIPS 2018,
+  https://arxiv.org/abs/1810.12890). Draws from the 'dropout' stream.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import DropBlock
+    >>> x = jnp.ones((2, 8, 8, 16))  # (B, H, W, C)
+    >>> layer = DropBlock(rate=0.2, block_size=3)  # without parameters, so there is nothing to initialise
+    >>> y = layer.apply({}, x, train=True, rngs={'dropout': jax.random.key(0)})
+    >>> y.shape, bool((y == 0).any()), bool(y.max() > 1)
+    ((2, 8, 8, 16), True, True)
 
   Attributes:
     rate: expected share of cleared values (before squares overlap).

@@ -36,6 +36,15 @@ def dynamic_convolve(x: jax.Array, kernels: jax.Array, attention: jax.Array, str
                      implementation: str = 'auto') -> jax.Array:
   """Convolves each sample with its own mixture of kernels.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import dynamic_convolve
+    >>> images = jnp.ones((2, 8, 8, 3))  # (B, H, W, C)
+    >>> kernels = jnp.ones((4, 3, 3, 3, 16))  # (K, k, k, C, features)
+    >>> attention = jnp.array([[0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]])  # (B, K)
+    >>> dynamic_convolve(images, kernels, attention).shape
+    (2, 8, 8, 16)
+
   Args:
     x: (B, H, W, C).
     kernels: (K, k, k, C, features), k odd.
@@ -155,11 +164,22 @@ class MixedKernels:
 class KernelAttention(nn.Module):
   """How much each of K kernels counts for a sample: softmax(logits / temperature) from the global average.
 
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import KernelAttention
+    >>> images = jnp.ones((2, 8, 8, 3))  # (B, H, W, C)
+    >>> layer = KernelAttention(num_kernels=4, hidden=8, temperature=30.0)
+    >>> even, variables = layer.init_with_output(jax.random.key(0), images)  # (B, K)
+    >>> uneven = layer.apply(variables, images, temperature=1.0)  # as at the end of an annealing
+    >>> uneven.shape, bool(uneven.max() > even.max())
+    ((2, 4), True)
+
   Attributes:
     num_kernels: K.
     hidden: channels between the two bias-free 1x1 convolutions.
-    temperature: above 1 it evens the weights out. The report's 30 keeps them close to uniform; the paper anneals it
-      from 30 to 1 over the first epochs.
+    temperature: above 1 it evens the weights out. The report's 30 keeps them close to uniform; the paper
+      (https://arxiv.org/abs/1912.03458) anneals it from 30 to 1 over the first epochs.
     dtype: of the computation.
   """
 
@@ -184,9 +204,17 @@ class KernelAttention(nn.Module):
 class DynamicConv(nn.Module):
   """A convolution whose kernel is mixed for every sample from K kernels (report, section I.B; no bias).
 
-      layer = DynamicConv(features=64, in_channels=13)
-      variables = layer.init(key, jnp.zeros((1, 32, 32, 13)))
-      layer.apply(variables, images_with_four_channels)  # channels 5 to 13 count as zero
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import DynamicConv
+    >>> images = jnp.ones((2, 8, 8, 4))  # (B, H, W, C): four of up to 13 channels; the other nine count as zero
+    >>> layer = DynamicConv(features=16, in_channels=13, num_kernels=4, temperature=30.0)
+    >>> variables = layer.init(jax.random.key(0), images)
+    >>> layer.apply(variables, images).shape
+    (2, 8, 8, 16)
+    >>> layer.apply(variables, images, temperature=1.0).shape  # the attention sharper, by the same variables
+    (2, 8, 8, 16)
 
   Attributes:
     features: output channels.

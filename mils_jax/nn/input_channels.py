@@ -36,6 +36,16 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
 class InputChannels(nn.Module):
   """Pads images to a network's input channels and imputes the missing ones.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import InputChannels
+    >>> images = jnp.ones((1, 8, 8, 2))  # (B, H, W, C): two of three input channels
+    >>> present = jnp.array([[True, False]])  # (B, C): and the second of them is missing
+    >>> layer = InputChannels(in_channels=3, rescale=True)  # without parameters
+    >>> x, present = layer.apply({}, images, present)
+    >>> print(x.shape, x[0, 0, 0], present[0])
+    (1, 8, 8, 3) [3. 0. 0.] [ True False False]
+
   Attributes:
     in_channels: number of input channels.
     imputation: of missing channels. zero: 0, which is the mean after normalisation (report, section I); learned: a
@@ -107,6 +117,19 @@ class LinearImputation(nn.Module):
   contrasts that occur in no image. Nothing of it is trained by gradients: the channels' means and covariances are
   gathered in training, each pair's from the samples that have both.
 
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import LinearImputation
+    >>> first = jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
+    >>> x = jnp.concatenate([first, first / 2], axis=-1)  # (B, H, W, C): the second channel follows the first
+    >>> layer, both = LinearImputation(prior=0.1), jnp.ones((8, 2), bool)
+    >>> variables = layer.init(jax.random.key(1), x, both, train=False)
+    >>> _, gathered = layer.apply(variables, x, both, train=True, mutable=['batch_stats'])
+    >>> predicted = layer.apply(gathered, x.at[..., 1].set(0), both.at[:, 1].set(False), train=False)
+    >>> predicted.shape, bool(jnp.abs(predicted - x)[..., 1].max() < 0.1)
+    ((8, 4, 4, 2), True)
+
   Attributes:
     ridge: share of a channel's variance that is taken for noise; without it, channels that nearly repeat each other
       would be weighed against each other by large factors.
@@ -169,7 +192,7 @@ def nearest_covariance(moments: jax.Array) -> jax.Array:
   Pairs that come from different samples contradict each other: of three channels the first may follow the second and
   the second the third, but not the first the third. Regression on such moments weighs channels by huge factors. Here
   the negative eigenvalues of the correlations become zero ("Computing the nearest correlation matrix", Higham, IMA
-  Journal of Numerical Analysis, 2002, its first step).
+  Journal of Numerical Analysis, 2002, https://doi.org/10.1093/imanum/22.3.329, its first step).
   """
   deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(moments), 1e-6))
   scale = jnp.outer(deviations, deviations)
@@ -183,7 +206,7 @@ def regression_weights(covariance: jax.Array, present: jax.Array, ridge: float) 
   """Weights of the present channels in a ridge regression of each missing one.
 
   By sweeps, one for each present channel ("A Tutorial on the SWEEP Operator", Goodnight, The American Statistician,
-  1979): elementwise work in a loop, which every platform and converter has.
+  1979, https://www.jstor.org/stable/2683825): elementwise work in a loop, which every platform and converter has.
 
   Args:
     covariance: (C, C), of no negative eigenvalue.

@@ -11,6 +11,14 @@ import jax.numpy as jnp
 def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
   """The largest value of each window.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import max_pool
+    >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)  # (B, H, W, C)
+    >>> print(max_pool(x, window=2, stride=2)[0, :, :, 0])
+    [[ 5.  7.]
+     [13. 15.]]
+
   Args:
     x: (B, H, W, C).
     window: its side.

@@ -8,9 +8,19 @@ from flax import linen as nn
 class SqueezeExcite(nn.Module):
   """Scales each channel by a gate in (0, 1) computed from all channels' global averages.
 
-  From "Squeeze-and-Excitation Networks" (Hu et al., CVPR 2018); the report's SEBlock. The report suggests 1x1
-  convolutions in place of its fully connected layers: on the 1x1 map of averages they are the same function with the
-  same parameters, so there is one implementation.
+  From "Squeeze-and-Excitation Networks" (Hu et al., CVPR 2018, https://arxiv.org/abs/1709.01507); the report's SEBlock.
+  The report suggests 1x1 convolutions in place of its fully connected layers: on the 1x1 map of averages they are the
+  same function with the same parameters, so there is one implementation.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from mils_jax.nn import SqueezeExcite
+    >>> x = jnp.ones((2, 8, 8, 32))  # (B, H, W, C)
+    >>> layer = SqueezeExcite(reduction=8)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+    >>> y.shape, variables['params']['squeeze']['kernel'].shape
+    ((2, 8, 8, 32), (32, 4))
 
   Attributes:
     reduction: the two layers meet in channels // reduction units.

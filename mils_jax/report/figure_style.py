@@ -13,7 +13,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-# Okabe and Ito, "Color Universal Design" (2008), without their yellow and black, which are lost on white or on dark.
+# Okabe and Ito, "Color Universal Design" (2008, https://jfly.uni-koeln.de/color/), without their yellow and black,
+# which are lost on white or on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 MAP = 'cividis'  # of colours for values; its lightness alone tells them apart

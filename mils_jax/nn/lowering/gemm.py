@@ -108,9 +108,9 @@ class Taps:
 class Winograd:
   """Sixteen terms for a 3x3 convolution of stride 1, with 4 multiply-adds where the patches take 9.
 
-  F(2x2, 3x3) of "Fast Algorithms for Convolutional Neural Networks" (Lavin & Gray, CVPR 2016, section 4.1): each tile
-  of 2x2 outputs is computed from its 4x4 inputs. The transforms only add, subtract and halve, so float32 stays about
-  as exact as it is with the direct sum.
+  F(2x2, 3x3) of "Fast Algorithms for Convolutional Neural Networks" (Lavin & Gray, CVPR 2016,
+  https://arxiv.org/abs/1509.09308, section 4.1): each tile of 2x2 outputs is computed from its 4x4 inputs. The
+  transforms only add, subtract and halve, so float32 stays about as exact as it is with the direct sum.
   """
 
   def inputs(self, x: jax.Array) -> tuple[jax.Array, ...]:
