@@ -143,3 +143,13 @@ def test_frequencies_start_at_half_a_wave_for_each_unit():
   frequencies = np.asarray(variables['params']['embedding']['frequencies'])  # (9, 9, 16): 1,296 draws
   assert frequencies.std() == pytest.approx(0.5, rel=0.1)
   assert abs(frequencies.mean()) < 0.07
+
+
+def test_a_fifth_of_what_the_statistics_classifier_computes_is_dropped_in_training_alone():
+  module, there = StatisticsClassifier(3, width=4000), np.ones((2, 3), bool)
+  variables = module.init(jax.random.key(0), images(), there, train=False)
+  for train, share in ((True, 0.2), (False, 0)):
+    _, seen = module.apply(variables, images(), there, train=train, rngs={'dropout': jax.random.key(1)},
+                           capture_intermediates=True)
+    (before,), (after,) = (seen['intermediates'][name]['__call__'] for name in ('hidden1', 'Dropout_1'))
+    assert (np.asarray(after)[np.asarray(before) > 0] == 0).mean() == pytest.approx(share, abs=0.02)

@@ -1,4 +1,9 @@
+import dataclasses
+import zlib
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import any_channels, task_a, task_b
@@ -108,6 +113,35 @@ def test_half_of_the_validation_images_keep_a_named_subset(subsets, share, tmp_p
   kept = loop.dropped_channels(build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run')))
   for one in ((True, False, False), (False, True, True)):
     assert (kept == one).all(1).mean() == pytest.approx(share, abs=0.06)
+
+
+def test_the_draws_of_validation_and_of_the_first_weights_are_pinned(tmp_path):
+  """By their streams: a run's validation and beginning would change with the name of one."""
+  config = tiny(any_channels, tmp_path, steps=1)
+  config.train.seed = 5
+  plan = build_plan(RunConfig.read(config), RunFolder(tmp_path / 'run'))
+  kept = loop.dropped_channels(plan)
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), zlib.crc32(b'validation channels')), 0)
+  present = jnp.ones((len(kept), 3), bool)
+  expected = dataclasses.replace(plan.step.channel_dropout, per='sample')(key, present, jnp.arange(len(kept)))
+  assert (kept == expected).all()
+  assert 0 < kept.mean() < 1
+
+  state = loop.first_state_creator(plan)()
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), zlib.crc32(b'initialise')), 0)
+  drawn = plan.step.model.init(key, jnp.zeros((1, *plan.data.image_shape)), train=False)['params']
+  for own, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(drawn), strict=True):
+    assert own == pytest.approx(np.asarray(theirs), abs=1e-6)
+
+
+def test_what_goes_to_a_device_unasked_within_an_epoch_ends_the_run(tmp_path, monkeypatch):
+  """Such a transfer would make every step wait."""
+  plan = build_plan(RunConfig.read(tiny(task_b, tmp_path, epochs=1)), RunFolder(tmp_path / 'run'))
+  step = loop.parallel_step(plan)
+  monkeypatch.setattr(loop, 'parallel_step', lambda _: lambda state, batch: step(
+      state, {**batch, 'mask': jnp.sin(np.asarray(batch['mask']))}))
+  with StopSignals() as stop, pytest.raises(Exception, match=r'[Dd]isallowed host-to-device transfer'):
+    loop.train(plan, stop)
 
 
 def test_a_generalist_that_is_stopped_within_an_epoch_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
