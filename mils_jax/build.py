@@ -12,6 +12,7 @@ from mils_jax.channel_dropout import Masks
 from mils_jax.channel_subsets import read_subsets, subset_masks
 from mils_jax.channels import ChannelMapping, ChannelSpec, choose, split_names
 from mils_jax.config import options_of
+from mils_jax.data.augment import check_square
 from mils_jax.data.cache.building import open_dataset
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.order import steps_per_epoch
@@ -240,8 +241,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   if missing := [split for split in SPLITS if split not in data.splits]:
     raise UserError(f'data.{missing[0]}_fraction=0: training needs a {missing[0]} split. Valid: above 0')
   height, width, _ = data.image_shape
-  if config.augment.rot90 and height != width:
-    raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')
+  if config.augment.rot90:
+    check_square(height, width)
   check_labels(config, data)
   used = used_channels(config, data)
   check_images(data, used)

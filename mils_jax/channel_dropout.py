@@ -24,16 +24,14 @@ class ChannelDropout(Section):
 
   section: ClassVar[str] = 'channel_dropout'
 
-  method: str = option('none', 'how the channels that a training sample keeps are drawn; none: all are kept',
+  method: str = option('none', 'how channels are dropped from training samples; none: all are kept',
                        choices=('none', 'independent', 'hierarchical'))
-  rate: float = option(0.5, 'independent: probability of dropping each channel', low=0, below=1)
-  per: str = option('sample', 'whether each sample draws for itself, or all of a batch the same',
-                    choices=('sample', 'batch'))
-  subsets: str = option('', "subsets of the channels that half of the samples keep, for what known sensors have: "
-                        "'red,green,blue; nir'; empty: none in particular")
-  full_view: bool = option(False, 'train on every sample twice in a step: with all of its channels and with those kept')
-  distillation: float = option(0.0, 'with full_view: share of the target of the kept channels that is what the network '
-                               'predicts from all channels', low=0, high=1)
+  rate: float = option(0.5, 'probability of dropping each channel (independent)', low=0, below=1)
+  per: str = option('sample', 'whether each sample or each batch draws its own channels', choices=('sample', 'batch'))
+  subsets: str = option('', "channel subsets that half of the samples keep, such as 'red,green,blue; nir'; empty: none")
+  full_view: bool = option(False, 'train on every sample twice per step: with all and with the kept channels')
+  distillation: float = option(0.0, "share of the full view's prediction in the target of the dropped view; needs "
+                               'full_view', low=0, high=1)
 
   def __post_init__(self):
     super().__post_init__()

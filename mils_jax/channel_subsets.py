@@ -20,12 +20,11 @@ class EvaluationOptions(Section):
 
   section: ClassVar[str] = 'evaluation'
 
-  all_subsets_up_to: int = option(8, 'channels up to which every subset is evaluated; of more: each channel alone, '
-                                  'all but one, all, and a sample of others', low=0)
-  sampled_subsets: int = option(100, 'how many others, at most', low=0)
-  seed: int = option(0, 'of their choice', low=0)
-  subsets: str = option('', "these alone, such as 'red,green,blue; nir'; empty: as above, and those of "
-                        'channel_dropout.subsets')
+  all_subsets_up_to: int = option(8, 'evaluate all subsets of up to this many channels, a selection beyond', low=0)
+  sampled_subsets: int = option(100, 'maximum number of random subsets when there are too many to evaluate all', low=0)
+  seed: int = option(0, 'random seed for sampling channel subsets', low=0)
+  subsets: str = option('', "evaluate only these channel subsets, such as 'red,green,blue; nir'; empty: all or a "
+                        'selection')
 
 
 def select_subsets(channels: Sequence[str], options: EvaluationOptions, named: Sequence[Subset] = ()) -> list[Subset]:

@@ -23,8 +23,8 @@ class ChannelOptions(Section):
 
   section: ClassVar[str] = 'channels'
 
-  names: str = option('', "names of the model's input channels, comma-separated; empty: the data's")
-  use: str = option('', "which of the data's channels the run is given: 'R,G', or RG for single letters; empty: all")
+  names: str = option('', "comma-separated names of the model's input channels; empty: the data's")
+  use: str = option('', "channels of the data given to the run, such as 'R,G', or RG for single letters; empty: all")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,11 +3,11 @@
     @dataclasses.dataclass(frozen=True)
     class CheckpointOptions(Section):
       section: ClassVar[str] = 'checkpoint'
-      every_steps: int = option(0, 'also save after so many steps; 0: not', low=0)
+      every_steps: int = option(0, 'steps between checkpoints; 0: off', low=0)
 
-Everything else follows from the declaration: the ConfigDict that configuration files fill in (`section_config`), the
-answer to a bad value, the list that --help prints, and what a missing field of an older run folder means. A section
-lives in the room of what it configures; run_config.py puts them together.
+Everything else follows from the declaration: the ConfigDict that configuration files fill in (`default_config`), the
+answer to a bad value, the lists of --help and docs/options.md, and what a missing field of an older run folder means. A
+section lives in the room of what it configures; run_config.py puts them together.
 """
 
 import dataclasses
@@ -24,10 +24,11 @@ METADATA = 'option'
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-  """What is declared of a field, beside its name, type and default.
+  """What is declared of a field, beside its name and type.
 
   Attributes:
-    help: what it does, with its unit.
+    default: its value where nothing else is said.
+    help: what it does, with its unit: a short phrase that stands alone.
     low, high: the least and the largest value.
     above, below: limits that the value itself may not reach.
     choices: the valid values; empty: any in the range.
@@ -35,6 +36,7 @@ class Option:
     path: whether it is a path: '~' is then the home folder, and an address such as gs://... is refused.
   """
 
+  default: Any
   help: str
   low: float | None = None
   high: float | None = None
@@ -50,6 +52,23 @@ class Option:
       raise unknown(name, value, [choice or "''" for choice in self.choices])
     if isinstance(value, int | float) and not (self._in_range(value) and math.isfinite(value)):
       raise UserError(f'{name}={value}: must be {self._range(value)}')
+
+  @property
+  def kind(self) -> str:
+    """What it takes: 'int', 'path', 'tuple of int'."""
+    if self.path:
+      return 'path'
+    if isinstance(self.default, tuple):
+      return f'tuple of {type(self.default[0]).__name__}'
+    return type(self.default).__name__
+
+  @property
+  def interval(self) -> str:
+    """The declared range: '>= 0 and < 1', '0..1'; empty: there is none."""
+    if self.low is not None and self.high is not None:
+      return f'{self.low}..{self.high}'
+    limits = (('>=', self.low), ('>', self.above), ('<=', self.high), ('<', self.below))
+    return ' and '.join(f'{sign} {limit}' for sign, limit in limits if limit is not None)
 
   def _in_range(self, value: float) -> bool:
     return ((self.low is None or value >= self.low) and (self.above is None or value > self.above)
@@ -67,8 +86,12 @@ def option(default: Any, help: str, *, low: float | None = None, above: float | 
            high: float | None = None, below: float | None = None, choices: Sequence[str] = (),
            before: Any = None, path: bool = False) -> Any:
   """A dataclass field that is an option; arguments as Option's attributes."""
-  return dataclasses.field(default=default, metadata={METADATA: Option(help, low, high, above, below, choices, before,
-                                                                   path)})
+  return as_field(Option(default, help, low, high, above, below, choices, before, path))
+
+
+def as_field(option: Option) -> Any:
+  """A dataclass field that is this option."""
+  return dataclasses.field(default=option.default, metadata={METADATA: option})
 
 
 def options_of(owner: type) -> dict[str, dataclasses.Field]:
@@ -79,6 +102,15 @@ def options_of(owner: type) -> dict[str, dataclasses.Field]:
 def declared(field: dataclasses.Field) -> Option:
   """What is declared of an option's field."""
   return field.metadata[METADATA]
+
+
+def check_options(owner: Any) -> None:
+  """Of what is used without a configuration, such as a network: raises ValueError for a value that cannot be."""
+  for name, field in options_of(type(owner)).items():
+    try:
+      declared(field).check(name, getattr(owner, name))
+    except UserError as error:
+      raise ValueError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +198,5 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
 @functools.cache
 def module_section(owner: type, base: type[Section]) -> type[Any]:
   """A section with the fields of `base` and those of a linen module that are options."""
-  fields = [(name, field.type, dataclasses.field(default=field.default, metadata=field.metadata))
-            for name, field in options_of(owner).items()]
+  fields = [(name, field.type, as_field(declared(field))) for name, field in options_of(owner).items()]
   return dataclasses.make_dataclass(f'{owner.__name__}Options', fields, bases=(base,), frozen=True)

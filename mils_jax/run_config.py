@@ -26,12 +26,12 @@ from mils_jax.training.temperature import AttentionOptions
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(Section):
-  """Which network; `model_section` adds the options of one."""
+  """Which network. `model_section` adds the options of one."""
 
   section: ClassVar[str] = 'model'
 
-  name: str = option('', 'of the network')
-  num_classes: int = option(0, "logits; 0: the data's classes", low=0)
+  name: str = option('', f'network: {", ".join(networks())}')
+  num_classes: int = option(0, "number of logits; 0: the data's number of classes", low=0)
 
   if TYPE_CHECKING:
     def __getattr__(self, name: str) -> Any: ...  # a network's own options

@@ -94,6 +94,6 @@ def _config_lines(words: Words) -> list[str]:
 
   lines = [f'fields of {words.config}:', '']
   for name, value, option in RunConfig.read(config).options():
-    choices = f' ({", ".join(map(repr, option.choices))})' if option.choices else ''
-    lines += [f'  --config.{name}={value!r}', f'      {option.help}{choices}']
+    values = ', '.join(map(repr, option.choices)) or f'{option.kind} {option.interval}'.rstrip()
+    lines += [f'  --config.{name}={value!r}', f'      {option.help} ({values}; default {option.default!r})']
   return lines

@@ -1,6 +1,7 @@
 """What stands in README and docs/ to be copied works: Python runs, commands are understood."""
 
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import pytest
 from mils_jax import builtin_configs
 from mils_jax.command_line import load_config, read_words
 from mils_jax.commands import COMMANDS
+from mils_jax.options_page import REWRITE, options_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -98,6 +100,13 @@ def test_every_command_page_and_built_in_configuration_is_reached():
   text = ''.join(page.read_text() for page in PAGES[1:])
   assert all(f'`{name}`' in text for name in builtin_configs.builtin_configs())
   assert all(re.search(rf'`(mils-jax )?{name}[ `]|^\$ mils-jax {name} ', text, re.MULTILINE) for name in COMMANDS)
+
+
+def test_the_page_of_options_is_what_the_code_declares():
+  page = ROOT / 'docs/options.md'
+  if os.environ.get('MILS_WRITE_DOCS'):
+    page.write_text(options_page())
+  assert page.read_text() == options_page(), f'docs/options.md is out of date; rewrite it: {REWRITE}'
 
 
 def test_every_field_that_is_named_is_one():

@@ -22,7 +22,7 @@ LAYERS = [  # data flows down this list once
     {'report'},
     {'export'},
     {'commands'},
-    {'builtin_configs', 'command_line', 'usage'},
+    {'builtin_configs', 'command_line', 'usage', 'options_page'},
     {'cli'},
     {'__main__'},
 ]

@@ -64,6 +64,12 @@ def test_every_option_has_a_help_and_a_value_that_it_can_take():
       declared.check(name, value)
 
 
+def test_a_range_is_told_as_it_is_declared():
+  options = [option(0.5, '', low=0, high=1), option(0.5, '', above=0, below=1), option(1, '', low=1), option((1,), '')]
+  told = [(field.metadata['option'].kind, field.metadata['option'].interval) for field in options]
+  assert told == [('float', '0..1'), ('float', '> 0 and < 1'), ('int', '>= 1'), ('tuple of int', '')]
+
+
 @dataclasses.dataclass(frozen=True)
 class Grown(Section):
   """A section with an option that came later, whose default is not what was before it."""

@@ -34,7 +34,9 @@ def test_help_beside_a_configuration_lists_its_fields(capsys):
   assert main(['mils-jax', 'train', 'task_b', '--help']) == 0
   out = capsys.readouterr().out
   assert '  --config.train.epochs=8\n' in out
-  assert "('sgd'" in out
+  assert "('sgd', 'adamw', 'muon'; default 'sgd')\n" in out
+  assert '(float >= 0 and < 1; default 0.1)\n' in out
+  assert '(bool; default False)\n' in out
   assert main(['mils-jax', 'sweep', 'table2', '--help']) == 0
   assert '--config.common.FIELD=VALUE changes a field of all its runs' in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ from mils_jax.random_streams import sample_keys
 
 __all__ = [
   'Augmentation',
+  'check_square',
   'cutmix',
   'jitter',
   'mixup',
@@ -61,14 +62,19 @@ def random_vertical_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
   return jnp.where(_coins(keys), images[:, ::-1], images)
 
 
+def check_square(height: int, width: int) -> None:
+  """Raises UserError for images that cannot be rotated by 90 degrees."""
+  if height != width:
+    raise UserError(f'augment.rot90: images are {height} x {width}; expected squares')
+
+
 def random_rot90(keys: jax.Array, images: jax.Array) -> jax.Array:
   """Rotates each square image (N, S, S, C) by 0, 90, 180 or 270 degrees.
 
   Raises:
     UserError: the images are not square.
   """
-  if images.shape[1] != images.shape[2]:
-    raise UserError(f'augment.rot90: images are {images.shape[1]} x {images.shape[2]}; expected squares')
+  check_square(*images.shape[1:3])
   turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys)[:, None, None, None]
   quarter = jnp.where(turns % 2 == 1, jnp.rot90(images, axes=(1, 2)), images)
   return jnp.where(turns >= 2, quarter[:, ::-1, ::-1], quarter)
@@ -134,16 +140,17 @@ class Augmentation(Section):
 
   section: ClassVar[str] = 'augment'
 
-  crop_padding: int = option(0, 'pixels that an image may move along each axis, 0 coming in from outside', low=0)
-  horizontal_flip: bool = option(False, 'mirror left to right, with probability 1/2')
-  vertical_flip: bool = option(False, 'mirror top to bottom, with probability 1/2; for images seen from above')
+  crop_padding: int = option(0, 'largest random shift along each axis, in pixels; padded with 0', low=0)
+  horizontal_flip: bool = option(False, 'mirror left to right with probability 1/2')
+  vertical_flip: bool = option(False, 'mirror top to bottom with probability 1/2; for images seen from above')
   rot90: bool = option(False, 'rotate by a random multiple of 90 degrees; for square images seen from above')
-  resized_crop_min_area: float = option(0.0, 'least share of the area that a random resized crop keeps; 0: no crop',
+  resized_crop_min_area: float = option(0.0, 'smallest fraction of the area kept by random resized crops; 0: no crops',
                                         low=0, high=1)
-  brightness: float = option(0.0, "largest relative change of a channel's brightness", low=0, high=1)
-  contrast: float = option(0.0, "largest relative change of a channel's contrast", low=0, high=1)
-  mixup_alpha: float = option(0.0, "of MixUp's Beta distribution; 0: no MixUp", low=0)
-  cutmix_alpha: float = option(0.0, "of CutMix's; 0: no CutMix. With both, each image gets either", low=0)
+  brightness: float = option(0.0, 'largest relative change of brightness, per channel', low=0, high=1)
+  contrast: float = option(0.0, 'largest relative change of contrast, per channel', low=0, high=1)
+  mixup_alpha: float = option(0.0, 'alpha of the Beta distribution of MixUp; 0: off', low=0)
+  cutmix_alpha: float = option(0.0, 'alpha of the Beta distribution of CutMix; 0: off; with MixUp, each image gets one '
+                               'of the two', low=0)
 
   @property
   def mixes(self) -> bool:

@@ -14,13 +14,12 @@ class RuntimeOptions(Section):
 
   section: ClassVar[str] = 'runtime'
 
-  devices: int = option(0, 'how many of the local devices of each process; 0: all', low=0)
-  join_timeout: int = option(300, 'seconds in which all processes of a run must have started', low=1)
-  heartbeat_timeout: int = option(100, 'seconds after which a process that is not heard counts as dead', low=1)
-  data_placement: str = option('auto', 'device: the data lies on the devices; host: sent as needed; auto: by size',
+  devices: int = option(0, 'local devices used by each process; 0: all', low=0)
+  join_timeout: int = option(300, 'seconds that all processes of a run have to start', low=1)
+  heartbeat_timeout: int = option(100, 'seconds of silence after which a process counts as dead', low=1)
+  data_placement: str = option('auto', 'where the dataset is held: device or host; auto: by size',
                                choices=('auto', 'device', 'host'))
-  cache: str = option('', "folder of dataset caches and compiled programs; empty: the user's cache folder",
-                      path=True)
+  cache: str = option('', "folder of dataset caches and compiled programs; empty: the user's cache folder", path=True)
 
   @property
   def cache_folder(self) -> Path:

@@ -4,10 +4,10 @@ Its head is the metadata that the Hugging Face Hub reads (https://huggingface.co
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import mils_jax
+from mils_jax.data.sources.registry import set_name
 from mils_jax.export.function import ExportedModel
 from mils_jax.metrics import Accuracy
 from mils_jax.models.network import title_of
@@ -45,21 +45,13 @@ def model_card(model: ExportedModel, folder: RunFolder) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def data_name(config: RunConfig) -> str:
-  """What the data is called: no path of a machine."""
-  options = config.data
-  if options.source == 'tfds':
-    return getattr(options, 'tfds').name  # noqa: B009  of a section that the registry adds
-  return Path(options.path).name or options.source
-
-
 def _metadata(model: ExportedModel, results: dict | None) -> list[str]:
   """YAML, every text in it as JSON writes it, which YAML reads too."""
   config = model.restored.config
   lines = ['---', 'library_name: mils-jax', 'pipeline_tag: image-classification', 'tags:',
            *(f'- {tag}' for tag in ('jax', 'flax', 'multispectral', config.model.name))]
   if results:
-    data, scores = json.dumps(data_name(config)), results['test']
+    data, scores = json.dumps(set_name(config.data)), results['test']
     lines += ['model-index:', f'- name: {json.dumps(config.name)}', '  results:', '  - task:',
               '      type: image-classification', '    dataset:', f'      name: {data}', f'      type: {data}',
               '      split: test', '    metrics:']
@@ -76,8 +68,8 @@ def _summary(model: ExportedModel) -> list[str]:
   height, width, _ = model.image_shape
   return [f'{title_of(restored.config.model.name)}, which sorts images of {height} x {width} pixels into '
           f'{len(model.classes)} classes, from whichever of its {len(restored.spec.trained)} channels are there. '
-          f'Trained with mils-jax on {data_name(restored.config)}; the weights of the best epoch by validation (step '
-          f'{restored.step}). Every setting is in `config.json`.']
+          f'Trained with mils-jax on {set_name(restored.config.data)}; the weights of the best epoch by validation '
+          f'(step {restored.step}). Every setting is in `config.json`.']
 
 
 def _input(model: ExportedModel) -> list[str]:
@@ -100,7 +92,7 @@ def _results(results: dict[str, Any] | None, config: RunConfig) -> list[str]:
   scores = results['test']
   rows = [['accuracy [95% interval]', accuracy_text(Accuracy(scores['correct'], scores['count']))],
           *([title, shown(scores[name])] for title, name, shown in SCORES if name in scores)]
-  return [f'On the {grouped(scores["count"])} test images of {data_name(config)}, tested once, one seed '
+  return [f'On the {grouped(scores["count"])} test images of {set_name(config.data)}, tested once, one seed '
           f'({config.train.seed}):', '', *table_lines(['score', 'value'], rows)]
 
 
@@ -122,8 +114,8 @@ def _subsets(summary: dict[str, Any] | None) -> list[str]:
 def _limits(model: ExportedModel) -> list[str]:
   config, spec = model.restored.config, model.restored.spec
   never = [name for name in spec.channels.names if name not in spec.trained]
-  lines = [f'For images like those of {data_name(config)}: of the same sensors or stains, resolution and classes. An '
-           'image of no class gets one of them all the same.',
+  lines = [f'For images like those of {set_name(config.data)}: of the same sensors or stains, resolution and classes. '
+           'An image of no class gets one of them all the same.',
            'The figures above hold for that test set; on other data, test it first (`mils-jax evaluate` on the run).']
   if config.channel_dropout.method == 'none' and len(spec.trained) > 1:
     lines.append('It was not trained with missing channels: without one of them it may be far worse.')

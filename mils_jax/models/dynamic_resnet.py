@@ -35,13 +35,13 @@ class DynamicResNet12(ImageClassifier):
     (2, 10)
   """
 
-  attend_presence: bool = option(False, "let the first layer's attention see which channels are there")
+  attend_presence: bool = option(False, "show the first layer's attention which channels are present")
   widths: tuple[int, ...] = option((64, 128, 256), 'output channels of each stage')
-  blocks: int = option(3, 'residual blocks in each stage', low=1)
+  blocks: int = option(3, 'residual blocks per stage', low=1)
   stem_width: int = option(64, 'output channels of the stem', low=1)
-  num_kernels: int = option(4, 'K, kernels mixed in each convolution', low=1)
-  temperature: float = option(30.0, "of the attention's softmax, in the end; high: close to uniform", above=0)
-  mix: str = option('auto', 'outputs or kernels: what the attention mixes, to the same result; auto: the faster',
+  num_kernels: int = option(4, 'kernels mixed in each convolution (K)', low=1)
+  temperature: float = option(30.0, 'final softmax temperature of the kernel attention; high: nearly uniform', above=0)
+  mix: str = option('auto', 'what attention mixes, with the same result: outputs or kernels; auto: the faster',
                     choices=MIXES)
 
   @nn.compact

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mils_jax.config import option
+from mils_jax.config import check_options, option
 from mils_jax.nn.conditioning import CONDITIONINGS, StatisticsClassifier
 from mils_jax.nn.input_channels import IMPUTATIONS, pad_channels
 
@@ -64,21 +64,22 @@ class ImageClassifier(nn.Module):
 
   num_classes: int
   in_channels: int = 3
-  imputation: str = option('zero', 'of missing channels: zero, a learned value each, or predicted from the present '
-                           'ones by an MLP or linearly', choices=IMPUTATIONS)
-  rescale: bool = option(False, 'multiply the present channels by the number of input channels / their number')
-  conditioning: str = option('none', 'presence: every stage is told which channels are there; statistics: and the mean '
-                             "is taken with a classifier by each channel's statistics", choices=CONDITIONINGS)
+  imputation: str = option('zero', 'value of missing channels: zero, learned, or predicted from the others (mlp, '
+                           'linear)', choices=IMPUTATIONS)
+  rescale: bool = option(False, 'multiply present channels by (input channels / present channels)')
+  conditioning: str = option('none', 'conditioning on the present channels; statistics: with a second classifier on '
+                             'channel statistics', choices=CONDITIONINGS)
   implementation: str = 'auto'
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
+  def __post_init__(self):
+    check_options(self)
+    super().__post_init__()
 
   @nn.nowrap  # so that its modules are the network's own
   def condition(self, present: jax.Array) -> jax.Array | None:
     """What every stage is told, (B, in_channels), of the present channels (B, in_channels); None: nothing."""
-    if self.conditioning not in CONDITIONINGS:
-      raise ValueError(f"conditioning '{self.conditioning}' is none of {', '.join(CONDITIONINGS)}")
     return None if self.conditioning == 'none' else present.astype(jnp.float32)
 
   @nn.nowrap

@@ -35,10 +35,10 @@ class ResNet34(ImageClassifier):
     (2, 10)
   """
 
-  small_images: bool = option(False, 'a stem of 3x3 with stride 1 and no pooling, for images of some 32 pixels, of '
-                              'which the usual one leaves 8x8; about 16 times the work')
+  small_images: bool = option(False, '3x3 stem without stride or pooling, for images of about 32 pixels; about 16 '
+                              'times the compute')
   widths: tuple[int, ...] = option((64, 128, 256, 512), 'output channels of each stage')
-  blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks in each stage')
+  blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks of each stage')
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,

@@ -60,21 +60,20 @@ class WideCNN(ImageClassifier):
     (2, 10)
   """
 
-  stages: int = option(4, 'how many; the report means 2, 3 or 4', low=2)
+  stages: int = option(4, 'number of stages; 2, 3 or 4 in the report', low=2)
   width: int = option(256, 'output channels of every stage', low=1)
-  strides: tuple[int, ...] = option((2, 2, 2, 2), 'of each stage; 1 in early stages keeps detail and costs time')
-  kernel_sizes: tuple[int, ...] = option((7, 3, 3, 3), 'of each stage, odd')
-  dropout: float = option(0.0, 'rate before the classifier', low=0, below=1)
-  drop_block: float = option(0.0, 'rate of cleared squares after every stage', low=0, below=1)
-  drop_block_size: int = option(5, 'side of these squares, in positions of the map', low=1)
+  strides: tuple[int, ...] = option((2, 2, 2, 2), 'stride of each stage; 1 in early stages keeps detail but is slower')
+  kernel_sizes: tuple[int, ...] = option((7, 3, 3, 3), 'kernel size of each stage, odd')
+  dropout: float = option(0.0, 'dropout rate before the classifier', low=0, below=1)
+  drop_block: float = option(0.0, 'DropBlock rate after every stage', low=0, below=1)
+  drop_block_size: int = option(5, 'side of the squares of DropBlock, in positions of the feature map', low=1)
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,
                mask: jax.Array | None = None) -> jax.Array:
-    if not 2 <= self.stages <= min(len(self.strides), len(self.kernel_sizes)):
-      raise ValueError(f'stages={self.stages}: must be at least 2, with as many strides and kernel sizes')
-    if not (0 <= self.dropout < 1 and 0 <= self.drop_block < 1):
-      raise ValueError(f'dropout={self.dropout}, drop_block={self.drop_block}: must be at least 0 and below 1')
+    if self.stages > min(len(self.strides), len(self.kernel_sizes)):
+      raise ValueError(f'stages={self.stages}: each needs a stride and a kernel size; there are {len(self.strides)} '
+                       f'and {len(self.kernel_sizes)}')
     x, present = InputChannels(self.in_channels, self.imputation, self.rescale, self.dtype, self.axis_name,
                                name='input')(images, present, train, mask)
     condition = self.condition(present)

@@ -12,8 +12,8 @@ class CheckpointOptions(Section):
 
   section: ClassVar[str] = 'checkpoint'
 
-  every_steps: int = option(0, 'also save after so many steps; 0: not', low=0)
-  every_minutes: float = option(10.0, 'also save so many minutes after the last checkpoint; 0: not', low=0)
+  every_steps: int = option(0, 'steps between checkpoints, beside those of each epoch; 0: off', low=0)
+  every_minutes: float = option(10.0, 'minutes between checkpoints, beside those of each epoch; 0: off', low=0)
 
   def due(self, step: int, seconds: float) -> bool:
     """Whether to save after `step` steps, `seconds` after the last checkpoint."""

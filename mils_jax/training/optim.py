@@ -19,20 +19,18 @@ class OptimizerOptions(Section):
 
   section: ClassVar[str] = 'optimizer'
 
-  name: str = option('sgd', 'sgd adds the decay to the gradient, as PyTorch does; adamw decouples it; muon is adamw '
-                     'with orthogonal updates of convolutions', choices=('sgd', 'adamw', 'muon'))
-  learning_rate: float = option(0.1, 'the highest; a cosine takes it to 0', low=0)
-  momentum: float = option(0.9, 'of sgd and muon; of adamw the decay of the first moment', low=0, below=1)
-  nesterov: bool = option(False, 'of sgd: look ahead along the momentum')
-  weight_decay: float = option(5e-4, 'strength of the weight decay', low=0)
-  decay_all: bool = option(False, 'also decay scales and biases, as the report does')
-  warmup_epochs: float = option(0.5, 'epochs of linear warm-up, may be a fraction', low=0)
-  warmup_limit: float = option(0.05, 'with train.steps, the largest share of them that the warm-up takes: of a large '
-                               'set, an epoch may be most of a run', above=0, high=1, before=1.0)
-  clip_norm: float = option(0.0, 'largest global norm of a gradient, longer ones are scaled down; 0: none are', low=0)
-  stepped_per_epoch: bool = option(False, 'hold the learning rate during an epoch, as the report does')
-  freeze: str = option('', "modules whose parameters and running statistics stay as they are, such as 'stem,stage1'; "
-                       'for fine-tuning with train.init_from')
+  name: str = option('sgd', 'optimizer; muon: AdamW with orthogonalized updates of convolution kernels',
+                     choices=('sgd', 'adamw', 'muon'))
+  learning_rate: float = option(0.1, 'peak learning rate; a cosine takes it to 0', low=0)
+  momentum: float = option(0.9, 'momentum of sgd and muon, beta1 of adamw', low=0, below=1)
+  nesterov: bool = option(False, 'Nesterov momentum, sgd only')
+  weight_decay: float = option(5e-4, 'weight decay coefficient', low=0)
+  decay_all: bool = option(False, 'apply weight decay to scales and biases too, as in the report')
+  warmup_epochs: float = option(0.5, 'epochs of linear warm-up; may be a fraction', low=0)
+  warmup_limit: float = option(0.05, 'largest fraction of train.steps spent on warm-up', above=0, high=1, before=1.0)
+  clip_norm: float = option(0.0, 'maximum global norm of the gradient; 0: no clipping', low=0)
+  stepped_per_epoch: bool = option(False, 'hold the learning rate constant within an epoch, as in the report')
+  freeze: str = option('', "prefixes of modules with frozen parameters and statistics, such as 'stem,stage1'")
 
   def __post_init__(self):
     super().__post_init__()

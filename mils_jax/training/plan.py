@@ -28,31 +28,29 @@ class TrainOptions(Section):
 
   section: ClassVar[str] = 'train'
 
-  epochs: int = option(6, 'passes over the training split; 0: as many as train.steps take', low=0)
-  steps: int = option(0, 'train for at least so many steps, in whole epochs, whatever the size of the training split; '
-                      '0: for train.epochs', low=0)
-  batch_size: int = option(64, 'images of all devices together')
-  accumulation: int = option(1, 'parts of a batch that are computed one after the other, in less memory', low=1)
-  sampling: str = option('shuffled', 'shuffled: every image once in an epoch; balanced: as many of each class',
-                         choices=('shuffled', 'balanced'))
-  class_weights: str = option('none', "of the loss: none; balanced: the rarer a class, the more; or 'bare=3,water=0.5',"
-                              ' the others 1')
-  patience: int = option(0, 'stop after so many epochs without a better validation score; 0: never', low=0)
-  seed: int = option(0, 'of weights, order, augmentation and every other draw', low=0)
-  best_by: str = option('accuracy', 'validation score that picks the best epoch, ties by the loss; subsets: the mean '
-                        'of the accuracies with all channels and with those that channel dropout keeps',
-                        choices=(*BEST_BY, SUBSETS))
-  ema_decay: float = option(0.0, 'of averaged weights, which are then validated, tested and handed out; 0: none',
-                            low=0, below=1)
-  label_smoothing: float = option(0.1, 'share of the target that is spread over all classes', low=0, below=1)
-  precision: str = option('auto', 'of the computation; auto: bfloat16 on GPU and TPU, float32 on CPU',
+  epochs: int = option(6, 'passes over the training split; 0: set by train.steps', low=0)
+  steps: int = option(0, 'minimum training steps, rounded up to whole epochs; 0: set by train.epochs', low=0)
+  batch_size: int = option(64, 'images per batch, over all devices', low=1)
+  accumulation: int = option(1, 'parts of each batch computed one after the other, to save memory', low=1)
+  sampling: str = option('shuffled', 'how epochs are sampled: every image once (shuffled) or equally many of each '
+                         'class (balanced)', choices=('shuffled', 'balanced'))
+  class_weights: str = option('none', 'class weights in the loss: none, balanced (inverse frequency) or '
+                              "'bare=3,water=0.5' (others 1)")
+  patience: int = option(0, 'epochs without a better validation score before training stops; 0: never', low=0)
+  seed: int = option(0, 'random seed of training: initial weights, data order, augmentation, dropout', low=0)
+  best_by: str = option('accuracy', 'validation score that picks the best epoch; subsets: accuracy with all and with '
+                        'dropped channels', choices=(*BEST_BY, SUBSETS))
+  ema_decay: float = option(0.0, 'decay per step of averaged weights, which are validated, tested and exported; 0: '
+                            'none', low=0, below=1)
+  label_smoothing: float = option(0.1, 'fraction of the target spread over all classes', low=0, below=1)
+  precision: str = option('auto', 'dtype of the computation; auto: bfloat16 on GPU and TPU, float32 on CPU',
                           choices=('auto', 'float32', 'bfloat16'))
-  on_nonfinite: str = option('stop', 'when loss, gradient or a parameter is NaN or Inf; skip: leave that step out',
-                             choices=('stop', 'skip'))
-  nonfinite_limit: int = option(10, 'steps that may be skipped before the run stops all the same', low=1)
-  deterministic: bool = option(False, 'on GPUs: the same bits in every run, by slower kernels')
-  init_from: str = option('', "weights to start from, as far as they fit: a run folder's best, or a file of the same "
-                          'network in PyTorch: .safetensors, or .pth and .pt with the extra torch', path=True)
+  on_nonfinite: str = option('stop', 'response to NaN or Inf in the loss, a gradient or a parameter: stop the run or '
+                             'skip the step', choices=('stop', 'skip'))
+  nonfinite_limit: int = option(10, 'maximum number of skipped steps before the run stops anyway', low=1)
+  deterministic: bool = option(False, 'bit-identical results on GPUs, with slower kernels')
+  init_from: str = option('', 'initial weights: run folder or PyTorch file (.safetensors; .pth and .pt with the extra '
+                          'torch)', path=True)
 
   def __post_init__(self):
     super().__post_init__()

@@ -18,10 +18,10 @@ class AttentionOptions(Section):
 
   section: ClassVar[str] = 'attention'
 
-  annealing: str = option('constant', "of the temperature, from start to the model's; constant: the model's throughout",
-                          choices=('constant', 'linear', 'cosine'))
-  start: float = option(30.0, 'the first temperature', above=0)
-  epochs: float = option(10.0, 'epochs that the annealing takes, from the first on', above=0)
+  annealing: str = option('constant', 'temperature schedule from attention.start to model.temperature; constant: '
+                          'always the latter', choices=('constant', 'linear', 'cosine'))
+  start: float = option(30.0, 'initial temperature when annealing', above=0)
+  epochs: float = option(10.0, 'epochs of temperature annealing, from the start of training', above=0)
 
   def schedule(self, final: float, steps_per_epoch: int) -> optax.Schedule:
     """The temperature by step."""

@@ -4,7 +4,8 @@ import zlib
 import numpy as np
 import pytest
 
-from mils_jax.data.sources import open_source
+from mils_jax.data.sources import data_section, open_source
+from mils_jax.data.sources.registry import set_name
 from mils_jax.data.sources.shapes import CLASSES, COLOURS, SHAPES, ShapesSource, draw
 from mils_jax.errors import UserError
 
@@ -78,6 +79,14 @@ def test_bad_settings_are_one_line_that_names_them(options):
 def test_unknown_source_lists_the_valid_ones():
   with pytest.raises(UserError, match=r"unknown data.source 'shape'.* arrays, folder, shapes, tfds"):
     open_source('shape')
+
+
+@pytest.mark.parametrize(('values', 'name'), [
+    ({}, 'shapes'), ({'source': 'folder', 'path': '/home/me/photos'}, 'photos'),
+    ({'source': 'tfds', 'path': '/home/me/sets', 'tfds': {'name': 'eurosat/all'}}, 'eurosat/all'),
+])
+def test_a_set_is_called_without_the_paths_of_a_machine(values, name):
+  assert set_name(data_section().read(values)) == name
 
 
 def test_the_drawing_is_pinned_as_its_version_is_part_of_the_fingerprint():

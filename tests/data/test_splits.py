@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mils_jax.data.sources import open_source
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import UserError
 from tests.data.fakes import MemorySource
@@ -61,11 +62,15 @@ def test_a_note_tells_what_was_cut():
   assert '10% for val and 30% for test' in EverySplit(source_of([0] * 9), 0.1, 0.3, 0).notes[0]
 
 
-@pytest.mark.parametrize(('val', 'test', 'named'), [(-0.1, 0.1, 'val_fraction=-0.1'), (0.1, 1.5, 'test_fraction=1.5'),
-                                                    (0.6, 0.5, 'below 1')])
+@pytest.mark.parametrize(('val', 'test', 'named'), [(-0.1, 0.1, 'val_fraction=-0.1'), (0.1, 1.5, 'test_fraction=1.5')])
 def test_fractions_out_of_range_are_named(val, test, named):
   with pytest.raises(UserError, match=named):
-    EverySplit(source_of([0]), val, test, 0)
+    open_source('shapes', val_fraction=val, test_fraction=test)
+
+
+def test_fractions_leave_something_to_train_on():
+  with pytest.raises(UserError, match='below 1'):
+    EverySplit(source_of([0]), 0.6, 0.5, 0)
 
 
 def test_training_cannot_be_missing():

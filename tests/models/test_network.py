@@ -65,5 +65,12 @@ def test_the_program_sets_what_the_user_does_not(name):
   assert all(field.metadata['option'].help for field in options.values())
 
 
+def test_a_network_without_a_configuration_keeps_to_what_its_options_declare():
+  for network, name, value in (('wide_cnn', 'dropout', 1.0), ('wide_cnn', 'stages', 1),
+                               ('dynamic_resnet12', 'blocks', 0)):
+    with pytest.raises(ValueError, match=f'^{name}={value}: must be at least'):
+      networks()[network](3, **{name: value})
+
+
 def test_the_title_of_a_network_that_is_not_here_is_its_name():
   assert [title_of(name) for name in ('resnet34', 'older')] == ['ResNet34', 'older']

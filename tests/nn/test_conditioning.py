@@ -84,7 +84,7 @@ def test_without_a_condition_film_does_nothing():
 
 
 def test_an_unknown_conditioning_lists_the_valid_ones():
-  with pytest.raises(ValueError, match="conditioning 'mask' is none of none, presence, statistics"):
+  with pytest.raises(ValueError, match=r"unknown conditioning 'mask'\. Valid: none, presence, statistics"):
     WideCNN(3, stages=2, width=8, conditioning='mask').init(jax.random.key(0), images(), train=False)
 
 

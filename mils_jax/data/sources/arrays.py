@@ -233,6 +233,6 @@ class ArraysSource:
     return tuple(str(value) for value in array)
 
 
-@register('arrays', Section)
+@register('arrays', Section, title='NumPy arrays')
 def open_arrays_source(data: DataOptions, _: Section) -> ArraysSource:
   return ArraysSource(data.path, data.reading, data.names, data.group_by)

@@ -28,10 +28,10 @@ class FolderOptions(Section):
 
   section: ClassVar[str] = 'data.folder'
 
-  allow_outside: bool = option(False, "let images lie outside of the folder, by a list's paths or by links")
-  label_column: str = option('', 'of a table such as train.csv, the column of labels; empty: found by its name')
-  band_files: str = option(AUTO, "images with a file for each channel: a pattern such as '{image}_{band}.tif'; auto: "
-                           'the names of Sentinel-2 and Landsat; none: every file is an image', before=OFF)
+  allow_outside: bool = option(False, 'allow images outside the folder, through lists or links')
+  label_column: str = option('', 'label column of tables such as train.csv; empty: found by its name')
+  band_files: str = option(AUTO, "pattern for one file per channel: '{image}_{band}.tif'; auto: Sentinel-2, Landsat; "
+                           'none: off', before=OFF)
 
 
 class FolderSource:
@@ -274,6 +274,6 @@ def _files_of(image: str | BandFiles) -> list[str]:
   return list(image.files.values()) if isinstance(image, BandFiles) else [image]
 
 
-@register('folder', FolderOptions)
+@register('folder', FolderOptions, title='image files')
 def open_folder_source(data: DataOptions, own: FolderOptions) -> FolderSource:
   return FolderSource(data.path, data.reading, data.names, own, data.group_by)

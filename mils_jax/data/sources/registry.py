@@ -8,52 +8,53 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mils_jax.config import Section, option
+from mils_jax.config import Section, as_field, declared, option, options_of
 from mils_jax.data.sources.names import split_config_names
 from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, METADATA, NO_NODATA, Reading
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
-from mils_jax.errors import UserError, unknown
+from mils_jax.errors import UserError
 
 Opener = Callable[['DataOptions', Any], Source]
 
 _SOURCES: dict[str, tuple[type[Section], Opener]] = {}
+_TITLES: dict[str, str] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions(Section):
-  """Which images, and how they are read. `data_section` adds a section for each kind of source."""
+  """Which images, and how they are read. `data_section` adds the kinds of sources, with a section for each."""
 
   section: ClassVar[str] = 'data'
 
-  source: str = option('shapes', 'the kind: shapes (built in), folder, arrays or tfds')
-  path: str = option('', 'folder: its root; arrays: the .npz or the folder of .npy; tfds: its data folder, or empty',
+  source: str = option('shapes', 'source of the images')
+  path: str = option('', 'folder of images or .npy files, .npz file, or TFDS data folder (empty: its default)',
                      path=True)
-  image_size: int = option(0, "pixels of a side; 0: the images' own size", low=0)
-  normalization: str = option('data', "data: mean and std of the training split; imagenet: ImageNet's (R, G, B)",
-                              choices=('data', 'imagenet'))
-  seed: int = option(0, 'of the cut of missing splits, and of the drawing of shapes', low=0)
-  channel_names: str = option('', 'comma-separated; empty: what the data says')
-  channel_axis: str = option('', 'first or last, where TIFF files and arrays do not say', choices=CHANNEL_AXES)
-  color: str = option('auto', 'of JPEG, PNG and the like: rgb (grey ones spread, alpha left out), grey (by luminance) '
-                      'or as_is; auto: rgb, or grey where all are', choices=COLORS, before='as_is')
-  nodata: str = option(FROM_FILE, 'the value of pixels without data: a number or nan; empty: what a TIFF says of '
-                       'itself; none: every value counts', before=NO_NODATA)
-  metadata: str = option('use', 'use or ignore the orientation and the names of channels that image files give',
+  image_size: int = option(0, 'side of the square that images are resized to, in pixels; 0: as stored', low=0)
+  normalization: str = option('data', "mean and std per channel: of the training split (data) or of ImageNet's R, G, B "
+                              '(imagenet)', choices=('data', 'imagenet'))
+  seed: int = option(0, 'random seed for cutting splits and drawing shapes', low=0)
+  channel_names: str = option('', 'comma-separated channel names; empty: those in the data')
+  channel_axis: str = option('', 'channel axis of TIFF files and arrays that do not state it', choices=CHANNEL_AXES)
+  color: str = option('auto', 'color mode of JPEG, PNG and the like; auto: grey if all images are, else rgb',
+                      choices=COLORS, before='as_is')
+  nodata: str = option(FROM_FILE, 'value of pixels without data, a number or nan; empty: as TIFF files say; none: no '
+                       'such value', before=NO_NODATA)
+  metadata: str = option('use', 'use or ignore the orientation and channel names stored in image files',
                          choices=METADATA, before='ignore')
-  skip_damaged: bool = option(False, 'leave images out that cannot be read, and count them')
-  val_fraction: float = option(0.1, 'of the training split, where there is no validation split', low=0, below=1)
-  test_fraction: float = option(0.1, 'likewise for a missing test split', low=0, below=1)
-  group_by: str = option('', "cut splits so that images of one scene or patient stay together: of files a pattern such "
-                         "as '{group}_*.tif', of a table a column, of arrays an array, of tfds a feature")
+  skip_damaged: bool = option(False, 'skip unreadable images, and count them')
+  val_fraction: float = option(0.1, 'fraction of training images used for validation if there is no validation split',
+                               low=0, below=1)
+  test_fraction: float = option(0.1, 'fraction of training images used for testing if there is no test split',
+                                low=0, below=1)
+  group_by: str = option('', "scene or patient kept in one split, by '{group}_*.tif', table column, array or TFDS "
+                         'feature')
 
   if TYPE_CHECKING:
     def __getattr__(self, name: str) -> Any: ...  # the own options of each kind of source
 
   def __post_init__(self):
     super().__post_init__()
-    if self.source not in sources():
-      raise unknown('data.source', self.source, sources())
     _ = self.reading  # refuses a nodata that is no number
 
   @property
@@ -67,10 +68,13 @@ class DataOptions(Section):
     return Reading(self.image_size, self.channel_axis, self.color, self.nodata, self.metadata == 'use')
 
 
-def register(name: str, options: type[Section]) -> Callable[[Opener], Opener]:
-  """Makes `data.source=name` open a source with the decorated function of (DataOptions, its own options)."""
+def register(name: str, options: type[Section], title: str) -> Callable[[Opener], Opener]:
+  """Makes `data.source=name` open a source with the decorated function of (DataOptions, its own options).
+
+  Help and documentation call it `title`. An option `name` of its own is what the set is called.
+  """
   def add(opener: Opener) -> Opener:
-    _SOURCES[name] = options, opener
+    _SOURCES[name], _TITLES[name] = (options, opener), title
     return opener
 
   return add
@@ -83,10 +87,26 @@ def sources() -> tuple[str, ...]:
   return tuple(sorted(_SOURCES))
 
 
+def title_of(name: str) -> str:
+  """What help and documentation call a kind of source."""
+  return _TITLES[name]
+
+
+def set_name(options: DataOptions) -> str:
+  """What the set is called, without the path of a machine."""
+  own = getattr(options, options.source)
+  return getattr(own, 'name', '') or Path(options.path).name or options.source
+
+
 @functools.cache
 def data_section() -> type[DataOptions]:
-  """DataOptions with the own options of each kind of source, such as data.shapes.num_train."""
-  fields = [(name, _SOURCES[name][0], dataclasses.field(default_factory=_SOURCES[name][0])) for name in sources()]
+  """DataOptions with the kinds of sources and the own options of each, such as data.shapes.num_train."""
+  source = declared(options_of(DataOptions)['source'])
+  kinds = '; '.join(f'{name}: {title_of(name)}' for name in sources())
+  listed = dataclasses.replace(source, help=f'{source.help}; {kinds}', choices=sources())
+  fields: list[tuple[str, type, Any]] = [
+      ('source', str, as_field(listed)),
+      *((name, _SOURCES[name][0], dataclasses.field(default_factory=_SOURCES[name][0])) for name in sources())]
   return dataclasses.make_dataclass('DataOptions', fields, bases=(DataOptions,), frozen=True)
 
 

@@ -35,6 +35,17 @@ _TEXTURE = 0.1  # amplitude of each of the waves that make the background
 
 
 @dataclasses.dataclass(frozen=True)
+class ShapesOptions(Section):
+  """How many images of shapes are drawn."""
+
+  section: ClassVar[str] = 'data.shapes'
+
+  num_train: int = option(5000, 'number of training images', low=1)
+  num_val: int = option(500, 'number of validation images', low=1)
+  num_test: int = option(1000, 'number of test images', low=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class ShapesSource:
   """Images (size, size, 3) uint8 drawn on demand; image i of a split is a pure function of (seed, split, i).
 
@@ -46,9 +57,9 @@ class ShapesSource:
 
   size: int = DEFAULT_SIZE
   seed: int = 0
-  num_train: int = 5000
-  num_val: int = 500
-  num_test: int = 1000
+  num_train: int = ShapesOptions.num_train
+  num_val: int = ShapesOptions.num_val
+  num_test: int = ShapesOptions.num_test
 
   classes = CLASSES
   channels = ('R', 'G', 'B')
@@ -150,17 +161,6 @@ def _cover(shape: str, centre: np.ndarray, radius: float, angle: float, size: in
   return np.clip(0.5 - distance * radius * size, 0, 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class ShapesOptions(Section):
-  """How many images of shapes are drawn."""
-
-  section: ClassVar[str] = 'data.shapes'
-
-  num_train: int = option(5000, 'images of the training split', low=1)
-  num_val: int = option(500, 'of the validation split', low=1)
-  num_test: int = option(1000, 'of the test split', low=1)
-
-
-@register('shapes', ShapesOptions)
+@register('shapes', ShapesOptions, title='built-in drawings')
 def open_shapes_source(data: DataOptions, own: ShapesOptions) -> ShapesSource:
   return ShapesSource(data.image_size or DEFAULT_SIZE, data.seed, own.num_train, own.num_val, own.num_test)

@@ -220,15 +220,15 @@ class TfdsOptions(Section):
 
   section: ClassVar[str] = 'data.tfds'
 
-  name: str = option('', 'of the set, such as cifar10 or eurosat/all')
-  image_key: str = option('image', 'its feature that is the image')
-  label_key: str = option('label', 'its feature that is the label')
-  train_split: str = option('train', 'a name or a slice, such as train[:90%]')
-  val_split: str = option('', "likewise; empty: the set's own validation split, else cut from training")
-  test_split: str = option('', 'likewise for the test split')
+  name: str = option('', 'dataset name in TFDS, such as cifar10 or eurosat/all')
+  image_key: str = option('image', 'feature that holds the image')
+  label_key: str = option('label', 'feature that holds the label')
+  train_split: str = option('train', 'training split: a name or a slice, such as train[:90%]')
+  val_split: str = option('', "validation split: a name or a slice; empty: the dataset's own, else cut from training")
+  test_split: str = option('', "test split: a name or a slice; empty: the dataset's own, else cut from training")
 
 
-@register('tfds', TfdsOptions)
+@register('tfds', TfdsOptions, title='TensorFlow Datasets')
 def open_tfds_source(data: DataOptions, own: TfdsOptions) -> TfdsSource:
   splits = {'train': own.train_split, 'val': own.val_split, 'test': own.test_split}
   return TfdsSource(own.name, data.path, data.reading, data.names, own.image_key, own.label_key, splits,
