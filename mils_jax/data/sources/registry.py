@@ -47,8 +47,8 @@ class DataOptions(Section):
                                low=0, below=1)
   test_fraction: float = option(0.1, 'fraction of training images used for testing if there is no test split',
                                 low=0, below=1)
-  group_by: str = option('', "scene or patient kept in one split, by '{group}_*.tif', table column, array or TFDS "
-                         'feature')
+  group_by: str = option('', "what keeps images of one scene or patient in one split: file names like "
+                         "'{group}_*.tif', or the name of a table column, array or TFDS feature")
 
   if TYPE_CHECKING:
     def __getattr__(self, name: str) -> Any: ...  # the own options of each kind of source
