@@ -1,13 +1,13 @@
-"""One baseline in a process of its own: a network's training step or inference, run for a while whenever it is asked.
+"""One baseline in its own process: a network's training step or inference, run for a while on request.
 
-The driver starts one for each baseline, with a JSON object of `Task`'s fields as its only argument, and gives turns by
-lines on standard input. Rivals in one process would share the C library's memory settings and each other's threads.
+The driver starts one process for each baseline, with a JSON object of `Task`'s fields as its only argument, and starts
+rounds by lines on standard input. Baselines in one process would share the C library's memory settings and threads.
 
     ready -> {"compile_seconds": ..., "compile_bytes": ..., "device": ...}, and of jax "macs", the useful multiply-adds
-        of one image; the bytes are the most memory until the end of the first step, compiling included
-    run SECONDS -> {"seconds": [...]}, of a step, each the mean of `steps` that were timed together, after as many
-        seconds of steps that do not count: they find the caches and the free memory as the last baseline left them
-    memory -> {"bytes": ...}, the most since the first step: resident on a CPU, allocated on a GPU
+        of one image; the bytes are the peak memory until the end of the first step, including compilation
+    run SECONDS -> {"seconds": [...]} per step, each the mean of `steps` that were timed together, after as many
+        seconds of warm-up, which absorb the state of caches and free memory that the last baseline left
+    memory -> {"bytes": ...}, the peak since the first step: resident on a CPU, allocated on a GPU
 """
 
 import contextlib
@@ -26,17 +26,17 @@ RATE_SIZE = 2048  # side of the matrices whose product is the limit
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """What a baseline runs.
+  """The task of a baseline.
 
   Attributes:
     side: jax (this project), pytorch or numpy; stablehlo or onnx: this project's export, read back.
-    variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, with '-compiled' behind
-      it where torch.compile is used. Networks without dynamic convolutions have one, auto.
+    variant: jax: what attention mixes, auto, outputs or kernels; pytorch: parallel or grouped, followed by '-compiled'
+      where torch.compile is used. Networks without dynamic convolutions have only auto.
     work: train, infer, or product (a matrix product of float32).
-    network, image_size, batch: of the work; empty and 0 for a product.
+    network, image_size, batch: what the work is done on; empty and 0 for a product.
     precision: float32 or bfloat16.
-    steps: how many are dispatched before they are waited for; more than one keeps a GPU busy.
-    channels: of the images.
+    steps: number of steps that are dispatched before waiting for them; more than one keeps a GPU busy.
+    channels: number of channels of the images.
     num_kernels: K of the dynamic convolutions.
   """
 
@@ -53,7 +53,7 @@ class Task:
 
 
 def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
-  """A function that starts a step, and one that waits for what it returned."""
+  """A function that starts a step in JAX, and one that waits for its result."""
   import jax
   import jax.numpy as jnp
   import numpy as np
@@ -103,14 +103,14 @@ def jax_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]
 
 
 def fields_of(task: Task, mix: str) -> dict:
-  """What its network is built with, beside what all networks have."""
+  """The fields of its network, in addition to those that all networks have."""
   if task.network != 'dynamic_resnet12':
     return {}
   return {'mix': mix, 'num_kernels': task.num_kernels, 'in_channels': task.channels}
 
 
 def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
-  """Likewise in PyTorch, with its usual best settings: on a GPU channels_last, autocast and a fused optimiser."""
+  """The same in PyTorch with its usual best settings: on a GPU channels_last, autocast and a fused optimiser."""
   import torch
 
   from benchmarks.pytorch_networks import create
@@ -153,7 +153,7 @@ def pytorch_step(task: Task) -> tuple[Callable[[], object], Callable[[object], N
 
 
 def exported_step(task: Task) -> tuple[Callable[[], object], Callable[[object], None]]:
-  """Likewise by what `export` writes, by JAX alone or by ONNX Runtime; classifies only."""
+  """The same functions for what `export` writes, with JAX alone or ONNX Runtime; inference only."""
   import tempfile
 
   import jax
@@ -196,7 +196,7 @@ SIDES = {'jax': jax_step, 'pytorch': pytorch_step, 'stablehlo': exported_step, '
 
 
 def describe(task: Task) -> dict:
-  """The device, and what an image takes at the least: every convolution once, and the mixing of kernels."""
+  """The device, and the useful multiply-adds of an image: every convolution once, and the mixing of kernels."""
   if task.side != 'jax':
     return {}
   import jax
@@ -215,7 +215,7 @@ def describe(task: Task) -> dict:
 
 
 def peak_bytes(task: Task) -> int:
-  """The most memory since `forget_peak`: of the device where it is a GPU, else what was resident."""
+  """The peak memory since `forget_peak`: on the device if it is a GPU, else the resident memory."""
   if task.side == 'jax':
     import jax
 
@@ -231,7 +231,7 @@ def peak_bytes(task: Task) -> int:
 
 
 def forget_peak(task: Task) -> None:
-  """Only what is resident, or allocated on a GPU, from here on counts; JAX cannot forget a GPU's peak."""
+  """Resets the peak of resident memory, or of memory allocated on a GPU; JAX cannot reset a GPU's peak."""
   with contextlib.suppress(OSError):  # where the system forbids it, compiling counts too
     Path('/proc/self/clear_refs').write_text('5')
   if task.side == 'pytorch':
@@ -260,7 +260,7 @@ def main() -> None:
 
 
 def repeat(step: Callable[[], object], wait: Callable[[object], None], steps: int, seconds: float) -> list[float]:
-  """Seconds of a step, each the mean of `steps` dispatched before they are waited for, at least once."""
+  """Seconds per step, each the mean of `steps` dispatched together, measured at least once."""
   times, end = [], time.perf_counter() + seconds
   while not times or time.perf_counter() < end:
     before = time.perf_counter()

@@ -1,10 +1,11 @@
-"""How fast the data path is: packing, both gathers, and what data costs a real training step.
+"""How fast the data path is: building the cache, both data placements, and the share of data in a real training step.
 
     python -m benchmarks.data --images mini-imagenet               # everything; needs torch
     python -m benchmarks.data --images mini-imagenet --parts share
 
-`--images` is a folder that the source `folder` reads, of JPEG images. Rivals take turns, so that a machine that
-slows down slows all of them. Every line ends with the least ratio, or the highest share, that is expected.
+`--images` is a folder that the source `folder` reads, with JPEG images. Baselines run in alternating rounds, so that a
+machine that slows down slows all of them. Every line ends with the smallest ratio, or the largest share, that is
+expected.
 """
 
 import argparse
@@ -43,8 +44,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--images', required=True, help='folder with train.txt, or with train/<class>/')
   parser.add_argument('--parts', default=','.join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
-  parser.add_argument('--rounds', type=int, default=3, help='turns of each baseline')
-  parser.add_argument('--steps', type=int, default=6, help='training steps in a turn')
+  parser.add_argument('--rounds', type=int, default=3, help='rounds of each baseline')
+  parser.add_argument('--steps', type=int, default=6, help='training steps in a round')
   options = parser.parse_args()
   print(f'{os.cpu_count()} cores, jax {jax.__version__} on {jax.default_backend()}', flush=True)
   with tempfile.TemporaryDirectory() as scratch:
@@ -65,20 +66,20 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def building(images: str, scratch: Path, rounds: int) -> None:
-  """Building the cache, with starting its processes, statistics and writing, against decoding alone in one process."""
+  """Building the cache, including its processes, statistics and writing, against decoding alone in one process."""
   source = open_source('folder', path=images, image_size=SIZE)
   files = [Path(images, source.example_id(split, row)) for split in source.splits
            for row in range(source.length(split))]
   with Image.open(files[0]) as image:
     width, height = image.size
-  plain, packed = [], []
-  for turn in range(rounds):
+  plain, cached = [], []
+  for number in range(rounds):
     plain.append(seconds(lambda: decode_plainly(files)))
-    packed.append(seconds(lambda turn=turn: open_dataset(open_source('folder', path=images, image_size=SIZE),
-                                                        scratch / str(turn))))
-  ours, theirs = (len(files) / statistics.median(times) for times in (packed, plain))
-  print(f'packing {len(files)} JPEG images of {width}x{height} at {SIZE}x{SIZE}: {ours:.0f} images/s; a plain '
-        f'Pillow loop {theirs:.0f}; {ours / theirs:.2f} times (1.7 expected)', flush=True)
+    cached.append(seconds(lambda number=number: open_dataset(open_source('folder', path=images, image_size=SIZE),
+                                                             scratch / str(number))))
+  ours, theirs = (len(files) / statistics.median(times) for times in (cached, plain))
+  print(f'building the cache from {len(files)} JPEG images of {width}x{height} at {SIZE}x{SIZE}: {ours:.0f} images/s; '
+        f'a plain Pillow loop {theirs:.0f}; {ours / theirs:.2f} times (1.7 expected)', flush=True)
 
 
 def write_enlarged(images: str, folder: Path) -> None:
@@ -106,9 +107,9 @@ def decode_plainly(files: list[Path]) -> np.ndarray:
 
 
 def batches(images: str, scratch: Path, rounds: int) -> None:
-  """Batches with crop and flip, ready to train on, from both placements and from a PyTorch DataLoader."""
-  packed = open_dataset(open_source('folder', path=images, image_size=SIZE), scratch / 'batches')
-  split, devices = packed.splits['train'], Devices(1)
+  """Batches with crop and flip, ready for training, from both placements and from a PyTorch DataLoader."""
+  cached = open_dataset(open_source('folder', path=images, image_size=SIZE), scratch / 'batches')
+  split, devices = cached.splits['train'], Devices(1)
   augmentation = Augmentation(crop_padding=PADDING, horizontal_flip=True)
   positions = jnp.arange(BATCH)
 
@@ -136,7 +137,7 @@ def batches(images: str, scratch: Path, rounds: int) -> None:
 
 
 def batches_per_second(batches: Iterator, count: int) -> float:
-  """The rate once it runs: the first batches, which start processes and compile, are not counted."""
+  """Batches per second after warm-up: the first ones, which start processes and compile, are not counted."""
   for _ in range(5):
     next(batches)
   rate = count / seconds(lambda: take(batches, count))
@@ -150,7 +151,7 @@ def take(batches: Iterator, count: int) -> None:
 
 
 class ImageFiles:
-  """What a PyTorch DataLoader reads: images decoded, cropped with padding and flipped by Pillow."""
+  """A dataset for a PyTorch DataLoader: images decoded, cropped with padding and flipped by Pillow."""
 
   def __init__(self, files: list[Path], labels: np.ndarray):
     self.files, self.labels = files, labels
@@ -178,7 +179,7 @@ def torch_batches(files: list[Path], labels: np.ndarray) -> Iterator:
 
 
 def share(scratch: Path, rounds: int, steps: int) -> None:
-  """How much longer a training step takes than the same step on one batch that already lies on the device."""
+  """How much longer a training step takes than the same step on one batch that is already on the device."""
   for name in ('task_a', 'task_b', 'resnet34'):
     config = importlib.import_module(f'configs.{name}').get_config()
     config.runtime.cache = str(scratch)
@@ -198,13 +199,13 @@ def step_seconds(plan: TrainingPlan, rounds: int, steps: int) -> tuple[float, di
   batch = next(sources['host'])
   sources['fixed'] = iter(lambda: batch, None)
   times: dict[str, list[float]] = {name: [] for name in sources}
-  for turn in range(rounds + 1):
+  for number in range(rounds + 1):
     for name, batches in sources.items():
       for _ in range(steps):
         start = time.perf_counter()
         state, signals = step(state, next(batches))
         jax.block_until_ready(signals)
-        if turn:  # the first turn compiles
+        if number:  # the first round compiles
           times[name].append(time.perf_counter() - start)
   sources['host'].close()
   medians = {name: statistics.median(found) for name, found in times.items()}

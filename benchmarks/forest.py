@@ -1,10 +1,10 @@
-"""What a user would do without a network: a random forest on nine statistics of each channel, for each subset anew.
+"""A random forest on nine statistics of each channel, trained for each subset: what a user would do without a network.
 
     python -m benchmarks.forest RUN [RUN ...]       needs scikit-learn: pip install -e '.[benchmark]'
 
 Each RUN is a run folder that --mode subsets was used on. A forest is trained for each subset that it holds, on the same
-training images, and predicts the same test images; a run's seed is its forests' too. The result,
-RUN/baseline-forest.npz, stands beside the run in every report, compared in pairs.
+training images, and predicts the same test images; the run's seed also seeds its forests. The result,
+RUN/baseline-forest.npz, is compared with the run in every report, in pairs.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def channel_features(images: np.ndarray) -> np.ndarray:
 
 
 def forest_of(folder: RunFolder) -> tuple[SubsetReport, float]:
-  """Forests for all subsets that a run folder holds, as its subset report would be; and the seconds that they took."""
+  """Forests for all subsets that a run folder holds, as its subset report would be, and the seconds that they took."""
   from sklearn.ensemble import RandomForestClassifier
 
   config, held = saved_config(folder), SubsetReport.load(folder.subset_predictions)

@@ -1,8 +1,8 @@
-"""On the device at hand: mixes agree, bfloat16 stays near float32, and the pmapped step equals the plain one.
+"""Checks the present device: mixes agree, bfloat16 stays near float32, and the pmapped step equals the plain one.
 
     python -m benchmarks.gpu_checks
 
-Prints the differences, as the norm's share of the whole norm, and ends with exit code 1 where one is too large.
+It prints the differences, as a share of the whole norm, and ends with exit code 1 where one is too large.
 """
 
 import jax
@@ -48,7 +48,7 @@ def mixes():
   for fields in ({'mix': 'kernels'}, {'mix': 'outputs', 'implementation': 'patches'}, {}):
     for what, found, right in zip(('logits', 'gradient'), logits_and_gradient('dynamic_resnet12', **fields), expected,
                                   strict=True):
-      yield f'DynamicResNet12, {fields or "as chosen"} against parallel lax, {what}', difference(found, right), 1e-3
+      yield f'DynamicResNet12, {fields or "as chosen"} against mix outputs, lax, {what}', difference(found, right), 1e-3
 
 
 def precisions():

@@ -2,9 +2,10 @@
 
     python -m benchmarks.growth
 
-One of them changes at a time, the others stay as in `BASE`. Every value is a process of its own, and they take turns;
-times are medians. The slope is that of the line through the logarithms: with slope 1 twice as much takes twice as long.
-The expected one is that of the useful multiply-adds, each convolution once and the mixing of kernels.
+One of them changes at a time, the others stay as in `BASE`. Every value has its own process, and they run in
+alternating rounds; times are medians. The slope is that of the line through the logarithms: with slope 1 twice as much
+takes twice as long. The expected slope is that of the useful multiply-adds: each convolution once and the mixing of
+kernels.
 """
 
 import argparse
@@ -24,8 +25,8 @@ VALUES = {'batch': (8, 16, 32, 64, 128), 'image_size': (32, 48, 64, 96), 'num_ke
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--works', default='infer,train')
-  parser.add_argument('--rounds', type=int, default=5, help='turns of each value')
-  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, after as long that does not count')
+  parser.add_argument('--rounds', type=int, default=5, help='rounds of each value')
+  parser.add_argument('--seconds', type=float, default=1.0, help='of a round, after as long a warm-up')
   options = parser.parse_args()
   for work in options.works.split(','):
     for name, values in VALUES.items():
@@ -33,15 +34,15 @@ def main() -> None:
 
 
 def measure(work: str, name: str, values: Sequence[int], options: argparse.Namespace) -> list[str]:
-  """One dimension's lines."""
+  """The lines of one dimension."""
   baselines: dict[int, Baseline] = {}
   try:
     for value in values:
       baselines[value] = Baseline(Task('jax', work, **BASE | {name: value}))
     for _ in range(options.rounds):
       for baseline in baselines.values():
-        baseline.take_turn(options.seconds)
-    times = [1000 * statistics.median(baseline.turns) for baseline in baselines.values()]
+        baseline.run_round(options.seconds)
+    times = [1000 * statistics.median(baseline.rounds) for baseline in baselines.values()]
     macs = [baseline.ready['macs'] * baseline.task.batch / 1e9 for baseline in baselines.values()]
     lines = [f'{work}, {name}: slope {slope(values, times):.2f}, expected {slope(values, macs):.2f}']
     lines += [f'  {value:4} {time:9.1f} ms {amount:8.2f} G multiply-adds forward'

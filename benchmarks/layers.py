@@ -1,11 +1,11 @@
-"""How fast each way of each distinct convolution is, forward and with gradients: what lowering/choice.py rests on.
+"""How fast each implementation of each distinct convolution is, forward and with gradients (for lowering/choice.py).
 
     python -m benchmarks.layers --image_size 84 --batch 32
 
-Ways take turns, so that a machine that slows down slows all of them. Figures are the shortest times in milliseconds,
-which bear other work on the machine better than medians do. The floor is the multiply-adds of one plain convolution, as
-its definition has them, over the rate of a 2048 x 2048 matrix product, measured in the same run; Winograd's takes fewer
-multiply-adds, and can lie below it.
+They run in alternating rounds, so that a machine that slows down slows all of them. Figures are the shortest times in
+milliseconds, which are less sensitive to other work on the machine than medians. The floor is the multiply-adds of one
+plain convolution, by its definition, over the rate of a 2048 x 2048 matrix product, measured in the same run;
+Winograd's takes fewer multiply-adds, and can be below it.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--image_size', type=int, default=32)
   parser.add_argument('--batch', type=int, default=128)
-  parser.add_argument('--rounds', type=int, default=7, help='turns of each way')
+  parser.add_argument('--rounds', type=int, default=7, help='rounds of each way')
   options = parser.parse_args()
   backend = jax.default_backend()
   rate = matrix_product_rate(options.rounds)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def ways_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> tuple[dict[str, Callable], str]:
-  """Every way to compute one convolution, by its name, and the name of the chosen one."""
+  """Every implementation of one convolution, by its name, and the name of the chosen one."""
   _, channels, features, kernel_size, stride = shape
   kernel, platform, dtype = (kernel_size, channels, features), jax.default_backend(), jnp.dtype('float32')
   products = ['patches'] + ['winograd'] * ((kernel_size, stride) == (3, 1))
@@ -89,7 +89,7 @@ def output_side(image_size: int, shape: tuple) -> int:
 
 
 def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, dynamic: bool) -> None:
-  """Prints one convolution's lines."""
+  """Measures one convolution and prints its lines."""
   _, channels, features, kernel_size, stride = shape
   side, out = input_side(options.image_size, shape), output_side(options.image_size, shape)
   ways, chosen = ways_of(shape, options.batch, (out, out), dynamic)
@@ -106,11 +106,11 @@ def measure(name: str, shape: tuple, options: argparse.Namespace, rate: float, d
       return jax.grad(lambda *arguments: jnp.square(forward(*arguments)).sum(), positions)(*arguments)
     programs[way] = (jax.jit(forward), jax.jit(gradients))
   times = {(way, kind): [] for way in ways for kind in (0, 1)}
-  for turn in range(options.rounds + 1):
+  for number in range(options.rounds + 1):
     for (way, kind), taken in times.items():
       started = time.perf_counter()
       jax.block_until_ready(programs[way][kind](x, kernel, *attention))
-      if turn:  # the first one compiles
+      if number:  # the first one compiles
         taken.append(1000 * (time.perf_counter() - started))
   floor = 1000 * options.batch * out * out * kernel_size**2 * channels * features / rate
   print(f'{name}: {side}x{side}x{channels} to {out}x{out}x{features}, kernel {kernel_size}, stride {stride}; floor '

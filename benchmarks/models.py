@@ -5,10 +5,10 @@
     python -m benchmarks.models --works infer --batches 1,32 --networks resnet34 \\
         --baselines jax:auto,stablehlo:auto,onnx:auto,pytorch:auto     # exports; needs the extra onnx too
 
-Every baseline is a process of its own, and they take turns. Figures are medians over the turns, of the median step of
-each; ratios are taken turn by turn. The limit is the fastest 2048 x 2048 matrix product of float32 that any of numpy,
-jax and torch did in the same run, over the useful multiply-adds: each convolution once and the mixing of kernels, three
-times that for training.
+Every baseline has its own process, and they run in alternating rounds. Figures are medians over the rounds, of the
+median step of each; ratios are taken round by round. The limit is the fastest 2048 x 2048 matrix product of float32
+that any of numpy, jax and torch did in the same run, over the useful multiply-adds: each convolution once and the
+mixing of kernels, three times that for training.
 """
 
 import argparse
@@ -39,9 +39,9 @@ def main() -> None:
                                                    f"of networks without dynamic convolutions {', '.join(PLAIN)}")
   parser.add_argument('--compiled', action='store_true', help='PyTorch by torch.compile, too')
   parser.add_argument('--precision', default='float32', help='float32 or bfloat16')
-  parser.add_argument('--rounds', type=int, default=5, help='turns of each baseline')
+  parser.add_argument('--rounds', type=int, default=5, help='rounds of each baseline')
   parser.add_argument('--steps', type=int, default=1, help='dispatched before they are waited for')
-  parser.add_argument('--seconds', type=float, default=1.0, help='of a turn, after as long that does not count')
+  parser.add_argument('--seconds', type=float, default=1.0, help='of a round, after as long a warm-up')
   parser.add_argument('--output', default='', help='file for all figures, JSON')
   options = parser.parse_args()
   cases = []
@@ -64,7 +64,7 @@ def baselines_of(options: argparse.Namespace, network: str) -> Sequence[str]:
 
 
 def run_case(options: argparse.Namespace, network: str, size: int, batch: int, work: str) -> dict:
-  """All baselines at one network, size, batch and work; one that cannot do it is named, and the others run."""
+  """Runs all baselines at one network, size, batch and work; one that cannot run it is named."""
   baselines: dict[str, Baseline] = {}
   missing = []
   try:
@@ -79,10 +79,10 @@ def run_case(options: argparse.Namespace, network: str, size: int, batch: int, w
     products = [Baseline(Task(side, 'product')) for side in ('numpy', 'jax', 'pytorch')]
     for _ in range(options.rounds):
       for baseline in baselines.values():
-        baseline.take_turn(options.seconds)
+        baseline.run_round(options.seconds)
       for product in products:
-        product.take_turn(0.2)
-    limit = RATE_SIZE**3 / min(min(product.turns) for product in products)
+        product.run_round(0.2)
+    limit = RATE_SIZE**3 / min(min(product.rounds) for product in products)
     macs = baselines[OURS].ready['macs'] * batch * (3 if work == 'train' else 1)
     against = next((baselines[name] for name in AGAINST if name in baselines), None)
     return {
@@ -96,11 +96,11 @@ def run_case(options: argparse.Namespace, network: str, size: int, batch: int, w
 
 
 def figures(baseline: Baseline, batch: int, floor: float, against: Baseline | None) -> dict:
-  seconds = statistics.median(baseline.turns)
+  seconds = statistics.median(baseline.rounds)
   times = ratios(against, baseline) if against else [1.0]
   return {'images_per_second': batch / seconds, 'share_of_limit': floor / seconds,
           'times': statistics.median(times), 'times_lowest': times[0], 'times_highest': times[-1],
-          'peak_bytes': baseline.peak_bytes(), 'turns': baseline.turns,
+          'peak_bytes': baseline.peak_bytes(), 'turns': baseline.rounds,
           **{name: baseline.ready[name] for name in ('compile_seconds', 'compile_bytes')}}
 
 
@@ -113,7 +113,7 @@ def case_lines(case: dict) -> list[str]:
     lines.append(f'  {name:26}{found["images_per_second"]:10.1f} images/s {found["share_of_limit"]:6.1%} of the '
                  f'limit {found["times"]:6.2f} times {spread:15} {found["peak_bytes"] / 1e9:6.2f} GB; '
                  f'compiling {found["compile_seconds"]:5.1f} s {found["compile_bytes"] / 1e9:6.2f} GB')
-  return lines + [f'  {name:26} cannot run this, as it says above' for name in case['missing']]
+  return lines + [f'  {name:26} cannot run this; the reason is above' for name in case['missing']]
 
 
 if __name__ == '__main__':

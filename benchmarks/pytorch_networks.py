@@ -1,8 +1,8 @@
-"""The three networks in plain PyTorch, as the report's own program states them: the baselines of `benchmarks.models`.
+"""The three networks in plain PyTorch, as in the report's own program: the baselines of `benchmarks.models`.
 
-Written from the report's description, layer by layer; nothing of the project uses them. DynamicConv2d comes in both of
-its usual implementations: K convolutions in parallel, as the report has it, and one grouped convolution with each
-sample's own mixture of the kernels, as public dynamic-convolution code has it.
+They are written from the report's description, layer by layer; the package does not use them. DynamicConv2d has both of
+its usual implementations: mix outputs (K convolutions in parallel), as in the report, and mix kernels by one grouped
+convolution with each sample's own mixture, as in public dynamic-convolution code.
 """
 
 import torch
@@ -13,7 +13,7 @@ KERNELS, TEMPERATURE = 4, 30.0
 
 
 class DynamicConv2d(nn.Module):
-  """K kernels mixed by attention; `implementation` is 'parallel' or 'grouped'."""
+  """K kernels mixed by attention; `implementation` is 'parallel' (mix outputs) or 'grouped' (mix kernels)."""
 
   def __init__(self, channels: int, features: int, kernel_size: int, stride: int, implementation: str):
     super().__init__()
@@ -76,7 +76,7 @@ class DynamicResNet12(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-  """Scales the channels by what the whole map shows."""
+  """Squeeze-and-excitation: scales the channels by gates computed from the whole map."""
 
   def __init__(self, channels: int):
     super().__init__()
@@ -132,7 +132,7 @@ class ResBlock(nn.Module):
 
 
 class ResNet34(nn.Module):
-  """The standard network, in the names that torchvision and timm give its parts."""
+  """The standard network, with the module names of torchvision and timm."""
 
   def __init__(self, classes: int):
     super().__init__()
@@ -153,7 +153,7 @@ class ResNet34(nn.Module):
 
 
 def create(network: str, implementation: str, classes: int = 100) -> nn.Module:
-  """The network by our name for it; `implementation` counts for the dynamic one only."""
+  """The network by our name; `implementation` only affects the dynamic one."""
   if network == 'dynamic_resnet12':
     return DynamicResNet12(classes, implementation)
   return {'wide_cnn': WideCNN4, 'resnet34': ResNet34}[network](classes)

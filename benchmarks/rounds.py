@@ -1,4 +1,4 @@
-"""Rivals taking turns, so that a machine that slows down slows all of them: medians, and ratios turn by turn."""
+"""Baselines in alternating rounds, so that a slow phase of the machine affects all: medians, and ratios by round."""
 
 import dataclasses
 import json
@@ -10,11 +10,11 @@ from benchmarks.baseline import Task
 
 
 class BaselineError(SystemExit):
-  """A baseline's process ended before its time; what it said on standard error tells why."""
+  """A baseline's process ended too early; its standard error has the reason."""
 
 
 class Baseline:
-  """A process that runs one task when it is its turn; raises BaselineError where it cannot."""
+  """A process that runs one task in rounds; raises BaselineError where it cannot."""
 
   def __init__(self, task: Task):
     self.task = task
@@ -22,10 +22,10 @@ class Baseline:
         [sys.executable, '-m', 'benchmarks.baseline', json.dumps(dataclasses.asdict(task))], text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     self.ready = self._answer()  # compile_seconds, device, and of jax the useful macs of one image
-    self.turns: list[float] = []  # median seconds of a step in each turn
+    self.rounds: list[float] = []  # median seconds of a step in each round
 
-  def take_turn(self, seconds: float) -> None:
-    self.turns.append(statistics.median(self._ask(f'run {seconds}')['seconds']))
+  def run_round(self, seconds: float) -> None:
+    self.rounds.append(statistics.median(self._ask(f'run {seconds}')['seconds']))
 
   def peak_bytes(self) -> int:
     return self._ask('memory')['bytes']
@@ -47,5 +47,5 @@ class Baseline:
 
 
 def ratios(theirs: Baseline, ours: Baseline) -> list[float]:
-  """How many times as fast ours is, turn by turn, sorted."""
-  return sorted(b / a for a, b in zip(ours.turns, theirs.turns, strict=True))
+  """How many times as fast ours is, round by round, sorted."""
+  return sorted(b / a for a, b in zip(ours.rounds, theirs.rounds, strict=True))

@@ -1,9 +1,9 @@
-"""How long a run takes from its command to the end of its first training step, cold and with everything kept.
+"""How long a run takes from its command to the end of its first training step, cold and with warm caches.
 
     python -m benchmarks.start
 
-The whole command is started on the built-in images, which are packed beforehand; the first step's checkpoint, written
-right after it, says that the step is done. Cold: the compiled programs are deleted before each start.
+The whole command is started on the built-in images, whose cache is built beforehand; the first step's checkpoint,
+written right after it, marks its end. Cold: the compiled programs are deleted before each start.
 """
 
 import argparse
@@ -28,10 +28,10 @@ def main() -> None:
                  '--config.checkpoint.every_steps=1']
       subprocess.run([*command, '--mode=inspect', f'--workdir={scratch}/{name}'], check=True, stdout=subprocess.DEVNULL)
       cold, warm = [], []
-      for turn in range(options.rounds):
+      for number in range(options.rounds):
         shutil.rmtree(f'{scratch}/cache/compiled', ignore_errors=True)
-        cold.append(seconds_to_first_step(command, Path(scratch, f'{name}-{turn}-cold')))
-        warm.append(seconds_to_first_step(command, Path(scratch, f'{name}-{turn}-warm')))
+        cold.append(seconds_to_first_step(command, Path(scratch, f'{name}-{number}-cold')))
+        warm.append(seconds_to_first_step(command, Path(scratch, f'{name}-{number}-warm')))
       print(f'{name}: first step after {statistics.median(cold):.1f} s cold ({min(cold):.1f} to {max(cold):.1f}), '
             f'{statistics.median(warm):.1f} s warm ({min(warm):.1f} to {max(warm):.1f}); at most 8 s warm expected',
             flush=True)

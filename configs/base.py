@@ -1,4 +1,4 @@
-"""What the configurations of all tasks share: the data set-ups, and how every built-in set is augmented.
+"""The common parts of the configurations of all tasks: the data set-ups, and the augmentation of the built-in datasets.
 
 The fields, their defaults and their meaning are declared in mils_jax; `python main.py --config FILE --help` lists them.
 """
@@ -14,7 +14,7 @@ VARIANTS = ('shapes', 'mini_imagenet', 'mini_imagenet_strong', 'cifar10')
 def base_config(name: str, model: str) -> Any:
   """A configuration of a network: the built-in shapes, flipped, AdamW with a cosine schedule for a few epochs.
 
-  Random crops, which longer trainings want, cost these short ones accuracy (docs/results.md).
+  Random crops help longer trainings, but cost these short ones accuracy (docs/results.md).
   """
   config = default_config(name, model)
   config.data.image_size = 32
@@ -24,10 +24,10 @@ def base_config(name: str, model: str) -> Any:
 
 
 def select_data(config: Any, variant: str) -> None:
-  """Changes to another data set-up.
+  """Switches to another data set-up.
 
-  `mini_imagenet` is the report's, with its recipe; `mini_imagenet_strong` is the same data, for as long, with resized
-  crops and CutMix against overfitting, AdamW and a batch of 128 for every network.
+  `mini_imagenet` is the report's, with its recipe; `mini_imagenet_strong` is the same data, for as many epochs, with
+  resized crops and CutMix against overfitting, AdamW and a batch of 128 for every network.
   """
   if variant == 'shapes':
     return

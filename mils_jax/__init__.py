@@ -14,7 +14,7 @@ __version__ = '0.1.0'
 
 
 def load(source: str | os.PathLike) -> 'Classifier':
-  """A trained run as a function from images to class probabilities.
+  """Loads a trained run as a function from images to class probabilities.
 
   Example:
     >>> import mils_jax
@@ -26,12 +26,12 @@ def load(source: str | os.PathLike) -> 'Classifier':
     True
 
   Args:
-    source: a run folder, a folder that `mils-jax export --format hub` wrote, or such a one on the Hugging Face Hub as
-      'hf://USER/NAME' or 'hf://USER/NAME@REVISION' (extra `hub`).
+    source: a run folder, a folder that `mils-jax export --format hub` wrote, or such a folder on the Hugging Face Hub
+      as 'hf://USER/NAME' or 'hf://USER/NAME@REVISION' (extra `hub`).
 
   Raises:
-    UserError: it is no such folder, has no checkpoint yet, or is not on the hub.
-    RunError: its best checkpoint or a file is damaged, or fetching it failed.
+    UserError: the source is no such folder, has no checkpoint yet, or is not on the hub.
+    RunError: its best checkpoint or a file is damaged, or the download failed.
   """
   from mils_jax.export.load import load_model  # here, so that importing the package loads no library
 
@@ -40,7 +40,7 @@ def load(source: str | os.PathLike) -> 'Classifier':
 
 def __getattr__(name: str) -> Any:
   if name == 'Classifier':
-    from mils_jax.classifier import Classifier  # here, likewise
+    from mils_jax.classifier import Classifier  # here for the same reason
 
     return Classifier
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

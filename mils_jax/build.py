@@ -1,4 +1,4 @@
-"""From a configuration to objects: wiring only, and the checks that need the data and the options together."""
+"""Builds the objects that a configuration describes, and checks what needs the data and the options together."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 
 
 def open_data(config: RunConfig) -> CachedDataset:
-  """The configured dataset, cached now where it was not yet."""
+  """Opens the configured dataset, building its cache where there is none yet."""
   data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', config.data.skip_damaged)
   names = split_names(config.channels.names)
   if names and data.channels == unnamed(len(data.channels)):
@@ -51,7 +51,7 @@ def open_data(config: RunConfig) -> CachedDataset:
 
 
 def check_images(data: CachedDataset, used: Sequence[str]) -> None:
-  """Raises UserError where a channel that is used has non-finite values, or an image has none of those used."""
+  """Raises UserError where a used channel has non-finite values, or an image has none of the used channels."""
   bad = [f'{split}: {counts[channel]} in {name}, first in {first[channel]}'
          for split, (counts, first) in data.nonfinite.items() for channel, name in enumerate(data.channels)
          if name in used and counts[channel]]
@@ -76,10 +76,10 @@ def input_channels(config: RunConfig, data_channels: tuple[str, ...]) -> tuple[s
 
 
 def used_channels(config: RunConfig, data: CachedDataset) -> tuple[str, ...]:
-  """The channels that the run is given, in the data's order: those that it names, else all that the model has.
+  """The channels that the run uses, in the data's order: those that it names, else all that the model has.
 
   Raises:
-    UserError: a name is unknown or twice there, or the model has none of the channels.
+    UserError: a name is unknown or given twice, or the model has none of the channels.
   """
   names = input_channels(config, data.channels)
   if config.channels.use:
@@ -114,18 +114,18 @@ def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
 
 
 def check_normalization(config: RunConfig, data: CachedDataset, used: Sequence[str]) -> None:
-  """Raises UserError where ImageNet's statistics are asked for values that are no bytes'."""
+  """Raises UserError where ImageNet's statistics are requested for values outside 0 to 255."""
   if config.data.normalization != 'imagenet':
     return
-  places = [data.channels.index(name) for name in used]
-  least, most = np.nanmin(data.low[places]), np.nanmax(data.high[places])
+  positions = [data.channels.index(name) for name in used]
+  least, most = np.nanmin(data.low[positions]), np.nanmax(data.high[positions])
   if least < 0 or most > 255 or 0 < most <= 1:
     raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
                     'Valid here: data')
 
 
 def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:
-  """How the used ones among the data's channels become input channels; the others are missing."""
+  """How the used channels of the data become input channels; the others are missing."""
   used = used_channels(config, data)
   return spec.map_from([name if name in used else None for name in data.channels])
 
@@ -135,11 +135,11 @@ def build_model(options: ModelOptions, precision: str, platform: str, in_channel
   """The configured network.
 
   Args:
-    options: its name and its own options.
-    precision: of the computation, as in TrainOptions.
-    platform: that computes it: 'cpu', 'gpu' or 'tpu'.
+    options: the network's name and its own options.
+    precision: precision of the computation, as in TrainOptions.
+    platform: what it runs on: 'cpu', 'gpu' or 'tpu'.
     in_channels: number of input channels.
-    classes: of the data; taken where model.num_classes is 0.
+    classes: number of classes of the data; used where model.num_classes is 0.
     image_size: height and width of the images.
 
   Raises:
@@ -157,7 +157,7 @@ def build_model(options: ModelOptions, precision: str, platform: str, in_channel
 
 
 def compute_dtype(precision: str, platform: str) -> jnp.dtype:
-  """float32, or bfloat16 where it is asked for or, with 'auto', where the hardware is made for it."""
+  """float32, or bfloat16 where it is requested or, with 'auto', where the hardware is made for it."""
   if precision == 'auto':
     precision = 'float32' if platform == 'cpu' else 'bfloat16'
   return jnp.dtype(precision)
@@ -173,7 +173,7 @@ def check_labels(config: RunConfig, data: CachedDataset) -> None:
 
 
 def with_classes(classes: tuple[str, ...], data: CachedDataset) -> CachedDataset:
-  """The data with the classes that a model was trained on, its labels by name.
+  """The data with the classes that a model was trained on; labels are matched by class name.
 
   Raises:
     UserError: the data has a class that the model was not trained on.
@@ -183,7 +183,7 @@ def with_classes(classes: tuple[str, ...], data: CachedDataset) -> CachedDataset
   if others := [name for name in data.classes if name not in classes]:
     raise UserError(f'the data has classes that the model was not trained on: {", ".join(others)}. Valid: '
                     + ', '.join(classes))
-  log('the labels are taken by the names of the classes, which the model has in another order or more of: '
+  log('the labels are matched by the names of the classes, which the model has in another order or more of: '
       + ', '.join(classes))
   labels = np.array([classes.index(name) for name in data.classes], np.int32)
   return dataclasses.replace(data, classes=classes, splits={
@@ -209,15 +209,15 @@ def build_devices(config: RunConfig) -> Devices:
 
 def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, steps_per_epoch: int,
               weights: tuple[float, ...] = (), subsets: Masks = ()) -> tuple[StepPlan, optax.Schedule]:
-  """What a training step is made of, and its learning rate: the one place that makes either.
+  """The parts of a training step, and its learning rate; nothing else builds either.
 
   Args:
-    config: of the run.
+    config: configuration of the run.
     model: the network.
-    mapping: of the data's channels to its input channels.
-    steps_per_epoch: of the training split.
-    weights: of the classes in the loss; empty: all alike.
-    subsets: of the input channels, which channel dropout prefers.
+    mapping: mapping of the data's channels to its input channels.
+    steps_per_epoch: number of steps in an epoch of the training split.
+    weights: weights of the classes in the loss; empty: all alike.
+    subsets: subsets of the input channels, which channel dropout prefers.
   """
   train = config.train.in_epochs(steps_per_epoch)
   learning_rate = config.optimizer.schedule(train.epochs, steps_per_epoch, config.train.steps > 0)
@@ -228,7 +228,7 @@ def step_plan(config: RunConfig, model: nn.Module, mapping: ChannelMapping, step
 
 
 def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
-  """Everything that training takes; raises UserError for what does not fit together, before any work is lost."""
+  """Everything that training needs; raises UserError for what does not fit together, before any work is lost."""
   devices = build_devices(config)
   if config.augment.mixes and config.train.batch_size // devices.count % 2:
     raise UserError(f'train.batch_size={config.train.batch_size}: each device needs an even share, because MixUp and '

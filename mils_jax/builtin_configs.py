@@ -11,10 +11,10 @@ OWN = 'a .py file of your own'
 
 
 def builtin_configs(sweeps: bool | None = None) -> dict[str, Path]:
-  """Their files by name.
+  """The files of the built-in configurations, by name.
 
   Args:
-    sweeps: only sweeps, or only others; None: all.
+    sweeps: True: only sweeps; False: only others; None: all.
   """
   files = sorted(path for path in _FOLDER.rglob('*.py') if _is_config(path))
   return {path.stem: path for path in files if sweeps in (None, path.parent.name == _SWEEPS)}

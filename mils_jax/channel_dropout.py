@@ -15,11 +15,11 @@ Masks = tuple[tuple[bool, ...], ...]  # which of the channels are in each subset
 
 @dataclasses.dataclass(frozen=True)
 class ChannelDropout(Section):
-  """Which of its channels a training sample keeps, so that one model learns to do without the others.
+  """Which channels a training sample keeps, so that one model learns to work without the others.
 
-  Hierarchical dropout draws a number k, each of 1 to all as likely as the other, and then k of the channels ("Channel
-  Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108, section 3.2); independent dropout drops
-  each channel by itself, but never all. Where subsets are named, half of the samples keep one of these instead.
+  Hierarchical dropout draws a number k uniformly from 1 to all, and then k of the channels ("Channel Vision
+  Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108, section 3.2); independent dropout drops each
+  channel by itself, but never all. Where subsets are named, half of the samples keep one of these instead.
   """
 
   section: ClassVar[str] = 'channel_dropout'
@@ -43,16 +43,16 @@ class ChannelDropout(Section):
                       'needs channel_dropout.full_view=true')
 
   def __call__(self, key: jax.Array, present: jax.Array, positions: jax.Array, subsets: Masks = ()) -> jax.Array:
-    """The channels that are kept.
+    """Draws the channels that each sample keeps.
 
     Args:
-      key: of the step.
+      key: random key of the step.
       present: (B, C) bool, which channels the samples have, at least one each.
-      positions: (B,) of the samples in the batch of all devices.
-      subsets: the field's, as masks of the C channels.
+      positions: (B,) global indices of the samples in the batch of all devices.
+      subsets: those of the field `subsets`, as masks of the C channels.
 
     Returns:
-      (B, C) bool, at least one of `present` in each row, none that is not.
+      (B, C) bool, at least one of the present channels in each row, and no missing one.
     """
     if self.method == 'none':
       return present
@@ -66,19 +66,19 @@ class ChannelDropout(Section):
       number_key, own_key = jax.random.split(key)
       number = jax.random.randint(number_key, (), 0, 2 * len(masks))
       named = row & masks[number % len(masks)]
-      return jnp.where((number < len(masks)) & named.any(), named, draw(own_key, row, self.rate))  # it may have none
+      return jnp.where((number < len(masks)) & named.any(), named, draw(own_key, row, self.rate))  # or none
 
     return jax.vmap(draw_either)(keys, present)
 
 
 def _draw_independent(key: jax.Array, present: jax.Array, rate: float) -> jax.Array:
-  """(C,) bool; where all were dropped, the one that came nearest to being kept stays."""
+  """Draws (C,) bool; where all were dropped, the channel with the highest draw stays."""
   chance = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
   return present & ((chance >= rate) | (jnp.arange(len(present)) == chance.argmax()))
 
 
 def _draw_hierarchical(key: jax.Array, present: jax.Array, _: float) -> jax.Array:
-  """(C,) bool."""
+  """Draws (C,) bool: first how many channels are kept, then which."""
   number_key, order_key = jax.random.split(key)
   number = jax.random.randint(number_key, (), 1, jnp.maximum(present.sum(), 1) + 1)
   chance = jnp.where(present, jax.random.uniform(order_key, present.shape), 2.0)

@@ -1,4 +1,4 @@
-"""Subsets of a model's channels: which ones an evaluation looks at."""
+"""Subsets of a model's channels, and the choice of those that are evaluated."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ Subset = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(Section):
-  """Which channel subsets are evaluated. Changes no training: may differ when a run is looked at again."""
+  """Which channel subsets are evaluated. This does not affect training, so it may differ when a run is evaluated."""
 
   section: ClassVar[str] = 'evaluation'
 
@@ -28,10 +28,10 @@ class EvaluationOptions(Section):
 
 
 def select_subsets(channels: Sequence[str], options: EvaluationOptions, named: Sequence[Subset] = ()) -> list[Subset]:
-  """The subsets that the options ask for by name, else all non-empty ones, smaller ones first, in the channels' order.
+  """The subsets that the options name, else all non-empty ones, smaller ones first, in the channels' order.
 
-  Of too many channels: every single one, every set that lacks one, the full set, those in `named`, and others drawn
-  from a seed, their size first, each as likely as the other.
+  With too many channels for all subsets, these are each channel alone, all but one, all, those in `named`, and others
+  drawn from a seed: first the size, uniformly, then the channels.
   """
   if options.subsets:
     asked = read_subsets(options.subsets, channels)
@@ -39,21 +39,22 @@ def select_subsets(channels: Sequence[str], options: EvaluationOptions, named: S
   count = len(channels)
   if count <= max(options.all_subsets_up_to, 1):
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
-  chosen: set[tuple[int, ...]] = {*((place,) for place in range(count)), tuple(range(count)),
-            *(tuple(place for place in range(count) if place != left_out) for left_out in range(count)),
+  chosen: set[tuple[int, ...]] = {*((position,) for position in range(count)), tuple(range(count)),
+            *(tuple(position for position in range(count) if position != left_out) for left_out in range(count)),
             *(tuple(map(channels.index, subset)) for subset in named)}
   fixed, random = len(chosen), np.random.default_rng(options.seed)
   possible = 2**count - 1 if count < 63 else 2**63
   while len(chosen) < min(fixed + options.sampled_subsets, possible):
     size = random.integers(2, count - 1)
-    chosen.add(tuple(int(place) for place in np.sort(random.choice(count, size, replace=False))))
-  return [tuple(channels[place] for place in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
+    chosen.add(tuple(int(position) for position in np.sort(random.choice(count, size, replace=False))))
+  return [tuple(channels[position] for position in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
 
 
 def usual_subsets(channels: Sequence[str], groups: Sequence[Subset] = ()) -> list[Subset]:
   """The subsets that specialists are usually trained for, the largest first, in the channels' own order.
 
-  Of up to three channels all; of more: all, all but one, each named group and each pair of them, each channel alone.
+  With up to three channels these are all subsets; with more, all channels, all but one, each named group, each pair of
+  groups, and each channel alone.
   """
   if len(channels) <= 3:
     found = {subset for size in range(1, len(channels) + 1) for subset in itertools.combinations(channels, size)}
@@ -66,7 +67,11 @@ def usual_subsets(channels: Sequence[str], groups: Sequence[Subset] = ()) -> lis
 
 
 def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:
-  """'red,blue; nir' as subsets, in the channels' own order; raises UserError as `check_subset`, or for one twice."""
+  """Reads 'red,blue; nir' as subsets in the channels' own order.
+
+  Raises:
+    UserError: as `check_subset`, or a subset is given twice.
+  """
   subsets = []
   for part in filter(None, map(str.strip, text.split(';'))):
     names = (part,) if part in channels else split_names(part, single_letters=set(part) <= set(channels))
@@ -86,12 +91,12 @@ def subset_masks(subsets: Iterable[Subset], channels: Sequence[str]) -> tuple[tu
 
 
 def subset_name(channels: Sequence[str]) -> str:
-  """'RGB' for single letters, else 'red+nir'."""
+  """The name of a subset: 'RGB' for channels with one-letter names, else 'red+nir'."""
   return ('' if all(len(channel) == 1 for channel in channels) else '+').join(channels)
 
 
 def check_subset(subset: Subset, channels: Sequence[str]) -> None:
-  """Raises UserError for a subset that is empty or has a channel that is none of `channels`."""
+  """Raises UserError for a subset that is empty or has a channel that is not in `channels`."""
   unknown = [name for name in subset if name not in channels]
   if unknown or not subset:
     what = f"names '{unknown[0]}', which is no channel here" if unknown else 'names no channel'

@@ -1,8 +1,8 @@
 """Names and presence of channels: which channel of the data goes to which input channel of a model.
 
 A model's input channels have names. A named channel goes to the input channel of its name, whatever its position;
-unnamed ones fill the first (the report's rule). An input channel without input is missing, which is not the same as
-zero.
+unnamed ones fill the first input channels (the report's rule). An input channel without input is missing, which is not
+the same as zero.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mils_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class ChannelOptions(Section):
-  """The model's input channels, and which of the data's channels a run is given."""
+  """The model's input channels, and which of the data's channels a run uses."""
 
   section: ClassVar[str] = 'channels'
 
@@ -29,17 +29,17 @@ class ChannelOptions(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ChannelSpec:
-  """What a model expects of its input; part of every checkpoint, so that a restored model normalises by itself.
+  """What a model expects as input; part of every checkpoint, so that a restored model normalises its input itself.
 
   Attributes:
-    names: of each input channel.
+    names: name of each input channel.
     units: unit of each channel's values ('' where unknown).
-    mean: what is subtracted from each channel's values, in their unit.
-    std: what they are divided by afterwards, in their unit.
-    low, high: least and largest value of the training data, both 0 where it has none; empty: not kept, as before it
-      was.
-    fill: what a pixel without data gets: the training data's mean as stored, whatever the normalization; empty: not
-      kept, as before it was.
+    mean: mean that is subtracted from each channel's values, in their unit.
+    std: standard deviation that they are then divided by, in their unit.
+    low, high: smallest and largest value of the training data, both 0 where it has none; empty in checkpoints from
+      before they were stored.
+    fill: value of pixels without data: the training data's mean as stored, whatever the normalization; empty in
+      checkpoints from before it was stored.
   """
 
   names: tuple[str, ...]
@@ -55,11 +55,13 @@ class ChannelSpec:
 
   @classmethod
   def from_json(cls, values: dict) -> 'ChannelSpec':
-    values = {**values, 'names': values.get('names') or values['slots']}  # as they were called before schema 2
+    values = {**values, 'names': values.get('names') or values['slots']}  # their name before schema 2
     return cls(**{field.name: tuple(values.get(field.name, ())) for field in dataclasses.fields(cls)})
 
   def unusual(self, values: np.ndarray, present: np.ndarray) -> str:
-    """What is odd about the values of an image beside the training data's, '' where nothing is or nothing is known.
+    """Describes how an image's values differ suspiciously from the training data's; '' where they do not.
+
+    Where the range of the training data is not known, the answer is '' too.
 
     Args:
       values: (H, W, C') in the data's units.
@@ -75,18 +77,18 @@ class ChannelSpec:
     if ((least < low - width / 2) | (most > high + width / 2)).any():
       return f'values lie far outside of those of the training data {span}: are they in the same units?'
     at_an_end = (most < low + width / 64) | (least > high - width / 64)
-    if at_an_end.all() and (least < most).any():  # an image of one value says nothing of its unit
+    if at_an_end.all() and (least < most).any():  # a constant image does not reveal its unit
       return f'all values lie at one end of those of the training data {span}: are they in the same units?'
     return ''
 
   def unlike(self, mean: np.ndarray, std: np.ndarray) -> str:
-    """What is odd about many images' values together beside the training data's, '' where nothing is.
+    """Describes how the values of many images together differ suspiciously from the training data's; '' otherwise.
 
-    A range says little of values that are ten times too small: they lie within it. So this asks whether every channel
+    Values that are ten times too small still lie within the training range. So this checks whether every channel
     spreads five times less or more than in training, about another mean.
 
     Args:
-      mean, std: (C',) of each channel's values, NaN where no image has it.
+      mean, std: (C',) mean and standard deviation of each channel's values, NaN where no image has the channel.
     """
     known = np.isfinite(mean) & np.isfinite(std)
     own_mean, own_std = np.array(self.mean)[known], np.array(self.std)[known]
@@ -97,7 +99,7 @@ class ChannelSpec:
             f'training data {own_mean.mean():.3g} and {own_std.mean():.3g}: are they in the same units?')
 
   def map_from(self, names: Sequence[str | None]) -> 'ChannelMapping':
-    """How channels called `names` become the input channels; one named None goes nowhere.
+    """How channels called `names` map to the input channels; a channel named None is left out.
 
     Raises:
       UserError: a name is given twice, or is no input channel's.
@@ -109,12 +111,12 @@ class ChannelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ChannelMapping:
-  """Where the values of each of a model's C' input channels come from.
+  """Which channel of the data each of a model's C' input channels takes.
 
   Attributes:
-    source: (C',) position of the channel among the given ones, -1 where it is missing.
+    source: (C',) index of the channel among the given ones, -1 where it is missing.
     mean: (C',) float32, subtracted from the values.
-    std: (C',) float32, what they are divided by.
+    std: (C',) float32, divides the values afterwards.
   """
 
   source: np.ndarray
@@ -131,7 +133,7 @@ class ChannelMapping:
 
     Args:
       images: (B, H, W, C) of any dtype, in the data's own order of channels.
-      given: (B, C) bool, which of them each image has; None: all.
+      given: (B, C) bool, which channels each image has; None: all.
 
     Returns:
       (B, H, W, C') float32, zero in missing channels, and the presence mask (B, C').
@@ -149,7 +151,7 @@ class ChannelMapping:
 
 
 def check_names(names: Sequence[str], kind: str, valid: Sequence[str]) -> None:
-  """Raises UserError where a name is empty, twice there, or none of `valid`."""
+  """Raises UserError where a name is given twice or is not in `valid`."""
   for name in names:
     if name not in valid:
       raise UserError(f"unknown {kind} '{name}'. Valid: {', '.join(valid)}")

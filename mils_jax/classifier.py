@@ -17,8 +17,8 @@ from mils_jax.errors import UserError
 from mils_jax.restore import Restored, restore
 from mils_jax.training.run_folder import RunFolder
 
-BATCH = 64  # images that are computed at once, at most
-LEFT_OUT = '-'  # stands, among names, for a channel of the images that goes nowhere
+BATCH = 64  # most images that are computed at once
+LEFT_OUT = '-'  # among names, a channel of the images that is not used
 
 ChannelNames = str | Sequence[str | None] | None
 
@@ -29,7 +29,7 @@ def load_classifier(run: str | os.PathLike) -> 'Classifier':
 
 
 class Classifier:
-  """What a run learned, with its own normalisation.
+  """A trained model with its own normalisation.
 
   Example:
     >>> import mils_jax
@@ -42,15 +42,15 @@ class Classifier:
     ('G',)
 
   Attributes:
-    run: its folder.
+    run: the run folder.
     classes: name of each class, in the order of the probabilities.
     channels: name of each input channel.
-    trained: those of them that the run was given; the others stay missing here as they did there.
+    trained: the input channels that the run used; the others stay missing here too.
     image_size: height and width of the images that the network sees.
     data_channels: all channels of the training data, in their order.
-    spec: of its input channels: names, units and statistics.
-    model_channels: input channels and training channels, and what the training files called these.
-    native: whether the training images were not resized, so that an image of another size has other pixels.
+    spec: its input channels: names, units and statistics.
+    model_channels: input channels, training channels, and the training files' names for these.
+    native: whether the training images were not resized, so that an image of another size may have another resolution.
   """
 
   def __init__(self, restored: Restored, run: Path):
@@ -79,18 +79,18 @@ class Classifier:
     """Classifies images.
 
     Args:
-      images: (N, H, W, C), or one of (H, W, C), of any dtype, in the units that the model was trained on. Of
-        another size than `image_size`, their central squares are resized, as folders of images are.
+      images: (N, H, W, C), or a single image (H, W, C), of any dtype, in the units that the model was trained on.
+        Images of another size than `image_size` have their central squares resized, as in training.
       channels: name of each of their channels, in any order; None (or '-' in a text 'R,-,B') for one that is to be
-        left out. Without names as many as the training images have are theirs, in their order, and fewer fill the first
-        input channels. Input channels that get none are missing.
+        left out. Unnamed channels are those of the training images, in their order, if there are as many; fewer fill
+        the first input channels. Input channels without a channel of the images are missing.
 
     Returns:
       (N, classes) float32, each row summing to 1. Values far from those of the training data give a UserWarning,
-      once. Where a model has more logits than named classes, those beyond them, which no label ever was, are left out.
+      once. Logits beyond the named classes, which no label ever used, are left out.
 
     Raises:
-      UserError: a name is unknown, twice there or missing, none is of a trained channel, or the images' shape,
+      UserError: a name is unknown, given twice or missing, none is of a trained channel, or the images' shape,
         dtype or values cannot be used.
     """
     images = _as_batch(images)
@@ -105,7 +105,7 @@ class Classifier:
     return np.concatenate([np.asarray(part) for part in parts])[:len(images)]
 
   def compiled(self, channels: ChannelNames = None, batch: int = 1) -> Callable[[np.ndarray], np.ndarray]:
-    """The same function for a service: of one choice of channels and one batch size, and compiled when this returns.
+    """The same function for a service: for one choice of channels and one batch size, already compiled.
 
     Example:
       >>> import mils_jax
@@ -118,10 +118,10 @@ class Classifier:
 
     Args:
       channels: as in a call; None: all input channels, in their order.
-      batch: the most images of one call; fewer take the same time. Its calls may come from several threads.
+      batch: most images of one call; fewer take the same time. It may be called from several threads.
 
     Raises:
-      UserError: as a call does, for the channels at once; or `batch` is not positive, or more images are given.
+      UserError: as a call does, for the channels immediately; `batch` is not positive, or more images are given.
     """
     if batch < 1:
       raise UserError(f'batch={batch}: expected a number of images, at least 1')
@@ -142,7 +142,7 @@ class Classifier:
     return classify
 
   def missing(self, channels: str | Sequence[str | None]) -> tuple[str, ...]:
-    """The input channels that stay empty when images have these channels; raises UserError as a call does."""
+    """The input channels that are missing when images have these channels; raises UserError as a call does."""
     source = self._source(self._split(channels))
     return tuple(channel for channel, position in zip(self.channels, source, strict=True) if position < 0)
 
@@ -151,7 +151,7 @@ class Classifier:
     return min(BATCH, 1 << max(number - 1, 0).bit_length())
 
   def place(self, image: np.ndarray, channels: ChannelNames = None) -> tuple[np.ndarray, np.ndarray]:
-    """One image (H, W, C) as the model's C' input channels (height, width, C') float32, and which are there (C',)."""
+    """One image (H, W, C) as the model's C' input channels (height, width, C') float32, and which are present (C',)."""
     if image.dtype.kind not in 'buif' or image.size == 0:
       raise UserError(f'an image of shape {image.shape} and dtype {image.dtype}; expected numbers')
     source = self._source(self._names(channels, image.shape[-1]))
@@ -174,7 +174,7 @@ class Classifier:
     return inputs, present
 
   def unusual(self, inputs: np.ndarray, present: np.ndarray) -> str:
-    """What is odd about the values of a placed image beside the training data's, '' where nothing is."""
+    """Describes how a placed image's values differ suspiciously from the training data's; '' where they do not."""
     return self.spec.unusual(inputs, present)
 
   def _warn(self, placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -194,7 +194,7 @@ class Classifier:
     return self._probabilities(self._variables, inputs, present)
 
   def _names(self, channels: ChannelNames, count: int) -> list[str | None]:
-    """The names of an image's channels, as many as it has; without names as in a call."""
+    """The names of an image's channels, as many as it has; unnamed channels are treated as in a call."""
     if channels is None and count == len(self.data_channels):  # as the training images have them
       return [name if name in self.channels else None for name in self.data_channels]
     if channels is None:
@@ -213,7 +213,7 @@ class Classifier:
     return [None if name == LEFT_OUT else name for name in channels]
 
   def _source(self, names: list[str | None]) -> np.ndarray:
-    """(inputs,): the position of each input channel among the named ones, -1 where it is missing."""
+    """(inputs,) index of each input channel among the named ones, -1 where it is missing."""
     if not names:
       raise UserError(f'no channel is named. Valid: {", ".join(self.trained)}')
     check_names([name for name in names if name is not None], 'channel', self.channels)
@@ -233,7 +233,7 @@ class Classifier:
 
 
 def _as_batch(images: np.ndarray) -> np.ndarray:
-  """(N, H, W, C), also of one image; raises UserError for any other shape."""
+  """Images as (N, H, W, C), a single one too; raises UserError for any other shape."""
   images = np.asarray(images)
   if images.ndim not in (3, 4):
     raise UserError(f'images have the shape {images.shape}; expected (N, H, W, C) or (H, W, C)')

@@ -1,6 +1,6 @@
-"""The door: words to one command, and every foreseen failure to one line and an exit code.
+"""Runs the command line: dispatches to one command, and turns every expected failure into one line and an exit code.
 
-JAX is loaded by the commands that compute: --help and mistakes in the words are answered without it.
+JAX is loaded by the commands that compute; --help and mistakes on the command line are answered without it.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from mils_jax.usage import help_lines, wants_help
 
 
 def main(argv: list[str]) -> int:
-  """Runs one command; `argv` is as sys.argv. Returns the exit code: 0, 1 a run failed, 2 a mistake in the command.
+  """Runs one command and returns its exit code: 0, 1 where a run failed, 2 for a mistake in the command.
 
-  One of several processes ends here instead, with that code.
+  One of several processes ends here instead, with that code. `argv` is like sys.argv.
   """
   invocation.started_with(argv)
   try:
     if argv[1:] == ['--version'] or wants_help(argv):
-      with contextlib.suppress(BrokenPipeError):  # `--help | head` has had what it wanted
+      with contextlib.suppress(BrokenPipeError):  # `--help | head` has read what it needs
         log_lines([f'{invocation.PROGRAM} {__version__}'] if argv[1:] == ['--version'] else help_lines(argv))
     else:
       _run(parse(argv))
@@ -39,21 +39,21 @@ def main(argv: list[str]) -> int:
     return leave(stopped.exit_code, f'{stopped}. {_resume(argv)}', together=True)
   except KeyboardInterrupt:
     return leave(130, 'interrupted')
-  except OSError as error:  # a full or read-only disk, wherever it was met
+  except OSError as error:  # a full or read-only disk
     return _failed(f'{error.filename}: {error.strerror}' if error.filename else error.strerror or str(error))
-  except Exception as error:  # with others, also that one of them is gone
+  except Exception as error:  # with several processes, also where another one died
     return _unforeseen(error, argv)
   return leave(0, '', together=True)
 
 
 def _failed(line: str) -> int:
-  quiet_from_now_on()  # the line is the last one
+  quiet_from_now_on()  # the line below is the last one
   return leave(1, f'failed: {line}')
 
 
 def _run(request: Request) -> None:
   place = place_from_flags(request.flags) if 'distributed' in request.flags else None
-  if request.run is not None:  # the runs of a sweep do it themselves
+  if request.run is not None:  # each run of a sweep does it itself
     prepare(request.run.runtime, request.run.train.deterministic)
   if place:
     join(place, request.config.runtime.join_timeout, request.config.runtime.heartbeat_timeout)
@@ -61,7 +61,7 @@ def _run(request: Request) -> None:
 
 
 def _unforeseen(error: Exception, argv: list[str]) -> int:
-  """Leaves on account of an error that only some processes or machines meet; raises any other again."""
+  """Ends with one line for errors that only some processes or machines meet; re-raises any other."""
   from jax.errors import JaxRuntimeError
 
   if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):

@@ -1,6 +1,6 @@
-"""What the words of the command line ask for: the command, its flags, the changed configuration, the folder.
+"""Parses the command line: the command, its flags, the changed configuration, the folder.
 
-    mils-jax predict runs/task_a photos                                 a verb, and plain words for what it works on
+    mils-jax predict runs/task_a photos                                 a verb and positional arguments
     python main.py --mode predict --workdir runs/task_a --input photos  or flags alone
 """
 
@@ -29,10 +29,10 @@ class Words:
   """A command line, taken apart.
 
   Attributes:
-    command: its name.
-    config: name or path of a configuration, with ':VARIANT' behind it if there is one; '' for none.
+    command: name of the command.
+    config: name or path of a configuration, followed by ':VARIANT' if there is one; '' for none.
     workdir: the folder; '' for none.
-    flags: the command's own.
+    flags: the command's own flags.
     fields: the words that change the configuration.
   """
 
@@ -44,7 +44,7 @@ class Words:
 
 
 def parse(argv: list[str]) -> Request:
-  """Reads the words of a command line; raises UserError for each way in which they can be wrong."""
+  """Parses a command line; raises UserError where it is wrong."""
   words = read_words(argv)
   mode, takes = words.command, COMMANDS[words.command].takes
   if takes == 'runs':
@@ -59,7 +59,7 @@ def parse(argv: list[str]) -> Request:
       if words.fields:
         raise UserError(f'{words.fields[0]}: an export takes no --config.FIELD')
       return Request(mode, folder, None, None, words.flags, argv)
-    folder.read_config()  # a mistake is told before JAX is loaded
+    folder.read_config()  # a mistake is reported before JAX is loaded
     from mils_jax.run_config import RunConfig, saved_config
 
     config = saved_config(folder)
@@ -67,7 +67,7 @@ def parse(argv: list[str]) -> Request:
       config = RunConfig.read(changed(ConfigDict(config.values()), words.fields))
     return Request(mode, folder, config, None, words.flags, argv)
   config, overrides = load_config(words)
-  from mils_jax.run_config import RunConfig, as_it_was  # which the configuration has loaded, and JAX with it
+  from mils_jax.run_config import RunConfig, as_it_was  # the configuration has already loaded it, and JAX with it
 
   name = run_name(str(config.get('name', '')), words.config, overrides)
   folder = RunFolder(Path(words.workdir) if words.workdir else Path('runs') / name)
@@ -92,15 +92,15 @@ def _nothing_to_work_on(mode: str, argv: list[str]) -> UserError:
 
 
 def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
-  """A folder name from the configuration's name, its variant and its changed fields (those that change results).
+  """Makes a folder name from the configuration's name, its variant and those changed fields that affect results.
 
   Args:
-    name: of the configuration.
-    path: of its file, with ':VARIANT' behind it if there is one.
-    overrides: the changed fields, by whole name.
+    name: name of the configuration.
+    path: path of its file, followed by ':VARIANT' if there is one.
+    overrides: the changed fields, by full name.
   """
   variant = path.partition(':')[2]
-  fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # of all runs of a sweep
+  fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # those of all runs of a sweep
   named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
   readable = as_name(text)
@@ -110,7 +110,7 @@ def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
 
 
 def read_words(argv: list[str]) -> Words:
-  """Takes a command line apart; raises UserError for an unknown command, flag or configuration, and too many words."""
+  """Splits a command line; raises UserError for an unknown command, flag or configuration, and too many words."""
   verb = argv[1] if invocation.has_verb(argv) else ''
   if verb and verb not in COMMANDS:
     raise unknown('command', verb, COMMANDS)
@@ -133,7 +133,7 @@ def read_words(argv: list[str]) -> Words:
 
 
 def _as_path(name: str, value: Any, mode: str) -> Any:
-  """A flag's value, the paths among them as files are opened by."""
+  """A flag's value, with '~' in paths expanded."""
   if not COMMANDS[mode].flags[name].path:
     return value
   if isinstance(value, str):
@@ -142,7 +142,7 @@ def _as_path(name: str, value: Any, mode: str) -> Any:
 
 
 def _without_fields(words: list[str]) -> tuple[list[str], list[str]]:
-  """The words that change no configuration, and those that do."""
+  """The words that do not change the configuration, and those that do."""
   plain, fields, skip = [], [], False
   for word in words:
     if re.match('--(no)?config[.]', word):
@@ -158,7 +158,7 @@ def _without_fields(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[str]]:
-  """The flags and, behind a verb, the plain words among them."""
+  """The flags and, after a verb, the positional arguments."""
   values = flags.FlagValues()
   values.set_gnu_getopt()  # flags may follow plain words
   for name, default in {'mode': 'train', 'config': '', 'workdir': ''}.items():
@@ -183,7 +183,7 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
 
 
 def _takes_many(mode: str) -> str:
-  """The flag of a command that plain words may follow, as a shell's pattern gives them; '' for none."""
+  """The flag of a command that takes several positional arguments, such as an expanded shell pattern; '' for none."""
   name = COMMANDS[mode].plain if mode in COMMANDS else ''
   return name if name and COMMANDS[mode].flags[name].many else ''
 
@@ -193,7 +193,7 @@ def _command_flags() -> dict[str, Flag]:
 
 
 def _own_flags(values: flags.FlagValues, mode: str) -> dict[str, Any]:
-  """The values of a command's flags; raises UserError where one of another is given."""
+  """The values of a command's flags; raises UserError where a flag of another command is given."""
   own = COMMANDS[mode].flags
   for name in _command_flags():
     if values[name].present and name not in own:
@@ -205,9 +205,9 @@ def _own_flags(values: flags.FlagValues, mode: str) -> dict[str, Any]:
 
 
 def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> None:
-  """Gives plain words to the flags that they stand for: what the command works on, and its `plain` flag."""
+  """Assigns positional arguments to their flags: what the command works on, and its `plain` flag."""
   command = COMMANDS[mode]
-  if command.takes == 'runs':  # a shell makes many words of a pattern
+  if command.takes == 'runs':  # a shell expands a pattern into many words
     if plain and given['runs'] != command.flags['runs'].default:
       raise UserError(f"'{plain[0]}' stands beside --runs={given['runs']}: give one of them")
     given['runs'] = tuple(plain) or (given['runs'],)
@@ -226,7 +226,7 @@ def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> No
 
 
 def _object(word: str, takes: str) -> str:
-  """The flag that the first plain word stands for: config, or workdir where it is a folder."""
+  """The flag of the first positional argument: config, or workdir where it is a folder."""
   name = word.partition(':')[0]
   if name in builtin_configs() or name.endswith('.py'):
     return 'config'
@@ -267,7 +267,7 @@ def _parse_config(path: str, fields: list[str]) -> tuple[ConfigDict, dict]:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, flags.Error) and 'Error whilst parsing config file' not in lines[0]:
       raise UserError(lines[0]) from error
-    reason = lines[-1]  # of a traceback, where get_config failed
+    reason = lines[-1]  # the last line of a traceback, where get_config failed
     raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
                     'get_config(variant) where a variant follows the colon') from error
   own = values['config'].override_values  # pyright: ignore[reportAttributeAccessIssue]  of ml_collections' own flags
@@ -275,7 +275,7 @@ def _parse_config(path: str, fields: list[str]) -> tuple[ConfigDict, dict]:
 
 
 def _check_fields(words: list[str], config: ConfigDict) -> None:
-  """Raises UserError for an override of a field that the configuration has not."""
+  """Raises UserError for an override of a field that the configuration does not have."""
   for word in words:
     if not word.startswith('--config.'):
       continue

@@ -6,8 +6,8 @@
       every_steps: int = option(0, 'steps between checkpoints; 0: off', low=0)
 
 Everything else follows from the declaration: the ConfigDict that configuration files fill in (`default_config`), the
-answer to a bad value, the lists of --help and docs/options.md, and what a missing field of an older run folder means. A
-section lives in the room of what it configures; run_config.py puts them together.
+error for a bad value, the lists of --help and docs/options.md, and what a missing field of an older run folder means. A
+section is declared in the module that it configures; run_config.py combines all sections.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ METADATA = 'option'
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-  """What is declared of a field, beside its name and type.
+  """What is declared for a field, beside its name and type.
 
   Attributes:
-    default: its value where nothing else is said.
+    default: default value.
     help: what it does, with its unit: a short phrase that stands alone.
-    low, high: the least and the largest value.
-    above, below: limits that the value itself may not reach.
-    choices: the valid values; empty: any in the range.
-    before: the value of runs from before the option existed; None: the default.
+    low, high: smallest and largest valid value.
+    above, below: exclusive limits.
+    choices: valid values; empty: any in the range.
+    before: value for runs from before the option existed; None: the default.
     path: whether it is a path: '~' is then the home folder, and an address such as gs://... is refused.
   """
 
@@ -47,7 +47,7 @@ class Option:
   path: bool = False
 
   def check(self, name: str, value: Any) -> None:
-    """Raises UserError for a value that the option cannot take; `name` is the whole name, such as 'train.epochs'."""
+    """Raises UserError for a value that the option cannot take; `name` is the full name, such as 'train.epochs'."""
     if self.choices and value not in self.choices:
       raise unknown(name, value, [choice or "''" for choice in self.choices])
     if isinstance(value, int | float) and not (self._in_range(value) and math.isfinite(value)):
@@ -75,7 +75,7 @@ class Option:
             and (self.high is None or value <= self.high) and (self.below is None or value < self.below))
 
   def _range(self, value: float) -> str:
-    """'at least 0 and below 1'."""
+    """The valid range in words, such as 'at least 0 and below 1'."""
     limits = (('at least', self.low), ('above', self.above), ('at most', self.high), ('below', self.below))
     parts = [f'{word} {limit}' for word, limit in limits if limit is not None]
     unbounded = isinstance(value, float) and self.high is None and self.below is None
@@ -85,7 +85,7 @@ class Option:
 def option(default: Any, help: str, *, low: float | None = None, above: float | None = None,
            high: float | None = None, below: float | None = None, choices: Sequence[str] = (),
            before: Any = None, path: bool = False) -> Any:
-  """A dataclass field that is an option; arguments as Option's attributes."""
+  """A dataclass field that is an option; the arguments are Option's attributes."""
   return as_field(Option(default, help, low, high, above, below, choices, before, path))
 
 
@@ -95,12 +95,12 @@ def as_field(option: Option) -> Any:
 
 
 def options_of(owner: type) -> dict[str, dataclasses.Field]:
-  """The fields of a dataclass that are options, by name; others (a module's dtype, say) are the program's to set."""
+  """The fields of a dataclass that are options, by name; the program sets the others, such as a module's dtype."""
   return {field.name: field for field in dataclasses.fields(owner) if METADATA in field.metadata}
 
 
 def declared(field: dataclasses.Field) -> Option:
-  """What is declared of an option's field."""
+  """The declaration of an option's field."""
   return field.metadata[METADATA]
 
 
@@ -120,7 +120,7 @@ class Section:
   Rules between fields go into a subclass's own __post_init__, after super().__post_init__().
 
   Attributes:
-    section: its place in the configuration, for messages.
+    section: its name in the configuration, for messages.
 
   Raises:
     UserError: a value is of another type than the default, out of range or no valid choice.
@@ -138,12 +138,12 @@ class Section:
 
   @classmethod
   def read(cls, values: Mapping[str, Any], older: bool = False) -> Self:
-    """The section that a mapping of its fields describes.
+    """Reads a section from a mapping of its fields.
 
     Args:
-      values: by field.
-      older: whether they were written by a version that may not have had every option: one that is missing then means
-        "as before it existed", else its default.
+      values: value of each field.
+      older: whether they were written by a version that may not have had every option: a missing one then means "as
+        before it existed", else its default.
 
     Raises:
       UserError: there is no such field, or as the section itself raises.
@@ -164,7 +164,7 @@ class Section:
 
 
 def _converted(name: str, value: Any, field: dataclasses.Field) -> Any:
-  """The value in the type of the option's default: JSON has no tuples and writes whole floats as integers."""
+  """The value as the type of the option's default: JSON has no tuples and writes whole floats as integers."""
   default = field.default
   if isinstance(default, tuple):
     value = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -184,7 +184,7 @@ _NAMES = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 
 
 
 def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option]]:
-  """(whole name, value, declaration) of every option of the sections, in order."""
+  """(full name, value, declaration) of every option of the sections, in order."""
   for name, section in sections.items():
     fields = options_of(type(section))
     for field in dataclasses.fields(section):
@@ -197,6 +197,6 @@ def describe(sections: Mapping[str, Section]) -> Iterator[tuple[str, Any, Option
 
 @functools.cache
 def module_section(owner: type, base: type[Section]) -> type[Any]:
-  """A section with the fields of `base` and those of a linen module that are options."""
+  """A section with the fields of `base` and those fields of a linen module that are options."""
   fields = [(name, field.type, as_field(declared(field))) for name, field in options_of(owner).items()]
   return dataclasses.make_dataclass(f'{owner.__name__}Options', fields, bases=(base,), frozen=True)

@@ -1,7 +1,7 @@
-"""What can go wrong, told apart by who can mend it.
+"""Exceptions, by who can fix their cause.
 
 The command line turns them into one line on standard error: `UserError` ends with exit code 2, `RunError` with 1 and
-`Stopped` with 128 and the signal's number, as a shell would say.
+`Stopped` with 128 plus the signal's number, as in a shell.
 """
 
 import signal
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-  """A mistake in what the user gave: names the value, what was expected and the valid choices.
+  """A mistake in the user's input; the message names the value, what was expected and the valid choices.
 
   Example:
     >>> import mils_jax
@@ -24,7 +24,7 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-  """A run that failed: names what happened, what was kept and how to go on.
+  """A run that failed; the message names what happened, what was kept and how to resume.
 
   Example:
     >>> import mils_jax
@@ -37,18 +37,19 @@ class RunError(Exception):
 
 
 class DamagedError(Exception):
-  """Something that the program wrote is not as it was written; the message says what.
+  """A file that the program wrote has changed; the message names it.
 
-  It never reaches the command line: who opens a dataset cache or a checkpoint makes it anew, takes another, or says so.
+  It never reaches the command line: code that opens a dataset cache or a checkpoint rebuilds it, uses another, or
+  reports the damage.
   """
 
 
 class Stopped(BaseException):
-  """A signal ended the work; as no `Exception`, nothing on the way takes it for a failure.
+  """A signal ended the work. It is not an `Exception`, so no handler mistakes it for a failure.
 
   Args:
-    number: of the signal.
-    step: whose state was saved on account of it, None where nothing new was.
+    number: number of the signal.
+    step: step whose state was saved because of it, None where nothing new was saved.
   """
 
   def __init__(self, number: int, step: int | None = None):
@@ -58,7 +59,7 @@ class Stopped(BaseException):
 
 
 def unknown(kind: str, value: str, choices: Iterable[str], unlisted: Iterable[str] = ()) -> UserError:
-  """The error for a `value` that is none of `choices`, with the nearest of them, or of those `unlisted`, suggested."""
+  """The error for a `value` that is not in `choices`; suggests the nearest one of these or of `unlisted`."""
   choices = list(choices)
   near = get_close_matches(str(value), [*choices, *unlisted], n=1)
   suggestion = f" Did you mean '{near[0]}'?" if near else ''

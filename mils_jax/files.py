@@ -1,4 +1,4 @@
-"""Paths as users give them; writing a file whole or not at all; a place that cannot be written, or a full disk."""
+"""Paths that users give, atomic writing of files, and errors of folders that cannot be written."""
 
 import contextlib
 import errno
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from mils_jax.errors import UserError
 
-UNFINISHED = '.tmp'  # suffix of what is being written, and of what a process that died was writing
+UNFINISHED = '.tmp'  # suffix of files that are being written, or that a process left when it died
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # of OSErrors: choose another place
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)  # choose another folder
 
 
 def local_path(text: str, name: str) -> str:
-  """A path that a user gave, '~' at its beginning being the home folder.
+  """A path that a user gave, with '~' at its beginning expanded to the home folder.
 
   Raises:
-    UserError: it is an address such as gs://bucket/run. A run folder takes locks, renames and appends, which object
+    UserError: it is an address such as gs://bucket/run. A run folder needs locks, renames and appends, which object
       stores do not offer.
   """
   if re.match(r'[A-Za-z][A-Za-z0-9+.-]*://', text):
@@ -29,12 +29,12 @@ def local_path(text: str, name: str) -> str:
 
 
 def as_name(text: str) -> str:
-  """The text with what a file name had better not contain replaced."""
+  """The text with characters that are unsafe in file names replaced."""
   return re.sub(r'[^\w.=,+-]', '_', text)
 
 
 def make_writable(folder: Path, target: Path) -> None:
-  """Makes a folder, before any work is lost; raises UserError where `target`, given as --output, cannot be written."""
+  """Creates a folder, before any work is lost; raises UserError where `target`, given as --output, is not writable."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
@@ -44,10 +44,10 @@ def make_writable(folder: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-  """Yields a path to write to; what is there in the end takes the place of `path` at once.
+  """Yields a path to write to; what was written replaces `path` atomically at the end.
 
-  A reader sees the old file or the new one, never half of one. Where an error leaves the context the old one stays, and
-  what was written goes, as it may be what filled the disk.
+  A reader sees the old file or the new one, never half of one. On an error the old one stays, and what was written is
+  deleted, as it may be what filled the disk.
   """
   unfinished = path.with_name(path.name + UNFINISHED)
   try:

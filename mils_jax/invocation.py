@@ -1,6 +1,6 @@
 """How the user started the program, so that the commands it suggests can be pasted as they stand.
 
-    mils-jax cost runs/task_a                          installed; likewise `python -m mils_jax cost runs/task_a`
+    mils-jax cost runs/task_a                          installed; also `python -m mils_jax cost runs/task_a`
     python main.py --mode cost --workdir runs/task_a   in a checkout
 """
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = 'mils-jax'
-PLAIN = ('input', 'repository')  # flags that a second plain word behind a verb gives
-OBJECTS = ('runs', 'config', 'workdir')  # flags for what a command works on: behind a verb the first is a plain word
+PLAIN = ('input', 'repository')  # flags that a second positional argument sets
+OBJECTS = ('runs', 'config', 'workdir')  # flags for what a command works on: after a verb, the first is positional
 
 _started = [PROGRAM]
 
 
 def started_with(argv: Sequence[str]) -> None:
-  """Remembers the words that started this process, as in sys.argv; without them a program imports the package."""
+  """Remembers the command line of this process, as in sys.argv; it is never called where the package is imported."""
   _started[:] = argv
 
 
@@ -27,31 +27,31 @@ def has_verb(argv: Sequence[str]) -> bool:
 
 
 def as_typed(argv: Sequence[str]) -> str:
-  """A whole command line, for a shell."""
+  """A whole command line, quoted for a shell."""
   return shlex.join([*_program(argv[0]), *argv[1:]])
 
 
 def with_verbs() -> bool:
-  """Whether the user names commands by a word: a checkout's main.py has --mode too, and is known by it."""
+  """Whether the user names commands by a verb; a checkout's main.py also takes --mode, and is usually run so."""
   return has_verb(_started) or not _started[0].endswith('main.py')
 
 
 def program() -> str:
-  """'mils-jax', 'python main.py'."""
+  """How the program was started: 'mils-jax' or 'python main.py'."""
   return shlex.join(_program(_started[0]))
 
 
 def mode(name: str) -> str:
-  """A command as the user names it: 'mils-jax cost', '--mode cost'."""
+  """A command as the user writes it: 'mils-jax cost' or '--mode cost'."""
   return f'{program()} {name}' if with_verbs() else f'--mode {name}'
 
 
 def command(name: str, **flags: Any) -> str:
-  """The command line that runs a command, for a shell.
+  """The command line that runs a command, quoted for a shell.
 
   Args:
-    name: of the command.
-    flags: its flags, and configuration fields by their whole names; True for a switch.
+    name: name of the command.
+    flags: its flags, and configuration fields by their full names; True for a switch.
   """
   target = next((key for key in OBJECTS if key in flags), '')
   plain = (target, *PLAIN) if with_verbs() else ()
@@ -66,12 +66,12 @@ def command(name: str, **flags: Any) -> str:
 
 
 def next_lines(what: str, line: str) -> list[str]:
-  """What to print at the end of a command's output: what the user may want next, and the command for it."""
+  """The lines that end a command's output: what the user may want to do next, and the command for it."""
   return ['', f'next: {what}:', f'  {line}']
 
 
 def install(extra: str) -> str:
-  """The command that installs what one of the extras brings."""
+  """The command that installs one of the extras."""
   checkout = (Path(__file__).parents[1] / 'pyproject.toml').is_file()
   return f"pip install -e '.[{extra}]'" if checkout else f"pip install '{PROGRAM}[{extra}]'"
 

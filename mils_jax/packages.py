@@ -1,4 +1,4 @@
-"""Packages that only some features need."""
+"""Imports packages that only some features need."""
 
 import importlib
 from typing import Any
@@ -7,15 +7,15 @@ from mils_jax.errors import UserError
 
 
 def require(name: str, what: str, how: str) -> Any:
-  """The module `name`.
+  """Imports the module `name`.
 
   Args:
-    name: of the package.
-    what: needs it.
+    name: name of the package.
+    what: the feature that needs it.
     how: the command that installs it.
 
   Raises:
-    UserError: it is not installed, or lacks something itself.
+    UserError: the package or one of its dependencies is not installed.
   """
   try:
     return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Progress on the screen, of the first process: bars on a terminal's standard error, lines on standard output."""
+"""Progress of the first process: bars on a terminal's standard error, lines on standard output."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from mils_jax.distributed import processes
 
 
 def log(line: str) -> None:
-  """Prints one line of information, at once, so that a log file shows it while the run goes on."""
+  """Prints one line of information and flushes it, so that a log file shows it during the run."""
   if processes.is_first():
     print(line, flush=True)
 
@@ -23,13 +23,13 @@ def log_lines(lines: Iterable[str]) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-  """'1 epoch', '2 epochs'."""
+  """A number with its noun: '1 epoch', '2 epochs'."""
   return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 @contextlib.contextmanager
 def bar(description: str, total: int, unit: str = 'images') -> Iterator[Callable[..., None]]:
-  """Shows a bar on a terminal, nothing elsewhere, and removes it at the end.
+  """Shows a progress bar on a terminal, nothing elsewhere, and removes it at the end.
 
   Args:
     description: what is being done.
@@ -37,7 +37,7 @@ def bar(description: str, total: int, unit: str = 'images') -> Iterator[Callable
     unit: what is counted; its rate is shown too.
 
   Yields:
-    `advance(amount, note='')`: moves the bar on by `amount` units and shows `note` (losses, accuracies) beside it.
+    `advance(amount, note='')`: advances the bar by `amount` units and shows `note` (losses, accuracies) beside it.
   """
   columns = (
       rich_progress.TextColumn('{task.description}'),

@@ -1,4 +1,4 @@
-"""A run folder as a usable model, and data as this model takes it."""
+"""Restores a run folder as a usable model, and opens data for this model."""
 
 import dataclasses
 
@@ -27,11 +27,11 @@ class Restored:
   """A trained model.
 
   Attributes:
-    config: of its run.
+    config: configuration of its run.
     model: the network.
-    variables: all that its apply takes, on the host, from the best checkpoint.
-    spec: what it expects and says.
-    step: after which these variables were saved.
+    variables: everything that its apply takes, on the host, from the best checkpoint.
+    spec: what the model takes and returns.
+    step: step after which these variables were saved.
     names_given: whether the run's own configuration named the channels of its data.
   """
 
@@ -47,11 +47,11 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
   """Restores a run's best checkpoint by validation.
 
   Args:
-    folder: of the run.
-    config: the run's own, or one that differs in what changes no result or in its data; None: its own.
+    folder: the run folder.
+    config: the run's own, or one that differs only in its data or in fields that change no result; None: its own.
 
   Raises:
-    UserError: this is no run folder or another configuration's, or it has no checkpoint yet.
+    UserError: this is no run folder, belongs to another configuration, or has no checkpoint yet.
     RunError: the checkpoint is damaged.
   """
   own = saved_config(folder)
@@ -64,7 +64,7 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
     spec = checkpoints.restore_spec()
     model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
                               len(spec.classes), spec.image_size)
-    # The model says what its own collections must be; what training keeps beside them is taken as it was saved.
+    # The model defines its own collections; what training keeps beside them is restored as it was saved.
     structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}
     variables = checkpoints.restore_best(like=structure)
   return Restored(config, model, variables, spec, step, bool(own.data.names))
@@ -72,13 +72,13 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
 
 @dataclasses.dataclass(frozen=True)
 class FittingData:
-  """A set that a restored model can be tested on.
+  """A dataset that a restored model can be tested on.
 
   Attributes:
     data: the dataset cache.
-    channels: those of its channels that the model was trained with, in the data's order, as the model calls them.
-    mapping: of the data's channels in the model's input channels; the others are missing.
-    own: whether it is the set that the model was trained on.
+    channels: the data's channels that the model was trained with, in the data's order, by the model's names.
+    mapping: mapping of the data's channels in the model's input channels; the others are missing.
+    own: whether it is the dataset that the model was trained on.
   """
 
   data: CachedDataset
@@ -88,22 +88,22 @@ class FittingData:
 
 
 def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = False) -> FittingData:
-  """Opens the configured data for a restored model, and says which of its channels the model cannot use.
+  """Opens the configured data for a restored model, and logs which of its channels the model cannot use.
 
   Args:
     restored: the model.
-    config: names the data.
-    only_own: refuse any set but the one that the model was trained on.
+    config: configuration that names the data.
+    only_own: refuse any dataset but the one that the model was trained on.
 
   Raises:
-    UserError: the data has a class that the model has not, shares no trained channel with it, or is another set and may
-      not be.
+    UserError: the data has a class that the model lacks, shares no trained channel with it, or is another dataset and
+      must not be.
   """
   spec = restored.spec
   data = build.with_classes(spec.classes, build.open_data(config))
   own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
   if only_own and not own:
-    raise UserError('this is not the data that the run was trained on (its place, images or settings changed). '
+    raise UserError('this is not the data that the run was trained on (its path, images or settings changed). '
                     f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
   called = by_meaning(data.channels, spec.channels.names)
   names = tuple(name for name in called if name in spec.trained)
@@ -126,14 +126,14 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
 
 @dataclasses.dataclass(frozen=True)
 class OpenRun:
-  """A restored model on the devices beside the data that it fits: what it takes to evaluate a run.
+  """A restored model on the devices, with data that fits it: everything needed to evaluate a run.
 
   Attributes:
-    config: of the run, with the data that it is evaluated on.
+    config: configuration of the run, with the data that it is evaluated on.
     restored: the best checkpoint.
     fitting: the data.
-    devices: those that share each batch.
-    variables: the checkpoint's, on every device.
+    devices: devices that share each batch.
+    variables: variables of the checkpoint, on every device.
   """
 
   config: RunConfig
@@ -152,7 +152,7 @@ class OpenRun:
     return place_split(self.data.splits[split], self.devices, self.config.runtime.data_placement)
 
   def evaluator(self, model: nn.Module | None = None) -> Evaluator:
-    """Applies the restored model, or another one that takes its inputs."""
+    """An evaluator of the restored model, or of another one that takes its inputs."""
     return Evaluator(model or self.restored.model, self.fitting.mapping, self.devices, self.config.train.batch_size)
 
 

@@ -1,4 +1,4 @@
-"""A whole run: trained or gone on with, tested once, and its results written."""
+"""A whole run: trained or resumed, tested once, and its results written."""
 
 import contextlib
 import json
@@ -30,17 +30,17 @@ from mils_jax.training.trainer import Outcome, train
 
 
 def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> dict:
-  """Trains to the end, or finds that it has been, and returns the results.
+  """Trains to the end unless the run is already finished, and returns the results.
 
   Args:
-    config: of the run.
-    folder: where it lies, or will.
-    command: that started it, for the record.
+    config: configuration of the run.
+    folder: the run folder; it need not exist yet.
+    command: command line that started it, for the record.
 
   Raises:
     UserError: the configuration does not fit, or another process trains in this folder.
-    RunError: the run failed; what was kept is named.
-    Stopped: a signal came.
+    RunError: the run failed; the message names what was kept.
+    Stopped: a signal arrived.
   """
   config = as_it_was(config, folder)
   with StopSignals() as stop:
@@ -48,7 +48,7 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
     if results is not None:
       log(f'{folder.path} is finished; this is its result. Another --workdir or other settings train anew.')
       return results
-    plan = build.build_plan(config, folder)  # before the folder is made: a mistake must not leave it to a wrong config
+    plan = build.build_plan(config, folder)  # before the folder is created: a wrong configuration must not claim it
     _check_as_first(config, plan)
     with folder.locked() if processes.is_first() else contextlib.nullcontext():
       processes.value_of_first('claim', lambda: claim(folder, config, lambda: _was_trained_on(folder, plan.data)))
@@ -60,11 +60,11 @@ def run_training(config: RunConfig, folder: RunFolder, command: list[str]) -> di
 
 
 def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
-  """The results of a finished run, None where it is not. Every process calls this.
+  """The results of the run where it is finished, else None. Every process calls this.
 
   Raises:
-    UserError: the folder is not this run's own.
-    RunError: on the other processes, where the first one finds so.
+    UserError: the folder belongs to another run.
+    RunError: on the other processes, where the first one raised UserError.
   """
   config = as_it_was(config, folder)
   results, moved = processes.value_of_first('results', lambda: _finished(config, folder))
@@ -75,19 +75,19 @@ def earlier_results(config: RunConfig, folder: RunFolder) -> dict | None:
 
 
 def _finished(config: RunConfig, folder: RunFolder) -> tuple[dict | None, bool]:
-  """The results of a finished run, and whether its data, elsewhere or read otherwise now, is yet to be compared."""
+  """The results of a finished run, and whether its data, which was moved or is read differently, must be compared."""
   results = folder.read_results() if folder.config.exists() else None
-  check_owner(folder, config, same_data=lambda: True)  # of a run that is not finished, `claim` compares the data
+  check_owner(folder, config, same_data=lambda: True)  # for an unfinished run, `claim` compares the data
   return results, results is not None and saved_config(folder).data != config.data
 
 
 def _was_trained_on(folder: RunFolder, data: CachedDataset) -> bool:
-  """Whether the folder's latest checkpoint is of a run on this very data."""
+  """Whether the folder's latest checkpoint is of a run on exactly this data."""
   if not folder.checkpoints.is_dir():
     return False
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.latest_step
-    with contextlib.suppress(DamagedError):  # which is another matter, for who restores it
+    with contextlib.suppress(DamagedError):  # restoring it reports the damage
       return step is not None and checkpoints.spec_of_latest(step).data_content == data.content
   return False
 
@@ -119,7 +119,7 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
   results = summarise(config, plan.data, plan.step.model, plan.spec, outcome)
   if not processes.is_first():
     return results
-  folder.forget_findings()  # of an earlier best epoch, where it had to be taken again
+  folder.forget_findings()  # findings about an earlier best checkpoint, if there are any
   outcome.test.save(folder.predictions)
   write_json(folder.run, describe_machine(command, time.perf_counter() - started))
   write_json(folder.results, results)
@@ -127,7 +127,7 @@ def _train_and_test(config: RunConfig, plan: TrainingPlan, command: list[str], s
 
 
 def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: ModelSpec, outcome: Outcome) -> dict:
-  """What results.json holds: only what state and data determine."""
+  """The contents of results.json: only what state and data determine."""
   return {
       'name': config.name,
       'model': config.model.name,
@@ -146,7 +146,7 @@ def summarise(config: RunConfig, data: CachedDataset, model: nn.Module, spec: Mo
 
 
 def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
-  """Parameters, and multiply-adds of one image with K kernels in parallel, as the report counts them."""
+  """Parameters, and multiply-adds of one image with mix outputs (all K kernels), as the report counts them."""
   images = jax.ShapeDtypeStruct((1, *image_size, model.in_channels), jnp.float32)
   variables = abstract_variables(model, image_size)
   reported = as_defined(model.clone(mix='outputs') if hasattr(model, 'mix') else model)
@@ -156,7 +156,7 @@ def model_size(model: nn.Module, image_size: tuple[int, int]) -> dict:
 
 
 def describe_machine(command: list[str], seconds: float) -> dict:
-  """What run.json holds: how, on what and how long."""
+  """The contents of run.json: command, versions, hardware and duration."""
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {
       'command': command,

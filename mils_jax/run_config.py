@@ -1,4 +1,4 @@
-"""The whole configuration of a run: one section for each part, as configs/ fill them in and config.json keeps them."""
+"""The whole configuration of a run: one section for each part, set by configs/ and stored in config.json."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ from mils_jax.training.temperature import AttentionOptions
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(Section):
-  """Which network. `model_section` adds the options of one."""
+  """The choice of the network; `model_section` adds the network's own options."""
 
   section: ClassVar[str] = 'model'
 
@@ -50,8 +50,8 @@ class RunConfig:
 
   Attributes:
     name: names the run folder.
-    data, channels, channel_dropout, model, attention, augment, optimizer, train: what results depend on.
-    checkpoint, evaluation, runtime: what they do not (`schema.FREE`).
+    data, channels, channel_dropout, model, attention, augment, optimizer, train: sections that affect results.
+    checkpoint, evaluation, runtime: sections that do not (`schema.FREE`).
   """
 
   name: str
@@ -69,7 +69,7 @@ class RunConfig:
 
   @classmethod
   def read(cls, values: Mapping[str, Any] | ConfigDict, older: bool = False) -> 'RunConfig':
-    """The configuration that nested values describe; `older` as of Section.read.
+    """Reads a configuration from nested values; `older` as in Section.read.
 
     Raises:
       UserError: there is no such section, field or network, or a value is not one that the field can take.
@@ -90,22 +90,22 @@ class RunConfig:
 
   @classmethod
   def from_file(cls, values: dict[str, Any]) -> 'RunConfig':
-    """Likewise from what config.json holds, of any version of the schema."""
+    """Reads a configuration from the contents of a config.json, of any version of the schema."""
     return cls.read(schema.upgraded(values), older=True)
 
   def sections(self) -> dict[str, Section]:
     return {name: getattr(self, name) for name in sections_of(self.model.name)}
 
   def values(self) -> dict[str, Any]:
-    """As plain nested values, for a ConfigDict."""
+    """The configuration as plain nested values, for a ConfigDict."""
     return dataclasses.asdict(self)
 
   def to_file(self) -> dict[str, Any]:
-    """What config.json holds."""
+    """The contents of config.json."""
     return {schema.KEY: schema.VERSION, **self.values()}
 
   def options(self) -> Iterator[tuple[str, Any, Option]]:
-    """(whole name, value, declaration) of every option."""
+    """(full name, value, declaration) of every option."""
     return describe(self.sections())
 
   def with_model(self, **changes: Any) -> 'RunConfig':
@@ -121,7 +121,7 @@ def sections_of(model: str) -> dict[str, type[Section]]:
 
 
 def default_config(name: str, model: str) -> Any:
-  """A ConfigDict of a network with every option at its default, for a configuration file to fill in."""
+  """A ConfigDict of a network with every option at its default, for a configuration file to change."""
   config = RunConfig.read({'name': name, 'model': {'name': model}})
   return ConfigDict(config.values())
 
@@ -137,14 +137,14 @@ def saved_config(folder: RunFolder) -> RunConfig:
 
 def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = (),
                 same_data: Callable[[], bool] = lambda: False) -> None:
-  """Raises UserError where the folder belongs to another configuration, or holds something else.
+  """Raises UserError where the folder belongs to another configuration, or is no run folder.
 
   Args:
-    folder: of the run.
-    config: the configuration that is given now.
-    free: sections or fields that may differ, beside those that change no result.
-    same_data: asked only where fields differ that say where the data lies and how it is read; whether the data is the
-      run's own all the same, as a copy is.
+    folder: the run folder.
+    config: the current configuration.
+    free: sections or fields that may differ, in addition to those that change no result.
+    same_data: called only where fields differ that determine where the data lies and how it is read; returns whether
+      the data is still the run's own, such as a copy.
   """
   if not folder.config.exists():
     folder.check_empty()
@@ -161,9 +161,9 @@ def check_owner(folder: RunFolder, config: RunConfig, free: tuple[str, ...] = ()
 
 
 def as_it_was(config: RunConfig, folder: RunFolder) -> RunConfig:
-  """The configuration as it was meant before options existed that the folder's own config.json does not know.
+  """The configuration with the former meaning of options that the folder's config.json does not have yet.
 
-  The command that made a run goes on with it after such an option came, whose default may now mean something else.
+  So the command that started a run also resumes it after an option was added, whose default may mean something else.
   """
   if not folder.config.exists():
     return config
@@ -176,14 +176,14 @@ def as_it_was(config: RunConfig, folder: RunFolder) -> RunConfig:
 
 
 def claim(folder: RunFolder, config: RunConfig, same_data: Callable[[], bool] = lambda: False) -> None:
-  """Makes the folder this configuration's own; raises UserError as `check_owner`, or where it cannot be written."""
+  """Claims the folder for this configuration; raises UserError as `check_owner`, or where it cannot be written."""
   check_owner(folder, config, same_data=same_data)
-  if not folder.config.exists() or saved_config(folder).data != config.data:  # where the same data lies now
+  if not folder.config.exists() or saved_config(folder).data != config.data:  # record where the same data lies now
     folder.write_config(config.to_file())
 
 
 def _is_of_data(name: str) -> bool:
-  """Whether a field only says which data there is, so that the data itself can tell whether it is the same."""
+  """Whether a field only selects the data, so that comparing the data itself can replace comparing the field."""
   return name.startswith('data.') and name != 'data.normalization'
 
 

@@ -1,7 +1,8 @@
-"""What config.json of an older version means today.
+"""Translates older versions of config.json.
 
-A field that came later is not here: it is missing in older files and then has its default, so a new option's default
-must mean "as before it existed" (or its configuration says otherwise). Only what was renamed, moved or removed is.
+Fields that were added later are not listed: they are missing in older files and then have their default, so a new
+option's default must mean "as before it existed" (or its declaration gives another). Only renamed, moved and removed
+fields are listed.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result
 VERSION = 2
 KEY = 'schema'
 
-# Of version 1: the old name of a field and what it became.
+# Version 1: the old name of each field, and its new name.
 RENAMED = {
     'channels.slots': 'channels.names',
     'channels.sampling': 'channel_dropout.method',
@@ -35,19 +36,19 @@ RENAMED = {
     'data.val_split': 'data.tfds.val_split',
     'data.test_split': 'data.tfds.test_split',
 }
-REMOVED = {'channel_dropout.start': 0.0}  # fields that are gone, with the one value under which a run is as it was
-RESULTS = {'slots': 'input_channels'}  # likewise of results.json
-VALUES = {  # likewise of its values, under the new name
+REMOVED = {'channel_dropout.start': 0.0}  # removed fields, with the value under which a run is as without them
+RESULTS = {'slots': 'input_channels'}  # renamed keys of results.json
+VALUES = {  # renamed values of config.json, under the field's new name
     'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
     'runtime.data_placement': {'resident': 'device', 'streamed': 'host'},
 }
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
-  """The same configuration with today's names, without the schema's version.
+  """The same configuration with current names, without the schema's version.
 
   Raises:
-    UserError: it was written by a later version, or by one that could do what is gone.
+    UserError: it was written by a later version, or uses a field that was removed.
   """
   version = config.get(KEY, 1)
   if version > VERSION:
@@ -63,12 +64,12 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_results(results: dict[str, Any]) -> dict[str, Any]:
-  """results.json with today's names."""
+  """The contents of results.json with current names."""
   return {RESULTS.get(name, name): value for name, value in results.items()}
 
 
 def flattened(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """('train.epochs', 6) and so on, for every field of nested sections."""
+  """(full name, value) of every field of nested sections, such as ('train.epochs', 6)."""
   for name, value in section.items():
     if isinstance(value, dict):
       yield from flattened(value, f'{prefix}{name}.')
@@ -77,7 +78,7 @@ def flattened(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, 
 
 
 def nested(fields: dict[str, Any]) -> dict[str, Any]:
-  """What `flattened` took apart."""
+  """The inverse of `flattened`."""
   config: dict[str, Any] = {}
   for name, value in fields.items():
     *sections, last = name.split('.')

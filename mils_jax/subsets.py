@@ -1,10 +1,10 @@
-"""A trained model on the test split with only some of its channels: predicted once, kept in its run folder, read again.
+"""Evaluates a trained model on channel subsets of the test split, and keeps the predictions in its run folder.
 
-A run folder holds, together:
+The run folder then holds:
 
     subsets.npz    example_id (N,), label (N,), channels (C,), present (S, C) bool, logits (S, N, classes) float32, the
                    step of the checkpoint that predicted them, and given (N, C) bool, which channels each image has, or
-                   (0, C) where all have all
+                   (0, C) where every image has all
     subsets.json   accuracy of each subset, mean and worst of each size, importance of each channel
     subsets.csv    a row for each subset
 """
@@ -30,7 +30,7 @@ from mils_jax.run_config import RunConfig, check_owner, saved_config
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder, write_json
 
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # of an .npz that is not whole
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # errors of an incomplete .npz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,9 @@ class SizeSummary:
 
   Attributes:
     size: number of channels.
-    mean: of their accuracies.
+    mean: mean of their accuracies.
     worst: the subset with the lowest accuracy.
-    number: how many were evaluated.
+    number: number of subsets that were evaluated.
   """
 
   size: int
@@ -52,13 +52,13 @@ class SizeSummary:
 
 @dataclasses.dataclass(frozen=True)
 class SubsetReport:
-  """One model over subsets of its channels.
+  """The results of one model on subsets of its channels.
 
   Attributes:
-    channels: all that the run was given.
-    step: of the checkpoint.
-    predictions: of every test example, by subset, smaller ones first.
-    given: (N, C) bool, which of the channels each example has itself; None: all.
+    channels: all channels that the run used.
+    step: step of the checkpoint.
+    predictions: predictions of every test example, by subset, smaller ones first.
+    given: (N, C) bool, which of the channels each example has; None: all.
   """
 
   channels: Subset
@@ -67,18 +67,18 @@ class SubsetReport:
   given: np.ndarray | None = None
 
   def having(self, subset: Subset) -> np.ndarray:
-    """(N,) bool: which examples have one of these channels at least, without which nothing can be said of them."""
+    """(N,) bool: which examples have at least one of these channels; the others cannot be classified."""
     if self.given is None:
       return np.ones(len(next(iter(self.predictions.values())).labels), bool)
     return _having(self.given, self.channels, subset)
 
   def seen(self, subset: Subset) -> Predictions:
-    """The predictions of the examples that have one of these channels at least."""
+    """The predictions of the examples that have at least one of these channels."""
     rows, all_ = self.having(subset), self.predictions[subset]
     return all_ if rows.all() else Predictions(all_.example_ids[rows], all_.labels[rows], all_.logits[rows])
 
   def accuracy(self, subset: Subset) -> Accuracy:
-    """The test accuracy with these channels alone, of the examples that have any of them."""
+    """The test accuracy with these channels alone, over the examples that have any of them."""
     return self.seen(subset).accuracy
 
   @property
@@ -100,9 +100,9 @@ class SubsetReport:
     return rows
 
   def importance(self) -> dict[str, PairedDifference]:
-    """By channel, accuracy with all channels less that without it (leave one out), where both were evaluated.
+    """By channel, the accuracy with all channels minus that without it (leave one out), where both were evaluated.
 
-    It is of the examples that have the channel and another one, and left out where there are none.
+    It counts the examples that have the channel and another one; channels without such examples are left out.
     """
     without = {channel: tuple(name for name in self.channels if name != channel) for channel in self.channels}
     found = {}
@@ -116,11 +116,11 @@ class SubsetReport:
     return found
 
   def only(self, subsets: Iterable[Subset]) -> 'SubsetReport':
-    """The report on some of the subsets, in their order."""
+    """The report on some of the subsets, in the given order."""
     return dataclasses.replace(self, predictions={subset: self.predictions[subset] for subset in subsets})
 
   def to_json(self) -> dict:
-    """What subsets.json holds."""
+    """The contents of subsets.json."""
     def row(subset: Subset) -> dict:
       return {'channels': list(subset), **self.accuracy(subset).to_json(),
               'balanced_accuracy': self.seen(subset).balanced_accuracy}
@@ -135,7 +135,7 @@ class SubsetReport:
     }
 
   def save_predictions(self, path: Path, name: str = '') -> None:
-    """Writes an .npz as described above; of another model than the run's own with its `name`."""
+    """Writes an .npz as described above; `name` is given for another model than the run's own."""
     first = next(iter(self.predictions.values()))
     with replaced(path) as unfinished, unfinished.open('wb') as file:
       np.savez(file, step=self.step, example_id=first.example_ids, label=first.labels, channels=np.array(self.channels),
@@ -144,7 +144,7 @@ class SubsetReport:
                given=np.zeros((0, len(self.channels)), bool) if self.given is None else self.given)
 
   def save(self, folder: RunFolder) -> None:
-    """Writes subsets.npz, and subsets.json and subsets.csv from it."""
+    """Writes subsets.npz, subsets.json and subsets.csv."""
     self.save_predictions(folder.subset_predictions)
     with replaced(folder.subsets_table) as unfinished, unfinished.open('w', newline='', encoding='utf-8') as file:
       table = csv.writer(file)
@@ -159,7 +159,7 @@ class SubsetReport:
 
   @classmethod
   def load(cls, path: Path) -> 'SubsetReport':
-    """Reads a subsets.npz; raises one of `UNREADABLE` where it is not whole or of an older version."""
+    """Reads a subsets.npz; raises one of `UNREADABLE` where it is incomplete or of an older version."""
     with np.load(path, allow_pickle=False) as saved:
       ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
       return cls(tuple(saved['channels'].tolist()), int(saved['step']),
@@ -169,15 +169,15 @@ class SubsetReport:
 
 def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
                      config: RunConfig | None = None) -> SubsetReport:
-  """A run's best checkpoint on subsets of its channels; what its folder does not hold yet is predicted and kept there.
+  """Evaluates a run's best checkpoint on channel subsets; predicts and keeps those that its folder does not hold yet.
 
   Args:
-    folder: of the run.
-    subsets: of the channels that the run was given; None: those that its configuration selects.
+    folder: the run folder.
+    subsets: subsets of the channels that the run used; None: those that its configuration selects.
     config: the run's own, or one that differs in where the data lies or in which subsets are selected.
 
   Raises:
-    UserError: a subset names no channel, or one that the run was not given; or as `open_run` does.
+    UserError: a subset names no channel, or one that the run did not use; or as `open_run` does.
   """
   saved = saved_config(folder)
   config = config or saved
@@ -217,7 +217,7 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
 
 
 def _having(given: np.ndarray, channels: Sequence[str], subset: Subset) -> np.ndarray:
-  """(N,) bool: which examples have, of the channels that `given` (N, C) says they have, one at least of a subset."""
+  """(N,) bool: which examples have at least one channel of a subset, by their channels `given` (N, C)."""
   return np.asarray(given[:, [channel in subset for channel in channels]].any(axis=1))
 
 
@@ -231,39 +231,42 @@ def _checked(subsets: Iterable[Subset] | None, channels: Subset, config: RunConf
 
 
 def _held(folder: RunFolder) -> SubsetReport | None:
-  """What the folder holds of its best checkpoint; None where that is nothing, damaged or of an older version."""
+  """The folder's report on its best checkpoint; None where there is none, or it is damaged or of an older version."""
   try:
     held = SubsetReport.load(folder.subset_predictions)
   except UNREADABLE:
     return None
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-    return held if held.step == checkpoints.best_step else None  # a run that still trains may have found a better one
+    return held if held.step == checkpoints.best_step else None  # while training, a run may find a better one
 
 
 def read_subset_correct(folder: RunFolder, test: Predictions) -> dict[Subset, np.ndarray]:
-  """By subset, (N,) bool: where the run was right; {} where no predictions were kept.
+  """By subset, (N,) bool: which predictions of the run were correct; {} where none were kept.
 
   Args:
-    folder: of the run, of any version.
+    folder: the run folder, of any version.
     test: its predictions of the test split, whose order the result has.
 
   Raises:
-    RunError: a file is damaged, or is of other images.
+    RunError: a file is damaged or holds predictions of other images.
   """
   found = {}
-  for path in (folder.subset_predictions, folder.path / 'subset_predictions.npz'):  # the second: before schema 2
+  for path in (folder.subset_predictions, folder.path / 'subset_predictions.npz'):  # the second: from before schema 2
     if path.exists():
       found = _correct(path, test)[1] | found
   return found
 
 
 def read_baselines(folder: RunFolder, test: Predictions) -> dict[str, dict[Subset, np.ndarray]]:
-  """What others got right on the same images and subsets (`baseline-*.npz`), by their names; else as above."""
+  """What other methods predicted correctly on the same images and subsets, by their names (`baseline-*.npz`).
+
+  Arguments and errors are those of `read_subset_correct`.
+  """
   return dict(_correct(path, test) for path in sorted(folder.path.glob('baseline-*.npz')))
 
 
 def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarray]]:
-  """Whose predictions a file holds ('': the run's own), and where they are right, in the order of `test`."""
+  """Whose predictions a file holds ('': the run's own), and which are correct, in the order of `test`."""
   try:
     with np.load(path, allow_pickle=False) as saved:
       labels, ids = saved['label'], saved['example_id' if 'example_id' in saved else 'identity']
@@ -271,7 +274,7 @@ def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarra
       same = np.array_equal(ids[order], test.example_ids)
       predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
       own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
-      if 'given' in saved and len(saved['given']):  # what some images have nothing of cannot be compared on all
+      if 'given' in saved and len(saved['given']):  # only subsets of which every image has a channel
         channels, given = saved['channels'].tolist(), saved['given']
         own = {subset: one for subset, one in own.items() if _having(given, channels, subset).all()}
       name = str(saved['name']) if 'name' in saved else ''
@@ -283,7 +286,7 @@ def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarra
 
 
 def read_subset_summary(folder: RunFolder) -> dict | None:
-  """What subsets.json holds, of any version; None where there is none."""
+  """The contents of subsets.json, of any version; None where there is none."""
   if not folder.subsets.exists():
     return None
   values = json.loads(folder.subsets.read_text(encoding='utf-8'))
@@ -294,6 +297,6 @@ def read_subset_summary(folder: RunFolder) -> dict | None:
 
 def _subsets(saved: np.lib.npyio.NpzFile) -> list[Subset]:
   """The subsets of an open .npz, of any version."""
-  if 'subset' in saved:  # before schema 2, of a sweep
+  if 'subset' in saved:  # written by a sweep before schema 2
     return [tuple(name.split(',')) for name in saved['subset'].tolist()]
   return [tuple(saved['channels'][present].tolist()) for present in saved['present']]

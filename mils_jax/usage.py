@@ -1,4 +1,4 @@
-"""What --help prints: of the program, of one command, or of a configuration's fields."""
+"""The output of --help: for the program, for one command, or for the fields of a configuration."""
 
 from mils_jax import __version__, invocation
 from mils_jax.builtin_configs import OWN, builtin_configs, summary
@@ -23,7 +23,7 @@ def wants_help(argv: list[str]) -> bool:
 
 
 def help_lines(argv: list[str]) -> list[str]:
-  """What --help prints beside the other words: of all commands, of the one named, or of a configuration's fields."""
+  """The lines of --help for a command line: on all commands, on one command, or on a configuration's fields."""
   rest = [word for word in argv if word not in _HELP]
   if not rest[1:]:
     return _program_lines() if invocation.with_verbs() else _flag_lines()
@@ -34,7 +34,7 @@ def help_lines(argv: list[str]) -> list[str]:
 
 
 def _program_lines() -> list[str]:
-  """Every command in a line, the built-in configurations, and how to go on."""
+  """One line for every command, the built-in configurations, and how to continue."""
   program = invocation.program()
   return [
       f'{invocation.PROGRAM} {__version__}: image classifiers for any input channels, and shallow wide ones', '',
@@ -50,7 +50,7 @@ def _program_lines() -> list[str]:
 
 
 def _flag_lines() -> list[str]:
-  """Every mode with its flags."""
+  """Lists every mode with its flags."""
   lines = [_FLAGS_USAGE.format(program=invocation.program()).rstrip()]
   for name, command in COMMANDS.items():
     lines += ['', f'  {name:<10}  {command.help}', *(f'    {line}' for line in _own_flags(name))]
@@ -58,7 +58,7 @@ def _flag_lines() -> list[str]:
 
 
 def _command_lines(name: str) -> list[str]:
-  """What a command takes, its flags and its examples."""
+  """Lists what a command takes, its flags and its examples."""
   command, takes = COMMANDS[name], COMMANDS[name].takes
   usage = []
   if invocation.with_verbs():
@@ -69,7 +69,7 @@ def _command_lines(name: str) -> list[str]:
 
 
 def _words(takes: str) -> list[tuple[str, str]]:
-  """What may stand beside a command's own flags."""
+  """The arguments that a command takes in addition to its own flags."""
   if takes == 'runs':
     return [('RUN ...', 'run folders, folders of them, or patterns'), ('--workdir FOLDER', 'where the page goes')]
   config = (f'{", ".join(builtin_configs(takes == "sweep"))}, or {OWN}; some take a variant, CONFIG:VARIANT')
@@ -85,12 +85,12 @@ def _own_flags(name: str) -> list[str]:
 
 
 def _config_lines(words: Words) -> list[str]:
-  """Every field of a configuration with its value and meaning."""
+  """Lists every field of a configuration with its value and meaning."""
   config, _ = load_config(words)
   if COMMANDS[words.command].takes == 'sweep' or 'table' in config:
     return [*_command_lines('sweep'), '',
             f'{words.config} is a sweep: --config.common.FIELD=VALUE changes a field of all its runs']
-  from mils_jax.run_config import RunConfig  # brings JAX, which the lines above do without
+  from mils_jax.run_config import RunConfig  # loads JAX, which the lines above do not need
 
   lines = [f'fields of {words.config}:', '']
   for name, value, option in RunConfig.read(config).options():

@@ -55,7 +55,7 @@ def finish(processes, timeout=300):
 
 
 def assert_codes(ended, *codes):
-  """Fails, with all that the processes said, unless they ended with these codes; `ended` is what `finish` gave."""
+  """Fails, with all that the processes printed, unless they ended with these codes; `ended` is what `finish` gave."""
   if [code for code, *_ in ended] != list(codes):
     pytest.fail('\n'.join([f'expected the exit codes {codes}', *(
         '\n'.join([f'process {index}: {code}', *lines, 'standard error:', *errors])

@@ -16,10 +16,10 @@ def test_every_file_with_a_configuration_has_a_name():
   assert builtin_configs(sweeps=True) | builtin_configs(sweeps=False) == builtin_configs()
 
 
-def test_every_one_says_what_it_is():
-  said = [summary(path) for path in builtin_configs().values()]
-  assert all(text.endswith('.') and len(text) > 20 for text in said)
-  assert len(set(said)) == len(said)
+def test_every_one_has_a_summary():
+  texts = [summary(path) for path in builtin_configs().values()]
+  assert all(text.endswith('.') and len(text) > 20 for text in texts)
+  assert len(set(texts)) == len(texts)
 
 
 def test_no_configuration_depends_on_where_the_others_lie():

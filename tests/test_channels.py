@@ -31,7 +31,7 @@ def test_the_order_of_named_channels_changes_nothing(order):
   assert present.all()
 
 
-def test_an_absent_channel_is_zero_even_where_the_data_is_not_finite():
+def test_a_missing_channel_is_zero_even_where_the_data_is_non_finite():
   images = jnp.full((1, 2, 2, 3), jnp.nan).at[..., 1].set(6.0)
   placed, _ = SPEC.map_from([None, 'G', None]).apply(images)
   np.testing.assert_array_equal(placed, jnp.zeros((1, 2, 2, 3)).at[..., 1].set(1.0))

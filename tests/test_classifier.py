@@ -38,7 +38,7 @@ def images(run):
   return np.asarray(build.open_data(saved_config(RunFolder(run))).splits['test'].images)
 
 
-def test_a_loaded_run_says_what_the_run_said_of_its_test_split(run, classifier, images):
+def test_a_loaded_run_predicts_what_the_run_predicted_of_its_test_split(run, classifier, images):
   with np.load(run / 'predictions.npz') as predictions:
     logits = predictions['logits']
   found = classifier(images)
@@ -106,7 +106,7 @@ def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, 
   np.testing.assert_allclose(many, np.concatenate([once, once, once[::-1]]), rtol=1e-5)
 
 
-def test_another_size_becomes_what_packing_makes_of_it(classifier, tmp_path):
+def test_another_size_becomes_what_the_dataset_cache_makes_of_it(classifier, tmp_path):
   photo = np.random.default_rng(0).integers(0, 255, (40, 52, 3), np.uint8)
   Image.fromarray(photo).save(tmp_path / 'photo.png')
   cached = read_pixels(tmp_path / 'photo.png', 16)
@@ -153,7 +153,7 @@ def test_importing_the_package_loads_no_library():
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
-def test_a_compiled_function_says_the_same_without_compiling_again(run, images):
+def test_a_compiled_function_gives_the_same_without_compiling_again(run, images):
   classifier = mils_jax.load(run)
   classify = classifier.compiled(['B', None, 'R'], batch=4)
   compiled = classifier._probabilities._cache_size()

@@ -121,7 +121,7 @@ def test_evaluating_writes_into_the_folder_that_output_names_and_takes_no_others
   assert not (folder / 'evaluation').exists()
   before = (folder / 'predictions.npz').read_bytes()
   assert main([*evaluate, '--split=val', f'--output={folder}']) == 2
-  assert f'--output {folder} holds something else than an evaluation' in capsys.readouterr().err
+  assert f'--output {folder} holds something other than an evaluation' in capsys.readouterr().err
   assert (folder / 'predictions.npz').read_bytes() == before
   assert main([*evaluate, f'--output={folder / "config.json"}']) == 2
   assert 'config.json cannot be written: File exists' in capsys.readouterr().err
@@ -182,7 +182,7 @@ def test_a_report_takes_no_config_and_needs_runs(tmp_path, capsys):
   assert f"no run matches --runs '{tmp_path}/*'" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
+def test_a_non_finite_loss_ends_the_run_with_one_line(tmp_path, capsys):
   words = ['--workdir', tmp_path / 'run', *TINY, '--config.optimizer.learning_rate=1e30',
            '--config.optimizer.warmup_epochs=0']  # so that the first step spoils the second
   assert run(*words) == 1
@@ -294,7 +294,7 @@ WRONG = {
     'other run': (['--config.train.init_from=/nowhere'], '/nowhere is no run folder'),
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
-    'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0 and train.steps=0: one of them says how long'),
+    'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0 and train.steps=0: one of them sets the length'),
     'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
     'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),

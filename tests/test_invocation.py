@@ -17,7 +17,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(('started', 'command', 'mode'), FORMS)
-def test_a_suggestion_can_be_pasted_and_asks_for_what_it_says(started, command, mode, tmp_path, monkeypatch):
+def test_a_suggestion_can_be_pasted_and_does_what_it_names(started, command, mode, tmp_path, monkeypatch):
   (tmp_path / 'runs/a b').mkdir(parents=True)
   monkeypatch.chdir(tmp_path)
   invocation.started_with(started)

@@ -89,7 +89,7 @@ def predicted(run, path, target, *words):
 
 
 @pytest.mark.parametrize('form', [lambda images, folder: None, as_npy, as_tiff, as_npz])
-def test_predict_says_what_the_runs_own_test_says(trained, tmp_path, form, capsys):
+def test_predict_equals_the_runs_own_test(trained, tmp_path, form, capsys):
   own = Predictions.load(trained / 'run/predictions.npz')
   path = form(images_of_test(trained / 'set'), tmp_path / 'other') or trained / 'set/test'
   found = predicted(trained / 'run', path, tmp_path / 'out.csv')
@@ -171,10 +171,10 @@ def test_more_epochs_for_a_finished_run_name_the_way(trained, capsys):
   assert f'--config.train.init_from={trained / "run"}' in capsys.readouterr().err
 
 
-def test_the_command_of_an_older_run_goes_on_with_it(tmp_path, capsys):
+def test_the_command_of_an_older_run_resumes_it(tmp_path, capsys):
   """Options that came later have other defaults, but not for a run from before them.
 
-  Its pictures have an alpha channel, which data.color=as_is kept, and no digest of the content makes up for a mistake.
+  Its images have an alpha channel, which data.color=as_is kept, and no digest of the content makes up for a mistake.
   """
   write_set(tmp_path / 'set', 'RGBA')
   (tmp_path / 'set/channels.txt').write_text('NIR\nR\nG\nA\n')

@@ -70,7 +70,7 @@ def test_labels_of_other_data_are_taken_by_the_names_of_their_classes(with_infra
             for name, value in arrays.items()}
   np.savez(config.data.path, **{**arrays, 'classes': first[::-1]})
   found = run_evaluation(config, folder)
-  assert 'taken by the names of the classes' in capsys.readouterr().out
+  assert 'matched by the names of the classes' in capsys.readouterr().out
   np.testing.assert_array_equal(found.predictions.labels, own.labels[few])
   np.testing.assert_allclose(found.predictions.logits, own.logits[few], atol=1e-5)
   assert found.results['classes'] == list(restore(folder).spec.classes)

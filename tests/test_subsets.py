@@ -73,7 +73,7 @@ def predictions(correct):
 REPORT = SubsetReport(('R', 'G'), 7, {('R',): predictions(3), ('G',): predictions(8), ('R', 'G'): predictions(9)})
 
 
-def test_the_report_says_what_counting_by_hand_says(tmp_path):
+def test_the_report_equals_counting_by_hand(tmp_path):
   values = REPORT.to_json()
   assert [row['correct'] for row in values['subsets']] == [3, 8, 9]
   assert [(row['size'], row['number'], row['mean']) for row in values['sizes']] == [(1, 2, 0.55), (2, 1, 0.9)]
@@ -127,7 +127,7 @@ def test_what_is_saved_is_read_back_and_can_be_paired_again(tmp_path):
   assert len(lines) == 4
 
 
-def test_a_runs_subsets_are_what_it_says_of_images_with_these_channels_alone(small_runs, tmp_path, capsys):
+def test_a_runs_subsets_are_its_predictions_of_images_with_these_channels_alone(small_runs, tmp_path, capsys):
   folder = RunFolder(shutil.copytree(small_runs['dynamic_resnet12'], tmp_path / 'run'))
   assert main(['main.py', '--mode=subsets', f'--workdir={folder.path}']) == 0
   assert 'mean over the 7 subsets' in capsys.readouterr().out

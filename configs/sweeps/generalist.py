@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.name = 'generalist'
   config.table = 'specialists'
-  config.common = recipe  # of a specialist
+  config.common = recipe  # recipe of a specialist
   config.common.channel_dropout.method = 'none'
   config.common.train.update(steps=1500, best_by='accuracy')
   config.specialists = ConfigDict({

@@ -1,4 +1,4 @@
-"""An ablation of the generalist on seven bands: imputation, rescale, sampling and temperature, one change at a time.
+"""An ablation of the generalist on seven bands: imputation, rescale, channel dropout, temperature, one at a time.
 
     python main.py --config configs/sweeps/landcover.py --mode sweep --config.common.data.path=BANDS.npz [--dry_run]
 """
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from mils_jax.configs import task_a
 
 CHANGES = {
-    'default': {},  # hierarchical sampling per sample, missing bands zero, temperature 30 throughout
+    'default': {},  # hierarchical channel dropout per sample, missing bands zero, temperature 30 throughout
     'imputation-learned': {'model.imputation': 'learned'},
     'imputation-mlp': {'model.imputation': 'mlp'},
     'rescale': {'model.rescale': True},
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
   config.name = 'landcover'
   config.table = 'ablation'  # each run against the first
 
-  config.common = ConfigDict()  # fields that all runs are given
+  config.common = ConfigDict()  # fields of all runs
   config.common.data = ConfigDict({'source': 'arrays', 'path': '', 'image_size': 0})
   config.common.channel_dropout = ConfigDict({'method': 'hierarchical', 'rate': 0.5})
   config.common.attention = ConfigDict({'start': 30.0, 'epochs': 4.0})

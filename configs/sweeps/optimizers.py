@@ -2,7 +2,7 @@
 
     python main.py --config configs/sweeps/optimizers.py --mode sweep --config.common.data.path=DIR [--dry_run]
 
-10 epochs on mini-ImageNet at 32x32. The table that ends it is of the test images; to choose by is `validation` in the
+10 epochs on mini-ImageNet at 32x32. The table at its end is for the test images; choose by `validation` in the
 results.json of each run.
 """
 
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
   config.name = 'optimizers'
   config.table = 'models'
 
-  config.common = ConfigDict()  # fields that all runs are given
+  config.common = ConfigDict()  # fields of all runs
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 10, 'precision': 'auto'})
   config.common.checkpoint = networks['wide_cnn4'].checkpoint

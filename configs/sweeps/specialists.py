@@ -16,9 +16,9 @@ def get_config() -> ConfigDict:
   recipe = task_a.get_config('mini_imagenet')
   config = ConfigDict()
   config.name = 'specialists'
-  config.table = 'specialists'  # which table ends the sweep: specialists, ablation or models
+  config.table = 'specialists'  # table at the end of the sweep: specialists, ablation or models
 
-  config.common = ConfigDict()  # fields that all runs are given
+  config.common = ConfigDict()  # fields of all runs
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 6, 'batch_size': 128, 'precision': 'auto'})
   config.common.checkpoint = recipe.checkpoint

@@ -4,7 +4,7 @@
     python main.py --config configs/sweeps/table2.py:strong --mode sweep --config.common.data.path=DIR [--dry_run]
 
 On mini-ImageNet at 32x32: 10 epochs of the report's recipe, the same for all, or 40 of `mini_imagenet_strong`, with the
-learning rate that suits each network. The first run is the one that the others are compared with.
+learning rate that suits each network. The others are compared with the first run.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ def get_config(variant: str = 'report') -> ConfigDict:
   config.name = 'table2'
   config.table = 'models'
 
-  config.common = ConfigDict()  # fields that all runs are given
+  config.common = ConfigDict()  # fields of all runs
   config.common.data = ConfigDict({'path': '', 'image_size': 32})
   config.common.train = ConfigDict({'epochs': 40, 'batch_size': 128, 'precision': 'auto'})
   config.common.checkpoint = wide_cnn.checkpoint

@@ -1,6 +1,6 @@
-"""What the program does: one module for each command, with the lines that it prints.
+"""The commands: one module for each, with the lines that it prints.
 
-This table is what --help and the parsing of words need; a command's module is imported when it runs.
+--help and the parsing of the command line need only this table; a command's module is imported when it runs.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from mils_jax.export.formats import FORMATS
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-  """A flag of a command, beside --config and --workdir.
+  """A flag of a command, in addition to --config and --workdir.
 
   Attributes:
-    default: text, or False for a switch.
+    default: default text, or False for a switch.
     help: what it does.
-    value: names its value in --help.
+    value: name of its value in --help.
     path: whether it is a path.
-    many: whether several values may follow it, as a shell's pattern gives; its value is then a list.
+    many: whether several values may follow it, such as an expanded shell pattern; its value is then a list.
   """
 
   default: str | bool
@@ -36,13 +36,13 @@ class Command:
   """A command: `mils-jax NAME`, or --mode NAME.
 
   Attributes:
-    help: what it does, in a line.
-    examples: flags that show what it is for, as `invocation.command` takes them.
-    flags: its own, by name.
+    help: what it does, in one line.
+    examples: example flags, in the form that `invocation.command` takes.
+    flags: its own flags, by name.
     takes: what it works on: 'run' (a configuration or the run folder that has one), 'sweep' (a sweep's configuration)
       or 'runs' (patterns of run folders).
-    plain: the flag that a second plain word behind the verb gives, '' for none.
-    exports: whether a folder that export wrote does as well as a run's; the request then has no configuration.
+    plain: flag that a second positional argument sets, '' for none.
+    exports: whether it also accepts a folder that export wrote; the request then has no configuration.
   """
 
   help: str

@@ -1,7 +1,7 @@
-"""A trained dynamic network with fewer kernels, as a run folder of its own: merged into plain convolutions, or pruned.
+"""Compresses a trained dynamic network into a new run folder: merges kernels into plain convolutions, or prunes them.
 
-The report's remedy for the K-fold cost of dynamic convolution: where the attention hardly differs between images, the
-K kernels are one.
+This is the report's remedy for the K-fold cost of dynamic convolution: where the attention hardly differs between
+images, the K kernels act as one.
 """
 
 import hashlib
@@ -35,25 +35,25 @@ from mils_jax.training.run_folder import RunFolder, read_json, write_json
 from mils_jax.training.signals import StopSignals
 from mils_jax.training.trainer import Outcome
 
-SAME = ('weights', 'method', 'kernels')  # of two compressions that are one, wherever the original lies
+SAME = ('weights', 'method', 'kernels')  # equal for equal compressions, wherever the original lies
 
 
 def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
-  """Makes a smaller run of a trained one, tests both, and writes the smaller one's folder whole or not at all.
+  """Makes a smaller run from a trained one, tests both, and writes the smaller one's folder atomically.
 
   Args:
     config: the run's own, or one that differs in where the data lies.
-    folder: of the run.
+    folder: the run folder.
     output: folder of the new run.
-    keep: how many kernels of each layer stay, those with the largest mean attention over the training split; '': all
-      are merged into one by that mean.
-    command: that started it, for the record.
+    keep: number of kernels of each layer to keep, those with the largest mean attention over the training split; '':
+      all are merged into one by that mean.
+    command: command line that started it, for the record.
 
   Returns:
-    What compression.json holds. Where `output` already is this very compression, it is only read.
+    The contents of compression.json. Where `output` already is this compression, it is only read.
 
   Raises:
-    UserError: the run has no kernels to spare, `keep` is none of 1 to K - 1, or `output` is taken.
+    UserError: the run has a single kernel, `keep` is not in 1 to K - 1, or `output` exists.
   """
   if not output:
     raise UserError(f'{invocation.mode("compress")} needs --output: a folder for the new run')
@@ -90,7 +90,7 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
 
 
 def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: dict[str, np.ndarray]) -> dict:
-  """Tests the new variables beside the old ones, and writes the new run folder but for run.json."""
+  """Tests the new variables beside the old ones, and writes the new run folder except run.json."""
   config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
   model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
@@ -101,7 +101,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   test = evaluate(replicated, run.data.splits['test'], test_batches, 'test')
   original = run.evaluator()(run.variables, run.data.splits['test'], test_batches, 'test of the original')
   per_epoch = steps_per_epoch(len(run.data.splits['train'].labels), batch_size)
-  finished = RunFolder(Path(origin['run'])).read_results()  # None where the run has not ended yet
+  finished = RunFolder(Path(origin['run'])).read_results()  # None where the run is not finished
   epochs = finished['epochs'] if finished else config.train.in_epochs(per_epoch).epochs
   values = {
       'made_from': origin,
@@ -110,7 +110,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
                  for name, weights in mean.items()],
       'original': _figures(original, model_size(run.restored.model, spec.image_size)),
       'compressed': _figures(test, model_size(model, spec.image_size)),
-      'difference': compare(test, original).to_json(),  # of the compressed one to the original
+      'difference': compare(test, original).to_json(),  # compressed minus original
   }
   with Checkpoints(new.checkpoints) as checkpoints:
     checkpoints.save_best(step, variables, spec, (validation.accuracy.rate, -validation.loss))
@@ -127,7 +127,7 @@ def _figures(test: Predictions, size: dict) -> dict:
 
 
 def _number(keep: str, kernels: int) -> int:
-  """The number that --keep gives, 0 without it; raises UserError where so many kernels cannot be kept."""
+  """The number in --keep, 0 without it; raises UserError where so many kernels cannot be kept."""
   if not keep:
     return 0
   if not keep.isdecimal() or not 1 <= int(keep) < kernels:
@@ -137,7 +137,7 @@ def _number(keep: str, kernels: int) -> int:
 
 
 def _claim_parent(target: Path) -> None:
-  """Raises UserError where the folder cannot be made or is something else already."""
+  """Raises UserError where the folder cannot be created or is already something else."""
   if target.exists() and not RunFolder(target).compression.exists():
     _refuse_taken(target)
   make_writable(target.parent, target)
@@ -148,7 +148,7 @@ def _refuse_taken(target: Path) -> None:
 
 
 def _digest(variables: Any) -> str:
-  """A hash of all arrays, so that a run trained anew in the same folder is not predicted as the one before."""
+  """A hash of all arrays, so that a run trained anew in the same folder is not mistaken for the earlier one."""
   digest = hashlib.blake2b(digest_size=8)
   for name, array in sorted(by_path(variables).items()):
     digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
@@ -156,9 +156,9 @@ def _digest(variables: Any) -> str:
 
 
 def run(request: Request) -> None:
-  """Compresses a run and prints what that cost and saved."""
+  """Compresses a run and prints the loss of accuracy and the savings."""
   output, keep = request.flags['output'], request.flags['keep']
-  with StopSignals():  # so that what is unfinished goes
+  with StopSignals():  # so that unfinished output is deleted
     values = run_compression(request.config, request.folder, output, keep, request.words)
   log_lines(compression_lines(values, Path(output)))
 
@@ -167,7 +167,7 @@ def compression_lines(values: dict, output: Path) -> list[str]:
   """The original and the smaller run side by side, whether they can be told apart, and what to try next.
 
   Args:
-    values: of compression.json.
+    values: contents of compression.json.
     output: folder of the smaller run.
   """
   origin = values['made_from']
@@ -181,7 +181,7 @@ def compression_lines(values: dict, output: Path) -> list[str]:
       '', f'{origin["run"]}, step {origin["step"]}, its {origin["of"]} kernels in each layer {how}:', '',
       *table_lines(['network', 'test accuracy [95% interval]', 'parameters', 'MACs', 'FLOPs'], rows), '',
       PairedDifference.from_json(values['difference']).verdict(f'the {name} network', 'the original'),
-      f'{saved:.2f} times fewer MACs per image, with all kernels in parallel',
+      f'{saved:.2f} times fewer MACs per image (mix outputs)',
       '', f'everything in {output}; it evaluates and predicts like any other run',
       '', 'next: what missing channels cost it now, or some more training, in a folder of its own:',
       f'  {invocation.command("subsets", workdir=output)}',

@@ -1,4 +1,4 @@
-"""What a configuration costs, before any training: parameters, multiply-adds and, compiled, XLA's own counts."""
+"""Counts the cost of a configuration, before any training: parameters, multiply-adds and, compiled, XLA's counts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class MixCost:
     mix: 'outputs' or 'kernels'; '' for a network without dynamic convolutions.
     macs: multiply-adds per image, by block.
     inference: XLA's count of classifying one image; None where nothing was compiled.
-    training: XLA's count of a training step on one image; likewise.
+    training: XLA's count of a training step on one image; None where nothing was compiled.
   """
 
   mix: str
@@ -51,13 +51,13 @@ class MixCost:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """What a configuration costs.
+  """The cost of a configuration.
 
   Attributes:
     model: name of the network.
     image_shape: (H, W, input_channels).
-    parameters: by block.
-    mixes: one for each way to compute it.
+    parameters: number of parameters by block.
+    mixes: one entry for each way to compute it.
   """
 
   model: str
@@ -66,17 +66,17 @@ class Cost:
   mixes: list[MixCost]
 
   def to_json(self) -> dict:
-    """All figures by block, their totals, and how they are counted."""
+    """All counts by block, their totals, and how they are counted."""
     totals = {part.mix or self.model: sum(part.macs.values()) for part in self.mixes}
     return {**dataclasses.asdict(self), 'total_parameters': sum(self.parameters.values()), 'total_macs': totals,
             'total_flops': {name: 2 * macs for name, macs in totals.items()}, 'conventions': CONVENTIONS}
 
 
 def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
-  """Counts the configured network; opens no data where classes, input channels and image size are configured.
+  """Counts the configured network; opens the data only where classes, input channels or image size are not configured.
 
   Args:
-    config: of the run.
+    config: configuration of the run.
     compiled: whether to compile it, for XLA's counts.
   """
   names, classes = split_names(config.channels.names), config.model.num_classes
@@ -106,7 +106,7 @@ def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
 
 def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int],
                    names: Sequence[str]) -> CompiledCost:
-  """The step as it is trained, for one image on one device."""
+  """The cost of a training step for one image on one device."""
   channels = shape[-1]
   mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulation=1))  # XLA counts loops once
@@ -135,7 +135,7 @@ def run(request: Request) -> None:
 
 def cost_lines(cost: Cost) -> list[str]:
   """A table by block, then the totals of each way to compute the network."""
-  macs = cost.mixes[0].macs  # in the order of the computation; blocks without any come last
+  macs = cost.mixes[0].macs  # in the order of the computation; blocks without MACs come last
   rows = [[block, grouped(cost.parameters.get(block, 0)), *(grouped(part.macs.get(block, 0)) for part in cost.mixes)]
           for block in sorted({*macs, *cost.parameters}, key=lambda block: [*macs, block].index(block))]
   rows.append(['total', grouped(sum(cost.parameters.values())),

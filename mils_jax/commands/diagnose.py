@@ -1,4 +1,4 @@
-"""Whether a network uses its kernels: the entropy of its attention, and what freezing it changes, layer by layer."""
+"""Diagnoses whether a network uses its kernels, by the entropy of its attention and the effect of freezing it."""
 
 import dataclasses
 import math
@@ -21,22 +21,22 @@ from mils_jax.restore import OpenRun, open_run
 from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.run_folder import RunFolder, write_json
 
-ALL_SUBSETS_UP_TO = 3  # channels; of more, every single one, every set that lacks one, and all
-FROZEN_ON = 512  # test images, evenly spaced, on which layers are frozen one after the other
-UNIFORM_ABOVE = 0.99  # of log K, entropy of the mean attention
-COLLAPSED_BELOW = 0.05  # likewise
-SAME_BELOW = 0.01  # spread: no kernel's weight deviates more over the images
-LISTED = 16  # subsets that are all printed; of more, the full set and those with the smallest and largest change
+ALL_SUBSETS_UP_TO = 3  # channels; with more, each channel alone, all but one, and all
+FROZEN_ON = 512  # evenly spaced test images on which layers are frozen one after the other
+UNIFORM_ABOVE = 0.99  # entropy of the mean attention, as a share of log K
+COLLAPSED_BELOW = 0.05  # the same share
+SAME_BELOW = 0.01  # largest std over images of any kernel's weight
+LISTED = 16  # most subsets that are all printed; of more, the full set and those with the smallest and largest change
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-  """What frozen attention does to the logits.
+  """The effect of frozen attention on the logits.
 
   Attributes:
     logits: root mean square of their change, as a share of their standard deviation over images and classes.
     classes: number of images whose predicted class changes.
-    count: of images.
+    count: number of images.
   """
 
   logits: float
@@ -45,7 +45,7 @@ class Change:
 
   @classmethod
   def of(cls, before: np.ndarray, after: np.ndarray) -> 'Change':
-    """From logits (N, classes) without and with frozen attention."""
+    """Computes the change from logits (N, classes) without and with frozen attention."""
     std = max(float(before.std(dtype=np.float64)), float(np.finfo(np.float32).tiny))
     change = float(np.sqrt(np.square(after - before, dtype=np.float64).mean()))
     return cls(change / std, int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), len(before))
@@ -56,9 +56,9 @@ class LayerDiagnosis:
   """One layer's attention over a split.
 
   Attributes:
-    layer: name, such as 'stage1_block1/conv1'.
-    mean: (K,) attention, over the images.
-    mean_entropy: of the images' own attention, in nats.
+    layer: name of the layer, such as 'stage1_block1/conv1'.
+    mean: (K,) mean attention over the images.
+    mean_entropy: mean entropy of the images' own attention, in nats.
     spread: standard deviation over the images of the kernel's weight that varies most.
     frozen: what changes when this layer's attention alone is fixed at its mean.
   """
@@ -71,13 +71,13 @@ class LayerDiagnosis:
 
   @classmethod
   def of(cls, layer: str, attention: np.ndarray, frozen: Change) -> 'LayerDiagnosis':
-    """From attention (N, K)."""
+    """Computes the diagnosis of a layer from its attention (N, K)."""
     return cls(layer, attention.mean(axis=0, dtype=np.float64), float(entropy(attention).mean()),
                float(attention.std(axis=0, dtype=np.float64).max()), frozen)
 
   @property
   def entropy_of_mean(self) -> float:
-    """In nats; log K where all kernels count alike, 0 where one is all."""
+    """Entropy of the mean attention in nats: log K for equal weights, 0 where a single kernel has all the weight."""
     return float(entropy(self.mean))
 
   @property
@@ -91,7 +91,7 @@ class LayerDiagnosis:
     return 'near-uniform' if share > UNIFORM_ABOVE else 'fixed mixture'
 
   def to_json(self) -> dict:
-    """What diagnostics.json holds of a layer."""
+    """The entry of a layer in diagnostics.json."""
     return {'layer': self.layer, 'mean_attention': self.mean.tolist(), 'entropy_of_mean': self.entropy_of_mean,
             'mean_entropy': self.mean_entropy, 'spread': self.spread, 'used_as_one': self.used_as_one,
             'logit_change_if_frozen': self.frozen.logits, 'classes_changed_if_frozen': self.frozen.classes}
@@ -102,7 +102,7 @@ class SubsetDiagnosis:
   """All layers with some of the channels.
 
   Attributes:
-    channels: that were there.
+    channels: the present channels.
     layers: in the order of the computation.
     all_frozen: what changes when every layer's attention is fixed at its mean.
   """
@@ -112,7 +112,7 @@ class SubsetDiagnosis:
   all_frozen: Change
 
   def to_json(self) -> dict:
-    """What diagnostics.json holds of a subset."""
+    """The entry of a subset in diagnostics.json."""
     return {'channels': list(self.channels), 'layers': [layer.to_json() for layer in self.layers],
             'logit_change_if_all_frozen': self.all_frozen.logits,
             'classes_changed_if_all_frozen': self.all_frozen.classes}
@@ -124,8 +124,8 @@ class DiagnosticReport:
 
   Attributes:
     num_kernels: K.
-    count: test images.
-    subsets: of the channels, smaller ones first; the last is all.
+    count: number of test images.
+    subsets: subsets of the channels, smaller ones first; the last has all channels.
   """
 
   num_kernels: int
@@ -134,11 +134,11 @@ class DiagnosticReport:
 
   @property
   def full(self) -> SubsetDiagnosis:
-    """With all channels."""
+    """The diagnosis with all channels."""
     return self.subsets[-1]
 
   def to_json(self) -> dict:
-    """What diagnostics.json holds."""
+    """The contents of diagnostics.json."""
     return {'num_kernels': self.num_kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
             'subsets': [subset.to_json() for subset in self.subsets]}
 
@@ -183,7 +183,7 @@ def diagnose(run: OpenRun, reader: AttentionReader) -> DiagnosticReport:
 
 
 def diagnosed_subsets(channels: Sequence[str]) -> list[Subset]:
-  """Every non-empty subset of up to three channels; of more, the single ones, those that lack one, and all."""
+  """Every non-empty subset of up to three channels; with more channels, each alone, all but one, and all."""
   return select_subsets(channels, EvaluationOptions(ALL_SUBSETS_UP_TO, sampled_subsets=0))
 
 
@@ -241,7 +241,7 @@ def diagnostic_lines(report: DiagnosticReport, folder: Path) -> list[str]:
 
 
 def verdict(subset: SubsetDiagnosis) -> list[str]:
-  """How many layers use their kernels as one and what that advises; then how it is judged."""
+  """How many layers use their kernels as one, with advice, and how this is judged."""
   ways = Counter(layer.used_as_one for layer in subset.layers if layer.used_as_one)
   used = ', '.join(f'{number} {way}' for way, number in ways.items()) or 'none'
   advice = ''

@@ -1,4 +1,4 @@
-"""A finished or stopped run's best checkpoint on any split of its own data or of another set."""
+"""Evaluates the best checkpoint of a finished or stopped run on any split of its own or another dataset."""
 
 import dataclasses
 from pathlib import Path
@@ -21,16 +21,16 @@ RESULTS = 'evaluation.json'
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """A run's best checkpoint on one split.
+  """The results of a run's best checkpoint on one split.
 
   Attributes:
-    run: the run's folder.
-    path: the folder for the results, evaluation.json and predictions.npz.
+    run: the run folder.
+    path: folder for the results, evaluation.json and predictions.npz.
     split: train, val, test or all.
-    config: the run's, with the data that it was tested on.
-    results: as a run's results.json, of this split alone under the name 'scores'.
-    predictions: of every example.
-    lost: whether the finished run has lost these predictions of its own, which saving gives back.
+    config: the run's configuration, with the data that it was tested on.
+    results: results in the form of results.json, with those of this split under the name 'scores'.
+    predictions: predictions of every example.
+    lost: whether the finished run has lost its own copy of these predictions, which saving restores.
   """
 
   run: RunFolder
@@ -55,15 +55,15 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
 
   Args:
     config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
-    folder: of the run.
-    split: train, val, test or, of another set than the run's own, all.
-    output: folder for the results; '': evaluation/SPLIT in the run's, or, for another set, one with its fingerprint in
-      the name.
+    folder: the run folder.
+    split: train, val, test or, for another dataset than the run's own, all.
+    output: folder for the results; '': evaluation/SPLIT in the run folder, or, for another dataset, a folder with its
+      fingerprint in the name.
 
   Raises:
-    UserError: there is no such split, or all of the run's own are asked for; the folder is another run's, there is no
-      checkpoint yet, the data has a class that the model has not, or none of its channels, or `output` cannot be
-      written or is something else already.
+    UserError: there is no such split, or 'all' is requested for the run's own data; the folder belongs to another run,
+      there is no checkpoint yet, the data has a class that the model lacks, or none of its channels, or `output` cannot
+      be written or is already something else.
   """
   if split not in (*SPLITS, ALL):
     raise unknown('--split', split, (*SPLITS, ALL))
@@ -89,10 +89,10 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
 
 
 def _claim(target: Path) -> None:
-  """Makes the folder; raises UserError where it cannot be written or is something else."""
+  """Creates the folder; raises UserError where it cannot be written or is something else."""
   make_writable(target, target)
   if any(target.iterdir()) and not (target / RESULTS).exists():
-    raise UserError(f'--output {target} holds something else than an evaluation: give a new or an empty folder')
+    raise UserError(f'--output {target} holds something other than an evaluation: give a new or an empty folder')
 
 
 def _results(run: OpenRun, split: str, predictions: Predictions) -> dict:
@@ -108,7 +108,7 @@ def _results(run: OpenRun, split: str, predictions: Predictions) -> dict:
 def run(request: Request) -> None:
   """Evaluates a run on a split, prints the scores, and keeps them with a page beside them."""
   evaluation = run_evaluation(request.config, request.folder, request.flags['split'], request.flags['output'])
-  log_lines(score_lines(evaluation))  # before anything is written, whatever becomes of that
+  log_lines(score_lines(evaluation))  # printed first, in case writing fails
   log(_saved(evaluation))
   if len(evaluation.results['channels']) > 1:
     log_lines(invocation.next_lines('what each missing channel costs it',
@@ -116,7 +116,7 @@ def run(request: Request) -> None:
 
 
 def score_lines(evaluation: Evaluation) -> list[str]:
-  """What the model is and every score."""
+  """The description of the model and all its scores."""
   results, scores = evaluation.results, evaluation.predictions.scores
   return [
       '', f'{results["name"]}: {results["model"]}, step {results["step"]}, channels {channels_text(results)}',
@@ -124,13 +124,13 @@ def score_lines(evaluation: Evaluation) -> list[str]:
       f'  balanced        {scores.balanced_accuracy:.2%} (mean of the accuracies of the classes)',
       f'  macro F1        {scores.macro_f1:.2%}; top 5: {scores.top(5).rate:.2%}',
       f'  NLL             {scores.loss:.3f} nats; Brier score {scores.brier:.3f}',
-      f'  calibration     {100 * scores.calibration.error:.1f} points (expected calibration error)',
+      f'  ECE             {100 * scores.calibration.error:.1f} points',
       f'  parameters      {grouped(results["parameters"])}; MACs {grouped(results["macs"])}',
   ]
 
 
 def _saved(evaluation: Evaluation) -> str:
-  """Saves the evaluation with its page; returns the line that says where, or why not."""
+  """Saves the evaluation with its page; returns a line with the path, or with the reason of a failure."""
   from mils_jax.report.write import write_evaluation  # here, since the drawing library takes a while to load
 
   try:

@@ -1,4 +1,4 @@
-"""Takes a trained model out of this program: in a format that others read, and only where it computes the same."""
+"""Exports a trained model in a format for other programs, and checks that it computes the same."""
 
 import dataclasses
 import os
@@ -23,26 +23,26 @@ from mils_jax.training.signals import StopSignals
 
 
 def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = '') -> tuple[Path, Comparison]:
-  """Writes a run's best checkpoint in a format: the whole folder, compared with the model, or nothing.
+  """Writes a run's best checkpoint in a format and compares it with the model; on failure nothing is written.
 
   Args:
     config: the run's own, or one that differs in where the data lies.
-    folder: of the run.
-    name: of the format.
-    output: the folder that is made; '': export/NAME in the run's.
+    folder: the run folder.
+    name: name of the format.
+    output: folder to create; '': export/NAME in the run folder.
 
   Returns:
-    The folder, and how far what it holds is from the model.
+    The folder, and its comparison with the model.
 
   Raises:
-    UserError: there is no such format or it needs a package that is not installed, it cannot hold the model, `output`
+    UserError: there is no such format, it needs a package that is not installed, it cannot hold the model, `output`
       exists or cannot be written, or the run has no checkpoint yet.
-    RunError: what was exported does not compute what the model does, or the checkpoint is damaged.
+    RunError: the export does not compute the same as the model, or the checkpoint is damaged.
   """
   kind = find_format(name)
   kind.check()
   target = Path(output) if output else folder.exports / name
-  restored = restore(folder, config)  # which refuses another run's
+  restored = restore(folder, config)  # refuses the folder of another run
   _claim(target)
   model = ExportedModel(dataclasses.replace(restored, config=saved_config(folder)))
   with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as unfinished:
@@ -58,18 +58,18 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
 
 
 def _claim(target: Path) -> None:
-  """Raises UserError where the folder exists or cannot be made."""
+  """Raises UserError where the folder exists or cannot be created."""
   if target.exists():
     raise UserError(f'--output {target} exists: give a folder that does not exist')
   make_writable(target.parent, target)
 
 
 def run(request: Request) -> None:
-  """Exports a run and prints how far it is from the model and what was written."""
+  """Exports a run and prints the comparison with the model and the written files."""
   name, output = request.flags['format'], request.flags['output']
   if not name:
     raise UserError(f'{invocation.mode("export")} needs --format. Valid: {", ".join(FORMATS)}')
-  with StopSignals():  # so that what is unfinished goes
+  with StopSignals():  # so that unfinished output is deleted
     target, comparison = run_export(request.config, request.folder, name, output)
   log_lines(export_lines(target, comparison))
   if name == 'hub':
@@ -78,7 +78,7 @@ def run(request: Request) -> None:
 
 
 def export_lines(target: Path, comparison: Comparison) -> list[str]:
-  """How it compares, and the files with their sizes."""
+  """The comparison with the model, and the files with their sizes."""
   return [f'compared with the model: {comparison}',
           *(f'  {path.name:<20} {grouped(path.stat().st_size)} bytes' for path in sorted(target.iterdir())),
-          f'everything in {target}; {EXPORT} says what goes in and what comes out']
+          f'everything in {target}; {EXPORT} describes its inputs and outputs']

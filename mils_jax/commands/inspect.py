@@ -1,4 +1,4 @@
-"""Shows what a dataset holds, before anyone trains on it: figures, warnings, and sheets of sample images."""
+"""Shows the contents of a dataset before training on it: statistics, warnings, and sheets of sample images."""
 
 import dataclasses
 import hashlib
@@ -17,19 +17,19 @@ from mils_jax.report.formats import table_lines
 from mils_jax.report.thumbnails import colour_channels, to_levels
 from mils_jax.run_config import check_owner, claim
 
-FEW_IMAGES = 10  # a class with fewer in training is warned about
-IMAGES_SAMPLED = 256  # in which values apart from all others are looked for
-GAP = 2  # a value so many times the range of all others away from them is suspicious
-GAP_OF_A_MARK = 0.05  # likewise one of these
+FEW_IMAGES = 10  # training images of a class, below which there is a warning
+IMAGES_SAMPLED = 256  # images that are searched for values far from all others
+GAP = 2  # distance of a suspicious value from all others, in multiples of their range
+GAP_OF_A_MARK = 0.05  # the same for the usual marks
 NODATA_MARKS = (-9999, -32768, -32767, -999, -99, -3.4028234663852886e38)
 SAMPLES = 6  # images of each class on its sheet
-TILE = 96  # least side of an image on a sheet, in pixels
+TILE = 96  # smallest side of an image on a sheet, in pixels
 _GAP = 4
-_TITLE = 14  # height of the line of text over the columns
+_TITLE = 14  # height of the line of text above the columns
 
 
 def run(request: Request) -> None:
-  """Inspects the configured dataset and makes the run folder this configuration's own."""
+  """Inspects the configured dataset and claims the run folder for this configuration."""
   check_owner(request.folder, request.config)
   data = open_data(request.config)
   claim(request.folder, request.config)
@@ -52,12 +52,12 @@ class ChannelRange:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-  """What a dataset holds.
+  """The contents of a dataset.
 
   Attributes:
     counts: per split, (classes,) number of images of each class.
-    channels: one per channel.
-    warnings: one sentence each.
+    channels: ranges of the channels.
+    warnings: one sentence per warning.
   """
 
   counts: dict[str, np.ndarray]
@@ -66,7 +66,7 @@ class Inspection:
 
 
 def inspect(data: CachedDataset) -> Inspection:
-  """Reads the images of a dataset cache, and finds what it holds and what looks wrong."""
+  """Reads the images of a dataset cache, and collects statistics and warnings."""
   counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in data.splits.items()}
   channels = _channel_ranges(data)
   warnings = [
@@ -80,7 +80,7 @@ def inspect(data: CachedDataset) -> Inspection:
 
 
 def _channel_ranges(data: CachedDataset) -> tuple[ChannelRange, ...]:
-  constant = data.low == data.high  # whose std was replaced by 1
+  constant = data.low == data.high  # their std was replaced by 1
   numbers = zip(data.low.tolist(), data.high.tolist(), data.mean.tolist(), np.where(constant, 0, data.std).tolist(),
                 strict=True)
   return tuple(ChannelRange(name, unit, *values)
@@ -94,7 +94,7 @@ def _nonfinite(data: CachedDataset) -> list[str]:
 
 
 def _suspicious(data: CachedDataset) -> list[str]:
-  """A warning for each channel whose least or largest value looks like a mark of pixels without data."""
+  """A warning for each channel whose smallest or largest value looks like a mark for pixels without data."""
   images = data.splits['train'].images
   some = np.asarray(images[:: max(1, len(images) // IMAGES_SAMPLED)])
   warnings = []
@@ -106,7 +106,7 @@ def _suspicious(data: CachedDataset) -> list[str]:
       if not others.size or not np.isfinite(extreme):
         continue
       lower, upper = others.min(), others.max()
-      if lower == upper and extreme not in NODATA_MARKS:  # two values alone, as of a black and white image
+      if lower == upper and extreme not in NODATA_MARKS:  # only two values, as in a black and white image
         continue
       far = max(lower - extreme, extreme - upper) / max(upper - lower, np.finfo(np.float64).tiny)
       if far > GAP or (extreme in NODATA_MARKS and far > GAP_OF_A_MARK):
@@ -129,7 +129,7 @@ def _small_classes(data: CachedDataset, counts: np.ndarray) -> list[str]:
 
 
 def _shared_images(data: CachedDataset) -> list[str]:
-  """A warning for each two splits that hold the same pixels."""
+  """A warning for each pair of splits with images of the same pixels."""
   hashes = {name: _first_by_hash(split) for name, split in data.splits.items()}
   warnings = []
   for name, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
@@ -149,7 +149,7 @@ def _first_by_hash(split: Split) -> dict[bytes, int]:
 
 
 def describe(inspection: Inspection, data: CachedDataset) -> list[str]:
-  """The findings as lines of text."""
+  """The statistics and warnings as lines of text."""
   height, width, _ = data.image_shape
   sizes = ', '.join(f'{split} {len(data.splits[split])}' for split in data.splits)
   dtype = data.splits['train'].images.dtype
@@ -180,9 +180,9 @@ def write_sheets(data: CachedDataset, folder: Path) -> Path:
 
 
 def draw_sheet(data: CachedDataset, rows: np.ndarray) -> Image.Image:
-  """One line per training image: each channel in grey, then three of them in colour, where there are as many.
+  """Draws one line per training image: each channel in grey, then three of them in colour, where there are as many.
 
-  Greys run from 2.5 std below a channel's mean to 2.5 above, within the values of the training split, the same for
+  Greys range from 2.5 std below a channel's mean to 2.5 above, within the values of the training split, the same for
   every sheet of a dataset.
   """
   height, width, count = data.image_shape

@@ -22,20 +22,20 @@ from mils_jax.training.trainer import batches_of, first_state_creator, parallel_
 from mils_jax.training.warm_start import warm_start
 
 LOWEST, HIGHEST = 1e-6, 10.0
-SMOOTHING = 0.9  # of the losses: share of the mean so far
-DIVERGED = 4.0  # times the lowest loss of a batch: there is nothing to be seen beyond
-SHOWN_LOSS = 2.0  # highest in the figure, times the first
+SMOOTHING = 0.9  # share of the previous mean in the smoothed loss
+DIVERGED = 4.0  # multiple of the lowest loss of a batch at which the test stops
+SHOWN_LOSS = 2.0  # highest loss in the figure, as a multiple of the first
 SHOWN = 12  # rows of the table
 
 
 @dataclasses.dataclass(frozen=True)
 class RangeTest:
-  """What a range test found.
+  """The results of a range test.
 
   Attributes:
     rates: (N,) learning rate of each step.
-    losses: (N,) of each batch, before its step.
-    smoothed: (N,) their exponential mean, free of its bias towards the start.
+    losses: (N,) loss of each batch, before its step.
+    smoothed: (N,) exponential mean of the losses, with bias correction.
   """
 
   rates: np.ndarray
@@ -44,7 +44,7 @@ class RangeTest:
 
   @classmethod
   def of(cls, rates: np.ndarray, losses: np.ndarray) -> 'RangeTest':
-    """From the steps until the loss had diverged."""
+    """Computes the results from the steps until the loss diverged."""
     mean, smoothed = 0.0, []
     for number, loss in enumerate(losses, 1):
       mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss)
@@ -53,15 +53,15 @@ class RangeTest:
 
   @property
   def suggested(self) -> float:
-    """A third of the rate of the lowest smoothed loss, to two digits: the highest rate of a schedule needs a margin."""
+    """A third of the rate of the lowest smoothed loss, to two digits, as the peak of a schedule needs a margin."""
     return float(f'{self.rates[self.smoothed.argmin()] / 3:.1e}')
 
 
 def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
-  """Trains the weights that a run would begin with for at most so many steps, the rate growing from LOWEST to HIGHEST.
+  """Trains the initial weights of a run for at most `steps` steps, with the rate growing from LOWEST to HIGHEST.
 
   Raises:
-    RunError: the loss is non-finite before anything can be seen.
+    RunError: the loss is non-finite from the start.
   """
   order, step, state = training_order(plan), parallel_step(plan), first_state_creator(plan)()
   if plan.train.init_from:
@@ -71,10 +71,10 @@ def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
   with bar('range test', steps, 'steps') as advance:
     for number, batch in enumerate(batches_of(plan, 'train').batches(order, 0, steps)):
       state, (sums, _) = step(state, batch)
-      first = number % order.steps_per_epoch == 0  # the sums of an epoch start anew
+      first = number % order.steps_per_epoch == 0  # the sums of an epoch are reset
       now, count = jax.device_get((sums.loss, sums.count))
       before, before_count = (0.0, 0.0) if first else (total, seen)
-      loss = float(now - before) / (float(count - before_count) or math.nan)  # no sample where the step was skipped
+      loss = float(now - before) / (float(count - before_count) or math.nan)  # 0 samples where the step was skipped
       if not math.isfinite(loss) or loss > DIVERGED * lowest:
         break
       losses.append(loss)
@@ -120,7 +120,7 @@ def range_lines(found: RangeTest, optimizer: str) -> list[str]:
 
 
 def range_figure(found: RangeTest) -> str:
-  """Loss by learning rate, as SVG."""
+  """The loss by learning rate, as SVG."""
   figure, (axes,) = drawing(3.0)
   axes.plot(found.rates, found.losses, alpha=0.35, linewidth=0.8, label='of each batch')
   axes.plot(found.rates, found.smoothed, label='smoothed')

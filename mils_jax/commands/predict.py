@@ -1,4 +1,4 @@
-"""Classifies images without labels by a trained model, into a CSV."""
+"""Classifies images without labels with a trained model, into a CSV file."""
 
 import collections
 import csv
@@ -27,18 +27,18 @@ from mils_jax.training.run_folder import RunFolder
 
 CLASSES_SHOWN = 5
 ERRORS_SHOWN = 10
-ENOUGH = 16  # images whose values together say something of their units
+ENOUGH = 16  # images needed to judge the units of their values
 
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-  """One image, ready for the network or not.
+  """One image, prepared for the network, or the reason why it cannot be classified.
 
   Attributes:
-    example_id: its path, or its place in its array.
+    example_id: its path, or its index in its array.
     inputs: (H, W, inputs) float32.
     present: (inputs,) bool.
-    notes: what was done with its channels that is not plain.
+    notes: notes on the conversion of its channels.
     error: why it cannot be classified, '' where it can.
   """
 
@@ -51,16 +51,16 @@ class Placed:
 
 @dataclasses.dataclass
 class Summary:
-  """What came out.
+  """The results of a prediction.
 
   Attributes:
-    output: the CSV.
-    classes: how many images of each class were predicted.
-    missing: how many images lacked each channel.
-    notes: how many images each note is about.
+    output: path of the CSV file.
+    classes: number of images predicted as each class.
+    missing: number of images that lacked each channel.
+    notes: number of images that each note is about.
     errors: by image, why it could not be classified.
-    remarks: on the input as a whole.
-    moments: (3, inputs) how many values of each channel there were, their sum and the sum of their squares.
+    remarks: notes on the input as a whole.
+    moments: (3, inputs) number of values of each channel, their sum and the sum of their squares.
   """
 
   output: Path
@@ -73,24 +73,24 @@ class Summary:
 
   @property
   def count(self) -> int:
-    """Images that were classified."""
+    """Number of classified images."""
     return self.classes.total()
 
 
 def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], channels: str, output: str,
                    all_classes: bool) -> Summary:
-  """Classifies the images of `path` and writes a CSV with a row for each, in their order.
+  """Classifies the images of `paths` and writes a CSV file with a row for each, in their order.
 
   Args:
-    config: the run's own.
-    folder: of the run.
-    paths: what `open_inputs` takes.
+    config: the run's own configuration.
+    folder: the run folder.
+    paths: paths that `open_inputs` takes.
     channels: names of the images' channels, '-' for one to leave out; '': each image's own.
-    output: the CSV; '': a new one in the run folder, named by the first path.
+    output: the CSV file; '': a new one in the run folder, named after the first path.
     all_classes: write the probability of every class.
 
   Raises:
-    UserError: there is no model or no image, names do not fit, or not one image can be classified.
+    UserError: there is no model or no image, names do not fit, or no image can be classified.
   """
   if not paths:
     raise UserError(f'{invocation.mode("predict")} needs --input: images, a folder of images, an .npz or an .npy')
@@ -99,7 +99,7 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
   if target.suffix != '.csv' or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .csv in a folder that exists')
   if channels:
-    classifier.missing(channels)  # refuses names that do not fit, before any image is read
+    classifier.missing(channels)  # raises for names that do not fit, before any image is read
   height, width = classifier.image_size
   reading = dataclasses.replace(config.data.reading, size=height if height == width else 0)
   inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), classifier.model_channels,
@@ -117,17 +117,17 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
 
 
 def _unlike_training(classifier: Classifier, summary: Summary) -> str:
-  """What is odd about the values of all images together; a few images may well be of one kind."""
+  """Describes suspicious values of all images together; with few images, which may be alike, it returns ''."""
   if summary.count < ENOUGH:
     return ''
-  with np.errstate(invalid='ignore'):  # of a channel that no image has
+  with np.errstate(invalid='ignore'):  # for a channel that no image has
     count, total, squares = np.asarray(summary.moments)
     mean = total / count
     return classifier.spec.unlike(mean, np.sqrt(np.maximum(squares / count - mean**2, 0)))
 
 
 def _new_file(folder: Path, name: str) -> Path:
-  """name.csv, name-2.csv, ...: the first that is not there, as images of two folders may share their name."""
+  """The first unused path of name.csv, name-2.csv, ..., as images of two folders may share their name."""
   stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
   return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
 
@@ -137,7 +137,7 @@ def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, a
   shown = classifier.classes if all_classes else ()
   writer.writerow(['file', 'class', 'probability', 'missing', 'error', *(f'p({name})' for name in shown)])
   number = len(inputs.example_ids)
-  with decoders_settled(), bar('classifying', number) as advance:  # here: threads must not change filters of warnings
+  with decoders_settled(), bar('classifying', number) as advance:  # here, as threads must not change warning filters
     for placed, probabilities in _classified(classifier, inputs, channels):
       for image, row in zip(placed, np.asarray(probabilities), strict=False):  # rows beyond the images are padding
         writer.writerow(_row(image, row, classifier, len(shown), summary))
@@ -157,7 +157,7 @@ def _classified(classifier: Classifier, inputs: Inputs, channels: str) -> Iterat
       if before:
         yield before
       before = placed, probabilities
-  assert before is not None  # there is an image at least
+  assert before is not None  # there is at least one image
   yield before
 
 
@@ -203,7 +203,7 @@ def run(request: Request) -> None:
   """Classifies the images, or a whole scene, and prints what came out."""
   given = request.flags
   if given['tile']:
-    from mils_jax.commands import scene  # here, since only few need it
+    from mils_jax.commands import scene  # here, since few calls need it
 
     return scene.run(request)
   if given['stride']:
@@ -212,11 +212,11 @@ def run(request: Request) -> None:
                            given['all_classes'])
   log_lines(prediction_lines(summary))
   if summary.errors:
-    raise RunError(f'{len(summary.errors)} images could not be classified; their rows in {summary.output} say why')
+    raise RunError(f'{len(summary.errors)} images could not be classified; see their rows in {summary.output}')
 
 
 def prediction_lines(summary: Summary) -> list[str]:
-  """How many images, the most frequent classes, which channels were missing, and where the CSV lies."""
+  """The number of images, the most frequent classes, the missing channels, and the path of the CSV file."""
   count = summary.count
   most = ', '.join(f'{name} {number} ({number / count:.1%})'
                    for name, number in summary.classes.most_common(CLASSES_SHOWN))

@@ -16,7 +16,7 @@ from mils_jax.training.signals import StopSignals
 
 
 def run(request: Request) -> None:
-  """Pushes a model and prints how anyone loads it."""
+  """Pushes a model and prints how to load it."""
   repository = request.flags['repository']
   if not repository:
     raise UserError(f'{invocation.mode("push")} needs --repository: USER/NAME on the hub')
@@ -35,7 +35,7 @@ def run(request: Request) -> None:
 
 
 def _check_current(folder: Path, step: int) -> None:
-  """Raises UserError for the export in a run folder of which the run has better weights by now."""
+  """Raises UserError for an export in a run folder if the run has better weights by now."""
   run = RunFolder(folder.absolute().parent.parent)
   if run.exports != folder.absolute().parent or not run.checkpoints.is_dir():
     return

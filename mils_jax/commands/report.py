@@ -6,5 +6,5 @@ from mils_jax.report.write import write_report
 
 
 def run(request: Request) -> None:
-  """Writes the report on the runs that --runs matches and prints its sentences."""
+  """Writes the report on the runs that match --runs and prints its sentences."""
   log_lines(write_report(request.flags['runs'], request.folder.path))

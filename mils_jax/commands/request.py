@@ -1,4 +1,4 @@
-"""What a command is asked to do."""
+"""The request to a command."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What the words of a command line, or a program, ask for.
+  """The request of a command line or of a program.
 
   Attributes:
-    command: its name.
-    folder: the run folder, or where a sweep or a report goes.
-    run: the run's configuration; None for a command that takes no single run.
-    sweep: a sweep's configuration as it was written; None for others.
-    flags: the command's own.
-    words: the whole command line, for the record and for the line that resumes.
+    command: name of the command.
+    folder: the run folder, or the folder of a sweep or a report.
+    run: configuration of the run; None for a command that takes no single run.
+    sweep: configuration of a sweep as it was written; None for others.
+    flags: flags of the command.
+    words: the whole command line, for the record and for the command that resumes.
   """
 
   command: str
@@ -31,6 +31,6 @@ class Request:
 
   @property
   def config(self) -> 'RunConfig':
-    """The run's configuration, of commands that work on one."""
+    """The run's configuration, for commands that work on a single run."""
     assert self.run is not None
     return self.run

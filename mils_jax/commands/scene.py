@@ -1,7 +1,7 @@
-"""Classifies a whole scene tile by tile: a georeferenced raster in, maps of classes and probabilities out.
+"""Classifies a whole scene tile by tile: from a georeferenced raster to maps of classes and probabilities.
 
-Each pixel gets the mean of the probabilities of the tiles that it lies in. What is in memory is a block of the scene
-and its tiles, whatever the size of the scene.
+Each pixel gets the mean probabilities of the tiles that cover it. Only a block of the scene and its tiles are in
+memory, whatever the size of the scene.
 """
 
 import colorsys
@@ -23,23 +23,23 @@ from mils_jax.files import replaced
 from mils_jax.progress import bar, log_lines
 from mils_jax.restore import restore
 
-NOTHING = 255  # class of pixels without data; hence at most so many classes
-QUICK_LOOK = 1000  # pixels of the longer side
-_SWATCH, _LINE, _LEGEND = 12, 18, 260  # of the legend, in pixels
+NOTHING = 255  # class of pixels without data, and so the largest number of classes
+QUICK_LOOK = 1000  # longer side in pixels
+_SWATCH, _LINE, _LEGEND = 12, 18, 260  # sizes of the legend, in pixels
 
 
 @dataclasses.dataclass
 class SceneMaps:
-  """What came out of a scene.
+  """The maps of a scene.
 
   Attributes:
     classes: the map of classes, a GeoTIFF.
-    probabilities: that of probabilities.
-    quick_look: a small picture of the classes with their legend.
-    counts: (classes,) pixels of each.
-    empty: pixels without data.
-    tiles: that were classified.
-    notes: on what was assumed, once each.
+    probabilities: the map of probabilities, a GeoTIFF.
+    quick_look: a small image of the classes with their legend.
+    counts: (classes,) number of pixels of each class.
+    empty: number of pixels without data.
+    tiles: number of classified tiles.
+    notes: notes on what was assumed, without repetitions.
   """
 
   classes: Path
@@ -51,7 +51,7 @@ class SceneMaps:
   notes: dict[str, None] = dataclasses.field(default_factory=dict)
 
   def lines(self, names: tuple[str, ...]) -> list[str]:
-    """What is printed of it."""
+    """The lines to print about the maps."""
     total = max(int(self.counts.sum()), 1)
     most = ', '.join(f'{names[label]} {self.counts[label] / total:.1%}' for label in np.argsort(-self.counts)[:5]
                      if self.counts[label])
@@ -61,7 +61,7 @@ class SceneMaps:
 
 
 def run(request: Request) -> None:
-  """Classifies the scene that --input names and prints what came out."""
+  """Classifies the scene in --input and prints the results."""
   given, config = request.flags, request.config
   tile = _pixels('--tile', given['tile'])
   stride = _pixels('--stride', given['stride'] or given['tile'], tile)
@@ -76,14 +76,14 @@ def run(request: Request) -> None:
     if raster.exists() and path.exists() and path.samefile(raster):
       raise UserError(f'--output {target}: would write {path} over the scene itself; expected another name')
   if given['channels']:
-    classifier.missing(given['channels'])  # refuses names that do not fit, before anything is read
+    classifier.missing(given['channels'])  # raises for names that do not fit, before anything is read
   with contextlib.closing(Scene(given['input'][0], config.data.reading)) as scene:
     maps = classify_scene(classifier, scene, tile, stride, target, given['channels'], given['all_classes'])
   log_lines(maps.lines(classifier.classes))
 
 
 def _pixels(flag: str, text: str, most: int | None = None) -> int:
-  """The number of pixels that a flag gives."""
+  """The number of pixels in a flag."""
   number = int(text) if text.isascii() and text.isdigit() else 0
   if number < 1 or (most and number > most):
     raise UserError(f'{flag}={text}: expected a whole number of pixels, at least 1'
@@ -92,7 +92,7 @@ def _pixels(flag: str, text: str, most: int | None = None) -> int:
 
 
 def _targets(target: Path) -> tuple[Path, Path, Path]:
-  """The map of classes, that of probabilities, and the quick look."""
+  """Paths of the map of classes, the map of probabilities, and the quick look."""
   return target, target.with_name(f'{target.stem}-probability.tif'), target.with_suffix('.png')
 
 
@@ -101,15 +101,15 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
   """Writes the maps of a scene beside each other: x.tif, x-probability.tif and x.png.
 
   Args:
-    classifier: of the tiles.
-    scene: is open.
-    tile, stride: pixels of a tile's side, and from one tile to the next, at most a tile's side.
-    target: the map of classes.
-    channels: names of the scene's channels; '': its own.
+    classifier: the model for the tiles.
+    scene: the open scene.
+    tile, stride: side of a tile in pixels, and distance from one tile to the next, at most the side of a tile.
+    target: path of the map of classes.
+    channels: names of the scene's channels; '': those in the file.
     all_classes: write the probability of every class, not only that of the most probable one.
 
   Raises:
-    UserError: the scene's channels do not fit the model, or it has no data at all.
+    UserError: the scene's channels do not fit the model, or no pixel has data.
   """
   if len(classifier.classes) >= NOTHING:
     raise UserError(f'{len(classifier.classes)} classes; a map holds fewer than {NOTHING}')
@@ -140,14 +140,14 @@ def classify_scene(classifier: Classifier, scene: Scene, tile: int, stride: int,
 
 def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile: int, channels: str,
                         maps: SceneMaps, advance: Any) -> np.ndarray:
-  """(H, W, classes) of a block, NaN where there is no data."""
+  """Mean probabilities (H, W, classes) of a block, NaN where there is no data."""
   top, left = part.row_starts[0], part.column_starts[0]
   decoded = scene.read((top, part.row_starts[-1] + tile), (left, part.column_starts[-1] + tile))
   image, names = decoded.pixels, channels
   if not channels:
     image, names, notes = fit(decoded, scene.listing, classifier.model_channels)
     maps.notes.update(dict.fromkeys(notes))
-  there = np.asarray(~np.ma.getmaskarray(image).all(-1))  # (h, w) of what was read
+  there = np.asarray(~np.ma.getmaskarray(image).all(-1))  # (h, w), the pixels that were read
   total = np.zeros((*there.shape, len(classifier.classes)), np.float32)
   number = np.zeros(there.shape, np.float32)
   corners = [(row - top, column - left) for row, column in part.corners
@@ -172,7 +172,7 @@ def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile:
 
 @contextlib.contextmanager
 def _new_map(path: Path, scene: Scene, count: int, dtype: str, nodata: float) -> Iterator[Any]:
-  """A GeoTIFF at the scene's place, written whole or not at all."""
+  """Creates a GeoTIFF with the scene's georeference, and writes it atomically."""
   rasterio = import_rasterio()
   with (replaced(path) as unfinished,
         rasterio.open(unfinished, 'w', driver='GTiff', height=scene.height, width=scene.width, count=count, dtype=dtype,
@@ -182,7 +182,7 @@ def _new_map(path: Path, scene: Scene, count: int, dtype: str, nodata: float) ->
 
 
 def _describe(labels: Any, probabilities: Any, classes: tuple[str, ...], all_classes: bool) -> None:
-  """Names and colours of the classes, where programs for maps look for them."""
+  """Writes names and colours of the classes where GIS programs expect them."""
   labels.set_band_description(1, 'class')
   labels.write_colormap(1, {label: (*colour, 255) for label, colour in enumerate(_colours(len(classes)))})
   labels.update_tags(1, **{f'class_{label}': name for label, name in enumerate(classes)})
@@ -191,7 +191,7 @@ def _describe(labels: Any, probabilities: Any, classes: tuple[str, ...], all_cla
 
 
 def _colours(number: int) -> list[tuple[int, int, int]]:
-  """Colours that differ, also from their neighbours in the list."""
+  """Distinct colours, which also differ from their neighbours in the list."""
   colours = []
   for label in range(number):
     hue = label * 0.618034 % 1  # by the golden ratio: far apart, however many there are
@@ -201,7 +201,7 @@ def _colours(number: int) -> list[tuple[int, int, int]]:
 
 
 def _write_quick_look(maps: SceneMaps, classes: tuple[str, ...]) -> None:
-  """The map of classes, reduced, with a legend of those that occur."""
+  """Writes a reduced map of classes, with a legend of those that occur."""
   rasterio = import_rasterio()
   with rasterio.open(maps.classes) as file:
     scale = max(1, max(file.height, file.width) / QUICK_LOOK)

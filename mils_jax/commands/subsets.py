@@ -1,4 +1,4 @@
-"""Tests what every channel subset costs the trained model."""
+"""Tests a trained model on channel subsets."""
 
 from mils_jax import invocation
 from mils_jax.channel_subsets import Subset
@@ -17,7 +17,7 @@ from mils_jax.report.formats import (
 from mils_jax.subsets import SubsetReport, evaluate_subsets
 from mils_jax.training.run_folder import RunFolder
 
-LISTED = 16  # subsets that are all printed; of more, sizes are
+LISTED = 16  # most subsets that are all printed; with more, only sizes are
 
 
 def run(request: Request) -> None:
@@ -27,7 +27,7 @@ def run(request: Request) -> None:
 
 
 def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
-  """Every subset, or mean and worst of each size, then the importance of each channel and where everything lies."""
+  """Lines with every subset, or mean and worst of each size, the importance of each channel, and the files."""
   def rate(subset: Subset) -> str:
     return accuracy_text(report.accuracy(subset))
 

@@ -12,7 +12,7 @@ from mils_jax.training.signals import StopSignals
 
 
 def run(request: Request) -> None:
-  """Trains what is not finished and writes the table and the report; with --dry_run, only prints what that takes."""
+  """Trains the unfinished runs and writes the table and the report; with --dry_run, only prints the estimate."""
   sweep = read_sweep(request.sweep, request.folder.path)
   if sweep.table not in TABLES:
     raise unknown('table', sweep.table, TABLES)
@@ -24,18 +24,18 @@ def run(request: Request) -> None:
     return
   from mils_jax.report.write import write_sweep  # here, since the drawing library takes a while to load
 
-  with StopSignals():  # between runs and in the table too, where no training listens
+  with StopSignals():  # between runs and in the table too, where no training handles signals
     failures = run_sweep(sweep, request.words)
     if finished(sweep):
       prepare_table(sweep)
       log_lines(['', *write_sweep(sweep.path)])
   if failures:
-    raise RunError(f'{", ".join(failures)}, of {len(sweep.runs)} runs; the reasons stand above, and the same '
+    raise RunError(f'{", ".join(failures)}, of {len(sweep.runs)} runs; the reasons are above, and the same '
                    'command tries again')
 
 
 def estimate_lines(sweep: Sweep, estimates: list[Estimate]) -> list[str]:
-  """What would be trained and for how long, run by run, and in all."""
+  """What would be trained and for how long, run by run and in total."""
   rows = []
   for entry in estimates:
     step = f'{1000 * entry.time.step:.0f} ms' if entry.time else ''

@@ -12,15 +12,15 @@ from mils_jax.run_config import RunConfig
 
 
 def run(request: Request) -> None:
-  """Trains, or prints what a finished run came to."""
+  """Trains a run, or prints the result of a finished one."""
   results = run_training(request.config, request.folder, request.words)
   log_lines(result_lines(results, request.config, request.folder.path))
 
 
 def result_lines(results: dict, config: RunConfig, folder: Path) -> list[str]:
-  """A run's result, where everything lies and what to try next."""
+  """A run's result, the folder of its files, and what to try next."""
   test, validation = (Accuracy(results[split]['correct'], results[split]['count']) for split in ('test', 'validation'))
-  parallel = ' with all kernels in parallel' if getattr(config.model, 'num_kernels', 1) > 1 else ''
+  mix = ' (mix outputs)' if getattr(config.model, 'num_kernels', 1) > 1 else ''
   size = 'x'.join(map(str, results['image_shape'][:2]))
   return [
       '',
@@ -29,14 +29,14 @@ def result_lines(results: dict, config: RunConfig, folder: Path) -> list[str]:
       f'  balanced        {results["test"]["balanced_accuracy"]:.2%} (mean of the accuracies of the classes)',
       f'  validation      {validation}, best epoch {results["best_epoch"]} of {results["epochs"]}',
       f'  parameters      {grouped(results["parameters"])}',
-      f'  MACs            {grouped(results["macs"])} per image{parallel}',
+      f'  MACs            {grouped(results["macs"])} per image{mix}',
       f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
       f'  everything in   {folder}',
-      *(_what_each_channel_is_worth(folder) if config.channel_dropout.method != 'none' else ()),
+      *(_what_missing_channels_cost(folder) if config.channel_dropout.method != 'none' else ()),
       *invocation.next_lines('classify images of your own',
                              invocation.command('predict', workdir=folder, input='IMAGES')),
   ]
 
 
-def _what_each_channel_is_worth(folder: Path) -> list[str]:
+def _what_missing_channels_cost(folder: Path) -> list[str]:
   return invocation.next_lines('what each missing channel costs', invocation.command('subsets', workdir=folder))

@@ -1,6 +1,6 @@
 """Augmentation on the device, from the stored dtype: pure functions of keys and images.
 
-Every image has a key of its own, made from the step's key and the image's global index in the batch of all devices, so
+Every image has its own key, derived from the step's key and the image's global index in the batch of all devices, so
 the result does not depend on the number of devices. Here N is the number of images that one device holds.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-  """Moves each image by up to `padding` pixels along both axes; what comes in from outside is 0, in raw values.
+  """Shifts each image by up to `padding` pixels along both axes; pixels from outside are 0, in raw values.
 
   Args:
     keys: (N,) one per image.
@@ -81,17 +81,16 @@ def random_rot90(keys: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> jax.Array:
-  """Stretches a random part of each image to the whole.
+  """Resizes a random crop of each image to the full size.
 
   "Going deeper with convolutions" (Szegedy et al., CVPR 2015, https://arxiv.org/abs/1409.4842).
 
-  The part has `min_area` to 1 of the area and sides whose ratio is the image's own times 3/4 to 4/3, as far as it
-  fits.
+  The crop has `min_area` to 1 of the area, and an aspect ratio of 3/4 to 4/3 times the image's own, as far as it fits.
 
   Args:
     keys: (N,) one per image.
     images: (N, H, W, C).
-    min_area: least share of the area, above 0.
+    min_area: smallest share of the area, above 0.
 
   Returns:
     (N, H, W, C) float32, interpolated linearly.
@@ -102,7 +101,7 @@ def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> 
     area_key, ratio_key, corner_key = jax.random.split(key, 3)
     area = jax.random.uniform(area_key, (), minval=min_area, maxval=1.0)
     stretch = jnp.exp(jax.random.uniform(ratio_key, (), minval=-1.0, maxval=1.0) * math.log(4 / 3) / 2)
-    share = jnp.minimum(jnp.sqrt(area) * jnp.stack([stretch, 1 / stretch]), 1.0)  # (2,) of height and width
+    share = jnp.minimum(jnp.sqrt(area) * jnp.stack([stretch, 1 / stretch]), 1.0)  # (2,) shares of height and width
     size = jnp.array([height, width], jnp.float32)
     corner = jax.random.uniform(corner_key, (2,)) * (1 - share) * size
     return scale_and_translate(image.astype(jnp.float32), (height, width, channels), (0, 1), 1 / share,
@@ -112,15 +111,15 @@ def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> 
 
 
 def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: float) -> jax.Array:
-  """Changes brightness and contrast of each channel of each image by itself.
+  """Changes brightness and contrast of each channel of each image independently.
 
-  Contrast stretches a channel's values about their mean by a factor in 1 - contrast..1 + contrast; brightness then
-  multiplies them by one in 1 - brightness..1 + brightness.
+  Contrast scales a channel's values about their mean by a factor in 1 - contrast..1 + contrast; brightness then
+  multiplies them by a factor in 1 - brightness..1 + brightness.
 
   Args:
     keys: (N,) one per image.
     images: (N, H, W, C).
-    brightness, contrast: in 0..1.
+    brightness, contrast: largest relative changes, in 0..1.
 
   Returns:
     (N, H, W, C) float32.
@@ -136,7 +135,7 @@ def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: floa
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Section):
-  """What is done to the images of a training batch; nothing by default."""
+  """The augmentation of training images; none by default."""
 
   section: ClassVar[str] = 'augment'
 
@@ -162,8 +161,8 @@ class Augmentation(Section):
     """Augments the images that one device holds.
 
     Args:
-      key: of the step.
-      images: (N, H, W, C) as stored.
+      key: random key of the step.
+      images: (N, H, W, C) in the stored dtype.
       labels: (N, classes) float32, each row summing to 1.
       mask: (N,), 0 for padding.
       positions: (N,) consecutive global indices of these images in the batch of all devices.
@@ -203,5 +202,5 @@ class Augmentation(Section):
 
 
 def _coins(keys: jax.Array) -> jax.Array:
-  """(N, 1, 1, 1) bool, fair."""
+  """Tosses fair coins: (N, 1, 1, 1) bool."""
   return jax.vmap(jax.random.bernoulli)(keys)[:, None, None, None]

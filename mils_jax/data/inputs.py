@@ -22,31 +22,31 @@ class Inputs(Protocol):
   """Images to classify, in an order.
 
   Attributes:
-    example_ids: of each: the path of its file, or its index in its array.
-    notes: what of the input was left out or assumed.
+    example_ids: for each image, the path of its file, or its index in its array.
+    notes: notes on what was left out or assumed.
   """
 
   example_ids: Sequence[str]
   notes: tuple[str, ...]
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
-    """One image, and the channels.txt that lists its channels.
+    """Reads one image, and the channels.txt that lists its channels.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: the image cannot be read.
     """
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelChannels:
-  """The channels of a model, and what they were in its training data.
+  """The channels of a model, and those of its training data.
 
   Attributes:
     inputs: names of its input channels.
     data: names of the training data's channels, in their order; empty: the input channels.
-    flagged: whether the run's configuration named them, whatever the training files say.
-    files_say: what the training files say; None: not kept.
+    flagged: whether the run's configuration named them, which overrides the training files.
+    files_say: what the training files call their channels; None: not stored.
   """
 
   inputs: tuple[str, ...]
@@ -55,7 +55,7 @@ class ModelChannels:
   files_say: Statement | None = None
 
   def renamed(self, images: Sequence[str | BandFiles]) -> dict[str, str]:
-    """What bands with a file each are called by their order, where it was not kept what the training files say."""
+    """The channel of each band that has its own file, by order, where the training files' names were not stored."""
     return band_files.renamed(images, self.data) if self.flagged and self.files_say is None else {}
 
 
@@ -64,14 +64,14 @@ def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels 
   """Opens files or folders of images.
 
   Args:
-    paths: one or more images, or one folder of images (its subfolders too), one `.npy` with one image or
-      (N, H, W, C) of them, or one `.npz` with `images` or `<split>_images`.
+    paths: one or more images, or one folder of images (with its subfolders), one `.npy` with one image or with
+      (N, H, W, C), or one `.npz` with `images` or `<split>_images`.
     reading: how files become arrays, as in training.
-    channels: of the model that is to classify them.
-    bands: as data.folder.band_files.
+    channels: channels of the model that is to classify them.
+    bands: value of data.folder.band_files.
 
   Raises:
-    UserError: one does not exist, holds no image, or is none of these.
+    UserError: a path does not exist, holds no image, or is none of these.
   """
   for path in paths:
     if not os.path.exists(path):
@@ -81,7 +81,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels 
     return _folder(path, reading, channels, bands)
   if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
-    if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # whatever the file is called
+    if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # even if the file is called .npy
       return ImageArrays(path, loaded, reading)
     if formats.suffix(path) == '.npz':
       raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call an image .npy')
@@ -94,7 +94,7 @@ def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels 
 
 
 def _folder(path: str, reading: Reading, channels: ModelChannels, bands: str) -> 'ImageFiles':
-  """The images of a folder; one that is called like an image, but cannot be read here, is among them all the same."""
+  """The images of a folder, including files that are named like images but cannot be read here."""
   found, others = formats.images_beneath(path, path.rstrip('/') or '/')
   found = sorted([*found, *(name for name in others if formats.is_image(name))])
   if not found:
@@ -108,17 +108,17 @@ def _folder(path: str, reading: Reading, channels: ModelChannels, bands: str) ->
 
 
 def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFiles], list[str]]:
-  """The images, a file each or the files of its bands, and a note where bands stay apart."""
+  """The images, each as one file or as the files of its bands, and a note where bands stay separate."""
   images, _ = band_files.grouped(files, band_files.pattern_of(bands, files))
   apart = not band_files.band_names(images) and band_files.looks_like_bands(files)
   return images, [band_files.APART] if apart else []
 
 
 class ImageFiles:
-  """Files, or the files of an image's bands together; the nearest `channels.txt` names their channels.
+  """Image files, or groups of the files of an image's bands; the nearest `channels.txt` names their channels.
 
-  It is searched from a file's own folder up to `root` ('': the file's own folder), and beyond it where `root` is a part
-  of a set, as its test folder is.
+  It is searched from a file's own folder up to `root` ('': the file's own folder), and above it where `root` is a part
+  of a dataset, such as its test folder.
   """
 
   def __init__(self, images: Sequence[str | BandFiles], notes: Sequence[str], root: str, reading: Reading,
@@ -179,7 +179,7 @@ class ImageArrays:
       if array.ndim not in (3, 4) or array.dtype.kind not in 'buif':
         raise UserError(f'{path}: {name} has the shape {array.shape} of {array.dtype}; expected numbers (N, H, W, C) '
                         'or (N, H, W)')
-    arrays = {name: array for name, array in arrays.items() if array.size}  # without values, any length takes no space
+    arrays = {name: array for name, array in arrays.items() if array.size}  # an empty array can have any length
     self._images = [(array, row) for array in arrays.values() for row in range(len(array))]
     self.example_ids: Sequence[str] = [f'{name}[{row}]' for name, array in arrays.items() for row in range(len(array))]
     if not self.example_ids:
@@ -193,12 +193,12 @@ class ImageArrays:
 
 def fit(decoded: Decoded, listing: names.Listing | None, channels: ModelChannels
         ) -> tuple[np.ndarray, list[str | None], list[str]]:
-  """Decides which input channel each channel of an image goes to, by the rule that training has.
+  """Decides which input channel each channel of an image goes to, by the same rule as training.
 
   Args:
     decoded: the image.
-    listing: the channels.txt, or the like, that lists its channels.
-    channels: of the model.
+    listing: the channels.txt, or a similar list, that names its channels.
+    channels: channels of the model.
 
   Returns:
     The image, the input channel of each of its channels (None: left out), and notes on what was assumed.
@@ -228,7 +228,7 @@ def fit(decoded: Decoded, listing: names.Listing | None, channels: ModelChannels
 
 
 def settled_reading(reading: Reading, data_channels: Sequence[str]) -> Reading:
-  """How images are read for a model: in colour or in grey, as its training data was."""
+  """How images are read for a model: in colour or in grey, like its training data."""
   if reading.color != 'auto':
     return reading
   return dataclasses.replace(reading, color='grey' if len(data_channels) == 1 else 'rgb')
@@ -243,6 +243,6 @@ def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
 
 def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
   try:
-    return np.asarray(arrays[name])  # NumPy gives what is no array as bytes
+    return np.asarray(arrays[name])  # NumPy returns members that are no arrays as bytes
   except Exception as error:
     raise UserError(f'{path}: {name} does not load: {npy.reason(error)}') from error

@@ -1,6 +1,6 @@
-"""Batches on the devices, from data that lie on the device or on the host; both placements give the same batches.
+"""Batches on the devices, from data that is stored on the device or on the host; both placements give the same batches.
 
-A batch is a dict of arrays laid out over this process's D devices, B being its share of the batch:
+A batch is a dict of arrays that are sharded over this process's D devices, with B its share of the batch:
 
     image   (D, B / D, H, W, C)  in the stored dtype
     label   (D, B / D)           int32
@@ -22,15 +22,15 @@ from mils_jax.data.cache.dataset import Split
 from mils_jax.data.order import local_share
 from mils_jax.distributed.devices import Devices
 
-BATCHES_AHEAD = 2  # that OnHost keeps ready, beside the one in use and the one that is being read
-DEVICE_SHARE = 1 / 4  # of the free memory, which a split on the device may take
+BATCHES_AHEAD = 2  # batches that OnHost keeps ready, beside the one in use and the one that is being read
+DEVICE_SHARE = 1 / 4  # largest share of the free memory that a split on the device may take
 
 Batch = dict[str, jax.Array]
 Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class OnDevice:
-  """Keeps the whole split on every device; for a batch only its row numbers are sent."""
+  """Keeps the whole split on every device; for each batch only its row numbers are sent."""
 
   def __init__(self, split: Split, devices: Devices):
     self.devices = devices
@@ -58,7 +58,7 @@ class OnHost:
   def batches(self, order: Order, first_step: int, last_step: int) -> Iterator[Batch]:
     """The batches of the steps first_step..last_step - 1.
 
-    What fails on the thread is raised here. Closing the iterator early ends the thread.
+    Errors on the thread are raised here. Closing the iterator early ends the thread.
     """
     reader = ThreadPoolExecutor(1, 'batches')
     ready: collections.deque[Future[Batch]] = collections.deque()
@@ -78,7 +78,7 @@ class OnHost:
 
 
 def _arrays_of(split: Split) -> dict[str, np.ndarray]:
-  """What of each image goes into a batch."""
+  """The arrays of a split that go into a batch."""
   arrays = {'image': split.images, 'label': split.labels}
   return arrays if split.present is None else {**arrays, 'present': split.present}
 
@@ -87,8 +87,8 @@ def place_split(split: Split, devices: Devices, placement: str = 'auto') -> OnDe
   """Places a split on the devices or leaves it on the host.
 
   Args:
-    split: of a dataset cache.
-    devices: of this host.
+    split: split of a dataset cache.
+    devices: the devices of this host.
     placement: device, host, or auto: on the device where each copy takes at most a quarter of the free memory.
   """
   if placement == 'auto':
@@ -101,7 +101,7 @@ def _free_bytes_per_device(devices: Devices) -> int:
   stats = [device.memory_stats() for device in devices.local]
   if all(values and 'bytes_limit' in values for values in stats):
     return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
-  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory report none
+  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory do not report any
 
 
 def _free_host_bytes() -> int:
@@ -114,7 +114,7 @@ def _free_host_bytes() -> int:
 
 
 def _free_container_bytes() -> int:
-  """What a container's limit leaves (cgroup v2); without a limit, more than any machine has."""
+  """Free bytes within a container's limit (cgroup v2); without a limit, more than any machine has."""
   try:
     limit, used = (Path('/sys/fs/cgroup', name).read_text().strip() for name in ('memory.max', 'memory.current'))
     return int(limit) - int(used)

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 def partners(mask: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The partner that each image is mixed with: its neighbour, 2i with 2i + 1 by global index in the batch.
 
-  Pairs never cross devices as long as each holds an even number of images; an image whose neighbour is elsewhere
-  stays alone, and so does one whose neighbour, or which itself, is padding (mask 0). As the order is a fresh
-  permutation every epoch, neighbours are random.
+  Pairs never cross devices as long as each holds an even number of images. An image has no partner where its neighbour
+  is on another device, or where it or its neighbour is padding (mask 0). As the order is a new permutation every
+  epoch, neighbours are random.
 
   Args:
     mask: (N,).
     positions: (N,) consecutive.
 
   Returns:
-    (N,) index of the partner among these N, and (N,) bool whether there is one.
+    (N,) index of the partner among these N, and (N,) bool, whether there is one.
   """
   count = len(positions)
   index = jnp.arange(count) + jnp.where(positions % 2 == 0, 1, -1)
@@ -40,7 +40,7 @@ def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array
     labels: (N, classes) float32.
     mask: (N,); see `partners`.
     positions: (N,); see `partners`.
-    alpha: each image's own share is drawn from Beta(alpha, alpha).
+    alpha: the image's own share is drawn from Beta(alpha, alpha).
 
   Returns:
     Images (N, H, W, C) float32 and labels (N, classes).
@@ -54,13 +54,13 @@ def mixup(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array
 
 def cutmix(keys: jax.Array, images: jax.Array, labels: jax.Array, mask: jax.Array, positions: jax.Array,
            alpha: float) -> tuple[jax.Array, jax.Array]:
-  """Pastes a box of its partner into each image; labels mix by area.
+  """Pastes a box of its partner into each image and mixes labels by area.
 
   "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (Yun et al., ICCV 2019,
   https://arxiv.org/abs/1905.04899).
 
-  The box covers a share 1 - Beta(alpha, alpha) of the image about a random centre; what sticks out is cut off, and
-  the label counts what is left. Arguments as `mixup`'s.
+  The box covers a share 1 - Beta(alpha, alpha) of the image around a random centre; it is clipped at the border, and
+  the label counts the clipped area. The arguments are those of `mixup`.
 
   Returns:
     Images (N, H, W, C) of the same dtype and labels (N, classes).

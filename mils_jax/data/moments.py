@@ -1,16 +1,16 @@
-"""Mean and standard deviation per channel in one pass with bounded memory."""
+"""Mean and standard deviation per channel, in one pass with bounded memory."""
 
 import dataclasses
 
 import numpy as np
 
 VALUES_AT_ONCE = 2**18  # few enough for the processor's cache
-BYTES_AT_ONCE = 2**16  # whose squares' sum uint32 holds
+BYTES_AT_ONCE = 2**16  # the sum of their squares fits uint32
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Count, mean and sum of squared deviations of each channel's finite values; (C,) float64 each.
+  """Count, mean and sum of squared differences from the mean of each channel's finite values; (C,) float64 each.
 
   Two of them merge exactly, so images are read once, in pieces of any size ("Updating formulae and a pairwise algorithm
   for computing sample variances", Chan, Golub & LeVeque, COMPSTAT 1982, https://doi.org/10.1007/978-3-642-51461-6_3).
@@ -22,12 +22,12 @@ class Moments:
 
   @classmethod
   def none(cls, channels: int) -> 'Moments':
-    """Those of no image."""
+    """The moments of an empty set of images."""
     return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
 
   @classmethod
   def of(cls, images: np.ndarray) -> 'Moments':
-    """The moments of images (N, H, W, C) of any dtype; masked values count as little as non-finite ones."""
+    """The moments of images (N, H, W, C) of any dtype, without masked and non-finite values."""
     if isinstance(images, np.ma.MaskedArray):
       images = np.ma.filled(images.astype(np.float32), np.nan)
     channels = images.shape[-1]
@@ -54,9 +54,9 @@ class Moments:
 
 
 def extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """(C,) float64 least and largest finite value of each channel of images (N, H, W, C), which may be masked.
+  """(C,) float64 smallest and largest finite value of each channel of images (N, H, W, C), which may be masked.
 
-  Infinity and its negative where a channel has none.
+  They are Inf and -Inf for a channel without finite values.
   """
   if isinstance(images, np.ma.MaskedArray):
     images = np.ma.filled(images.astype(np.float32), np.nan)
@@ -70,7 +70,7 @@ def extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _add_up(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """(C,) number, sum and sum of squares of the finite values of (N, H * W * C), each less its channel's shift."""
+  """(C,) number, sum and sum of squares of the finite values of (N, H * W * C), each minus its channel's shift."""
   shifts = np.tile(shift, flat.shape[1] // len(shift))
   count, sums, squares = (np.zeros(flat.shape[1]) for _ in range(3))
   at_once = max(1, VALUES_AT_ONCE // flat.shape[1])
@@ -89,7 +89,7 @@ def _add_up(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _add_up_bytes(flat: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Likewise for uint8, summed in integers: exact, and in half the time."""
+  """Does what `_add_up` does for uint8, in integers: exact, and in half the time."""
   sums, squares = (np.zeros(flat.shape[1], np.int64) for _ in range(2))
   at_once = min(max(1, VALUES_AT_ONCE // flat.shape[1]), BYTES_AT_ONCE)
   for start in range(0, len(flat), at_once):

@@ -1,4 +1,4 @@
-"""Which examples make which step: a pure function of the seed and the step, so that nothing of it is ever saved."""
+"""The order of examples: a pure function of the seed and the step, so that no state has to be saved."""
 
 import math
 
@@ -9,17 +9,17 @@ from mils_jax.errors import UserError
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-  """How many batches hold every example once; the last one may be padded."""
+  """Number of batches that hold every example once; the last one may be padded."""
   if batch_size < 1:
     raise UserError(f'batch size {batch_size}: must be at least 1')
   return math.ceil(num_examples / batch_size)
 
 
 class TrainingOrder:
-  """Every epoch a fresh permutation of all examples.
+  """Draws a new permutation of all examples for every epoch.
 
-  The rows of a step do not depend on earlier calls; only the latest permutation is kept, which would otherwise be drawn
-  again for every step.
+  The rows of a step do not depend on earlier calls; the latest permutation is cached, so that it is not drawn again for
+  every step.
   """
 
   def __init__(self, seed: int, num_examples: int, batch_size: int):
@@ -37,15 +37,15 @@ class TrainingOrder:
     return _padded(permutation[position * self.batch_size:][:self.batch_size], self.batch_size)
 
   def _drawn(self, random: np.random.Generator) -> np.ndarray:
-    """The rows of an epoch."""
+    """Draws the rows of an epoch."""
     return random.permutation(self.num_examples)
 
 
 class BalancedOrder(TrainingOrder):
-  """As many examples of each class: an epoch is as long as with `TrainingOrder`, its rows are drawn by class.
+  """Draws as many examples of each class; an epoch is as long as with `TrainingOrder`.
 
-  Every class's examples are taken in a random order, again from the start where they are used up, so that a small
-  class is repeated evenly and of a large one each epoch sees another part. Classes without examples are left out.
+  The examples of a class are taken in random order, repeatedly where they run out, so that a small class is repeated
+  evenly and each epoch sees another part of a large one. Classes without examples are left out.
   """
 
   def __init__(self, seed: int, labels: np.ndarray, batch_size: int):
@@ -53,14 +53,14 @@ class BalancedOrder(TrainingOrder):
     self._rows = [np.flatnonzero(labels == label).astype(np.int32) for label in np.unique(labels)]
 
   def _drawn(self, random: np.random.Generator) -> np.ndarray:
-    each = -(-self.num_examples // len(self._rows))  # of every class, a few too many in all
+    each = -(-self.num_examples // len(self._rows))  # per class, rounded up
     drawn = [np.concatenate([random.permutation(rows) for _ in range(-(-each // len(rows)))])[:each]
              for rows in self._rows]
     return random.permutation(np.concatenate(drawn))[:self.num_examples]
 
 
 class EvaluationOrder:
-  """All examples once, as stored."""
+  """All examples once, in stored order."""
 
   def __init__(self, num_examples: int, batch_size: int):
     self.num_examples, self.batch_size = num_examples, batch_size
@@ -80,7 +80,7 @@ def _generator(seed: int, epoch: int) -> np.random.Generator:
 
 
 def local_share(values: np.ndarray) -> np.ndarray:
-  """This process's share of a batch of all processes: the equal, contiguous part that its devices hold."""
+  """This process's share of a batch of all processes: the equal, contiguous part for its devices."""
   share = len(values) // processes.count()
   return values[processes.index() * share:][:share]
 

@@ -1,4 +1,4 @@
-"""A whole scene, a georeferenced raster of any size, window by window: what is read, and where its tiles lie."""
+"""Reads a whole scene, a georeferenced raster of any size, window by window, and lays out its tiles."""
 
 import dataclasses
 import warnings
@@ -14,17 +14,17 @@ from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading,
 from mils_jax.errors import UserError
 from mils_jax.packages import require
 
-BLOCK = 512  # pixels of a side of what is written at a time; a multiple of the 256 in which the files are laid out
-CACHE_BYTES = 2**26  # of GDAL, which would take a share of the machine's memory
+BLOCK = 512  # side in pixels of the blocks that are written; a multiple of the files' tiles of 256
+CACHE_BYTES = 2**26  # GDAL's cache, which by default takes a share of the machine's memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """A part of the scene that is classified and written at a time, and the tiles that have a pixel in it.
+  """A part of the scene that is classified and written at once, and the tiles that overlap it.
 
   Attributes:
     rows, columns: first and last + 1.
-    row_starts, column_starts: where its tiles begin.
+    row_starts, column_starts: first rows and columns of its tiles.
   """
 
   rows: tuple[int, int]
@@ -39,7 +39,7 @@ class Block:
 
 
 def blocks(height: int, width: int, tile: int, stride: int) -> Iterator[Block]:
-  """The parts of a scene, from the top to the bottom."""
+  """The blocks of a scene, from top to bottom."""
   rows, columns = starts(height, tile, stride), starts(width, tile, stride)
   for top in range(0, height, BLOCK):
     bottom = min(top + BLOCK, height)
@@ -50,22 +50,22 @@ def blocks(height: int, width: int, tile: int, stride: int) -> Iterator[Block]:
 
 
 def starts(length: int, tile: int, stride: int) -> list[int]:
-  """Where tiles begin along an axis: every `stride` pixels, and one at its end; a tile may be longer than the axis."""
+  """Starts of the tiles along an axis: one every `stride` pixels, and one at its end; a tile may exceed the axis."""
   last = max(length - tile, 0)
   return [*range(0, last, stride), last]
 
 
 class Scene:
-  """A raster that rasterio opens; close it after use.
+  """A raster opened by rasterio; close it after use.
 
   Args:
-    path: of the raster.
-    reading: as of the training images; its size and color do not count here.
+    path: path of the raster.
+    reading: how the training images were read; its size and color are ignored.
 
   Attributes:
     height, width: in pixels.
-    profile: coordinate system and transform, for files of the same place.
-    notes: what the user should know of it.
+    profile: coordinate system and transform, for files of the same area.
+    notes: notes for the user.
 
   Raises:
     UserError: rasterio is not installed or cannot open it.
@@ -78,7 +78,7 @@ class Scene:
     self._environment.__enter__()
     try:
       with warnings.catch_warnings():
-        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)  # said below
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)  # noted below
         self._file = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
       self._environment.__exit__(None, None, None)
@@ -101,7 +101,7 @@ class Scene:
     self._environment.__exit__(None, None, None)
 
   def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Decoded:
-    """A window (H, W, C), masked where there is no data, beyond the scene's edge too."""
+    """Reads a window (H, W, C), masked where there is no data, including pixels beyond the scene's edge."""
     inside = ((rows[0], min(rows[1], self.height)), (columns[0], min(columns[1], self.width)))
     values = self._file.read(window=inside, masked=self._nodata != NO_NODATA)
     image = np.moveaxis(values if np.ma.is_masked(values) else np.ma.getdata(values), 0, -1)
@@ -116,6 +116,6 @@ class Scene:
 
 
 def import_rasterio() -> Any:
-  """The module; raises UserError where it is not installed."""
+  """Imports rasterio; raises UserError where it is not installed."""
   require('rasterio.errors', '--tile', invocation.install('geo'))
   return require('rasterio', '--tile', invocation.install('geo'))

@@ -1,9 +1,9 @@
-"""The devices of a run: replication of the state, sharing of a batch, and pmap over both.
+"""The devices of a run: replicates the state, shards batches, and maps functions over the devices with pmap.
 
 The state lives on every device as one replicated array, so it is saved, restored and printed like any other; a batch
 has a leading axis of devices. With several processes each one holds the state on its own devices and its own part of
-a batch; a pmapped function, and every sum over devices in it, goes over those of all of them. Everything a parallel
-function returns must be identical on every device (such a sum made it so).
+a batch; a pmapped function, and every sum over devices in it, covers the devices of all processes. Everything that a
+parallel function returns must be identical on every device, for example because of such a sum.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mils_jax.distributed import processes
 from mils_jax.errors import UserError
 
-AXIS = 'batch'  # the name of the mapped axis, for sums and synchronised batch statistics
+AXIS = 'batch'  # name of the mapped axis, for sums and synchronised batch statistics
 # Options of XLA's compiler.
 LITTLE_MEMORY: dict[str, Any] = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}
 
@@ -28,7 +28,7 @@ LITTLE_MEMORY: dict[str, Any] = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_M
 def sum_over_devices(values: Any, axis: str) -> Any:
   """The sum over all devices of a mapped axis, for each array of a tree.
 
-  On one device that is the array itself, of which psum would make a copy, only after all arrays are there.
+  On one device that is the array itself; psum would copy it, and only once all arrays are computed.
   """
   return values if lax.axis_size(axis) == 1 else lax.psum(values, axis)
 
@@ -37,9 +37,9 @@ class Devices:
   """All local devices, or the first `count` of them (0: all), of each process.
 
   Attributes:
-    local: those of this process.
-    mesh: of the local ones.
-    everywhere: those of all processes, in the order of the processes.
+    local: devices of this process.
+    mesh: mesh of the local devices.
+    everywhere: devices of all processes, in the order of the processes.
   """
 
   def __init__(self, count: int = 0):
@@ -55,22 +55,22 @@ class Devices:
       self._connect()
 
   def _connect(self) -> None:
-    """Sums once over all devices.
+    """Connects all devices by a first sum over them.
 
-    A CPU's collectives connect the devices at their first use, for which all processes must come within 30 seconds; one
-    may well compile its first step for longer than another. Connected devices wait for each other.
+    On CPU, collectives connect the devices at their first use, which all processes must reach within 30 seconds; one
+    may compile its first step for much longer than another. Connected devices wait for each other.
     """
     processes.wait_for_all('devices')
     jax.block_until_ready(self.parallel(lambda x: lax.psum(x, AXIS), 0, 1)(self.share(np.ones(len(self.local)))))
 
   @property
   def platform(self) -> str:
-    """'cpu', 'gpu' or 'tpu'."""
+    """Platform of the devices: 'cpu', 'gpu' or 'tpu'."""
     return self.local[0].platform
 
   @property
   def count(self) -> int:
-    """Of the devices of all processes."""
+    """Number of devices across all processes."""
     return len(self.everywhere)
 
   def check_batch_size(self, batch_size: int) -> None:
@@ -80,7 +80,7 @@ class Devices:
       raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the {self.count} devices{many}')
 
   def replicate(self, tree: Any) -> Any:
-    """Puts every array of `tree` on every local device, whole; the same ones on each process."""
+    """Copies every array of `tree` to every local device; all processes must pass the same arrays."""
     return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
   def share(self, batch: Any) -> Any:
@@ -93,29 +93,29 @@ class Devices:
     """Compiles `function` for all devices.
 
     Args:
-      function: takes `replicated` arguments that every device has whole, then `shared` ones split among the devices.
-      replicated: how many arguments are whole.
-      shared: how many arguments are split.
-      donate: positions of arguments whose memory the result may take over.
-      gather: False: the result is identical on every device and comes once; True: each local device's own result
-        comes, stacked along a leading axis.
-      local: for this process's devices only; it need not be called by the others.
+      function: takes `replicated` arguments that every device has in full, then `shared` ones split among the devices.
+      replicated: number of replicated arguments.
+      shared: number of split arguments.
+      donate: positions of arguments whose memory the result may reuse.
+      gather: False: the result is identical on every device and returned once; True: the results of all local devices
+        are returned, stacked along a leading axis.
+      local: use only this process's devices; the other processes need not call it.
     """
     in_axes = (None,) * replicated + (0,) * shared
     mapped = jax.pmap(function, AXIS, in_axes=in_axes, out_axes=0 if gather else None, donate_argnums=donate,
                       devices=self.local if local else self.everywhere)
-    # With several processes, jax.pmap does more around the compiled function than calling it.
+    # With several processes, jax.pmap does more than call the compiled function.
     return _InLittleMemory(mapped) if self.platform == 'cpu' and processes.count() == 1 else mapped
 
 
 def compile_ahead(function: Callable, *arguments: Any) -> None:
-  """Begins to compile a parallel function for arguments of these shapes, while this thread does something else.
+  """Starts compiling a parallel function for arguments of these shapes in the background.
 
-  Its first call with such arguments waits until that is done. On a GPU or a TPU, and with several processes, that call
-  compiles.
+  Its first call with such arguments waits for that. On a GPU or a TPU, and with several processes, nothing happens here
+  and the first call compiles.
 
   Args:
-    function: made by `Devices.parallel`.
+    function: a result of `Devices.parallel`.
     *arguments: arrays, or their shapes and dtypes.
   """
   if isinstance(function, _InLittleMemory):
@@ -123,19 +123,19 @@ def compile_ahead(function: Callable, *arguments: Any) -> None:
 
 
 class _InLittleMemory:
-  """A pmapped function, compiled for a CPU so that little memory is taken; a step is as fast as without.
+  """A pmapped function, compiled for a CPU so that it takes little memory; a step is as fast as without that.
 
-  XLA orders operations so that many can run at once, and holds what they need; a CPU's few cores are busy without it.
-  What the compiler itself took is given back, which the C library would keep. The highest resident set of two training
-  steps at 32x32, batch 128: DynamicResNet12 1513 MB as compiled by default, 1204 MB with the compiler's memory given
-  back, 877 MB in the other order as well; ResNet34 1321, 988 and 962 MB (docs/performance.md).
+  By default XLA orders operations so that many can run at once, and holds what they need; a CPU's few cores are busy
+  without that. The compiler's own memory, which the C library would keep, is released. The highest resident set of two
+  training steps at 32x32, batch 128: DynamicResNet12 1513 MB as compiled by default, 1204 MB with the compiler's memory
+  released, 877 MB in the other order as well; ResNet34 1321, 988 and 962 MB (docs/performance.md).
 
   `jax.pmap` takes no compiler options, so the function is lowered and compiled here for each kind of arguments.
   """
 
   def __init__(self, mapped: jax.stages.Wrapped):
     self._mapped = mapped
-    self._compiled: dict[Any, Callable[[], Callable]] = {}  # by kind of arguments; each gives a compiled function
+    self._compiled: dict[Any, Callable[[], Callable]] = {}  # by kind of arguments; each returns a compiled one
 
   def __call__(self, *arguments: Any) -> Any:
     kind = _kind(arguments)
@@ -153,20 +153,20 @@ class _InLittleMemory:
     lowered = self._mapped.lower(*arguments)
     try:
       compiled = lowered.compile(compiler_options=LITTLE_MEMORY)
-    except jax.errors.JaxRuntimeError:  # XLA's options come and go; anything else is raised again here
+    except jax.errors.JaxRuntimeError:  # XLA's options change between versions; other errors are raised again here
       compiled = lowered.compile()
     _give_back_freed_memory()
     return compiled
 
 
 def _kind(arguments: tuple) -> Any:
-  """What a compiled function is for: the structure of its arguments, their shapes and dtypes."""
+  """The key of a compiled function: the structure of its arguments, their shapes and dtypes."""
   leaves, structure = jax.tree.flatten(arguments)
   return structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def _give_back_freed_memory() -> None:
-  """Has the GNU C library return to the system what was freed; elsewhere it does nothing."""
+  """Makes the GNU C library return freed memory to the system; elsewhere it does nothing."""
   if sys.platform == 'linux':
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
     if trim:

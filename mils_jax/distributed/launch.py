@@ -1,7 +1,7 @@
-"""Joining the other processes of a run, and leaving them.
+"""Joins the other processes of a run, and leaves them.
 
-JAX's coordination service watches over all: it ends the others where one is lost. An orderly end is one that all come
-to; a process that fails alone ends without the others, so that the service ends them.
+JAX's coordination service monitors all processes: it ends the others where one is lost. In an orderly end all processes
+wait for each other; a process that fails alone ends without waiting, so that the service ends the others.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ from collections.abc import Mapping
 from mils_jax.distributed import processes
 from mils_jax.errors import UserError
 
-_END_SECONDS = 5  # that a process which failed waits for the others to fail alike
+_END_SECONDS = 5  # how long a failed process waits for the others to fail too
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a process joins the others; all None: where its cluster says.
+  """Where a process joins the others; all None: the cluster provides it.
 
   Attributes:
     coordinator: HOST:PORT of the first process.
-    count: of all processes.
-    index: of this one.
+    count: number of all processes.
+    index: index of this process.
   """
 
   coordinator: str | None = None
@@ -34,7 +34,7 @@ class Place:
 
 
 def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
-  """The place that the flags give; None: this process is alone.
+  """The place that the flags describe; None: there is only this process.
 
   Raises:
     UserError: the flags do not fit together.
@@ -49,7 +49,7 @@ def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
     return Place()
   if len(given) < len(explicit):
     raise UserError(f'--{next(name for name in explicit if name not in given)} is missing: --coordinator, --process_id '
-                    'and --num_processes go together (none of them: the cluster says, where JAX knows it)')
+                    'and --num_processes go together (none of them: the cluster provides them, where JAX supports it)')
   if not re.fullmatch(r'.+:\d+', explicit['coordinator']):
     raise UserError(f"--coordinator={explicit['coordinator']}: expected HOST:PORT of the first process")
   for name in ('process_id', 'num_processes'):
@@ -62,30 +62,30 @@ def place_from_flags(flags: Mapping[str, str | bool]) -> Place | None:
 
 
 def join(place: Place, join_timeout: int, heartbeat_timeout: int) -> None:
-  """Makes this process one of a run's; must come before any other use of a device.
+  """Joins this process to the others of a run; must be called before any other use of a device.
 
   Args:
-    place: of this process.
+    place: where this process joins.
     join_timeout: seconds to wait for the others; then JAX aborts this process.
-    heartbeat_timeout: seconds after which a process that is not heard counts as dead, and JAX ends the others.
+    heartbeat_timeout: seconds without a heartbeat after which a process counts as dead, and JAX ends the others.
 
   Raises:
-    UserError: no cluster says where the others are, the coordinator's port is taken, or the processes do not hold
-      equally many devices.
+    UserError: no cluster provides the addresses, the coordinator's port is taken, or the processes do not have the same
+      number of devices.
   """
-  import jax  # here and below, so that mistakes are told before JAX is there
+  import jax  # here and below, so that mistakes are reported before JAX is loaded
 
   if place.coordinator and place.index == 0:
     _check_port(place.coordinator)
   where = place.coordinator or 'the address that the cluster gives'
   print(f'joining the other processes at {where}: waiting at most {join_timeout} s (runtime.join_timeout)',
-        flush=True)  # by each process, and beforehand: JAX aborts one that waited in vain
+        flush=True)  # by each process, and beforehand: JAX aborts a process that waited too long
   try:
     jax.distributed.initialize(
         place.coordinator, place.count, place.index, initialization_timeout=join_timeout,
         heartbeat_timeout_seconds=heartbeat_timeout, shutdown_timeout_seconds=heartbeat_timeout,
         cluster_detection_method='deactivate' if place.coordinator else None)
-  except ValueError as error:  # an address, a number or an index that neither flags nor a cluster gave
+  except ValueError as error:  # neither flags nor a cluster provide an address, a number or an index
     raise UserError(f'--distributed: no cluster is recognised here (JAX: {error}); expected SLURM, Open MPI, a TPU '
                     'pod, or --coordinator HOST:PORT --process_id I --num_processes N beside it') from error
   except RuntimeError as error:
@@ -108,17 +108,17 @@ def _check_port(coordinator: str) -> None:
 
 
 def leave(code: int, line: str, together: bool = False) -> int:
-  """Says a line and ends this process's part in a run; returns the exit code where it was alone.
+  """Prints a line and ends this process's part in a run; returns the exit code if it is the only process.
 
-  With others it ends the process here. The interpreter's own end takes the collectives of the CPU backend apart while
-  the others close their sockets, and a first process was seen to abort when everything was saved and the others had
-  ended well, in one of some hundred runs: probably there.
+  With several processes it ends the process here. The interpreter's normal exit tears down the collectives of the CPU
+  backend while the others close their sockets, and a first process was seen to abort, probably there, after everything
+  was saved and the others had ended well, in one of some hundred runs.
 
   Args:
     code: the exit code.
-    line: for standard error; '' says nothing.
-    together: whether the others are bound to end as well, however long it takes them; the first process alone speaks.
-      Otherwise this process failed: where the others go on, it ends without them, for JAX to notice that it is gone.
+    line: line for standard error; '' prints nothing.
+    together: whether the others will end as well, however long it takes; only the first process prints then. Otherwise
+      this process failed: where the others continue, it ends without them, so that JAX notices that it is gone.
   """
   if processes.count() == 1:
     if line:
@@ -127,7 +127,7 @@ def leave(code: int, line: str, together: bool = False) -> int:
   import jax
 
   if processes.is_first() or not together:
-    _say(line)
+    _print_line(line)
   try:
     if together:
       processes.wait_for_all('end')
@@ -136,18 +136,18 @@ def leave(code: int, line: str, together: bool = False) -> int:
   except jax.errors.JaxRuntimeError:
     if not code:
       code = 1
-      _say('failed: another process was lost before all had come to the end')
+      _print_line('failed: another process was lost before all had finished')
   else:
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # all is done, whatever becomes of the others now
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # everything is done, whatever happens to the others now
       jax.distributed.shutdown()
-  with contextlib.suppress(OSError):  # of a pipe that nobody reads, or a full disk
+  with contextlib.suppress(OSError):  # a pipe that nobody reads, or a full disk
     if sys.stdout:
       sys.stdout.flush()
   os._exit(code)
 
 
-def _say(line: str) -> None:
-  """Prints a line, if there is one, to standard error, with the process's number where it is not the first."""
+def _print_line(line: str) -> None:
+  """Prints a line, unless it is empty, to standard error, with the process's number where it is not the first."""
   if line:
     with contextlib.suppress(OSError):
       print(line if processes.is_first() else f'process {processes.index()}: {line}', file=sys.stderr, flush=True)

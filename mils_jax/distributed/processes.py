@@ -1,9 +1,9 @@
 """Several processes that are one run: the first one decides, prints and writes; the others compute their shares.
 
-Alone, every function here is what its name says, nothing is sent and no device is opened.
+With a single process, every function here works without sending anything or opening a device.
 
-What they agree on is sent from device to device. A collective gives up after a while (30 seconds on CPU), so each
-comes after a barrier of JAX's coordination service, at which processes wait for as long as they all live.
+Shared values are sent from device to device. A collective times out (after 30 seconds on CPU), so each follows a
+barrier of JAX's coordination service, at which processes wait as long as all of them are alive.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ from typing import Any
 
 from mils_jax.errors import RunError
 
-_FOREVER = 2**31 // 1000  # seconds; JAX itself ends those who wait for a process that died
+_FOREVER = 2**31 // 1000  # seconds; JAX itself ends processes that wait for a dead one
 
 
 def count() -> int:
-  """How many processes there are."""
+  """Number of processes."""
   jax = _joined()
   return jax.process_count() if jax else 1
 
 
 def index() -> int:
-  """Which one of them this is."""
+  """Index of this process."""
   jax = _joined()
   return jax.process_index() if jax else 0
 
 
 def is_first() -> bool:
-  """Whether this process prints and writes."""
+  """Whether this is the first process, which prints and writes."""
   return index() == 0
 
 
@@ -38,31 +38,31 @@ def wait_for_all(name: str, seconds: int = _FOREVER) -> None:
   """Returns once every process has called this.
 
   Args:
-    name: of this barrier, the same on all.
-    seconds: how long to wait.
+    name: name of this barrier, the same on all processes.
+    seconds: longest time to wait.
 
   Raises:
-    JaxRuntimeError: the time is over, or another process died.
+    JaxRuntimeError: the wait timed out, or another process died.
   """
   if count() > 1:
-    from orbax.checkpoint import multihost  # here: it loads much, and a lone process needs none of it
+    from orbax.checkpoint import multihost  # here: it is slow to load, and a single process does not need it
 
     multihost.get_barrier_sync_fn()(key=f'mils_jax/{name}', timeout_ms=1000 * seconds)
 
 
 def value_of_first(name: str, make: Callable[[], Any]) -> Any:
-  """What `make()` gives on the first process, on all of them; the others wait for it.
+  """Returns the result of `make()` on the first process to all processes; the others wait for it.
 
   Args:
-    name: of this value, the same on all.
-    make: gives what JSON can carry. Called on the first process only.
+    name: name of this value, the same on all processes.
+    make: returns a value that JSON can hold; called on the first process only.
 
   Raises:
     RunError: on the others, where `make` raised on the first.
   """
   if count() == 1:
     return make()
-  import numpy as np  # here and below, so that a line can be printed before JAX is there
+  import numpy as np  # here and below, so that a line can be printed before JAX is loaded
   from jax.experimental import multihost_utils
 
   text, failure = b'', None
@@ -76,16 +76,16 @@ def value_of_first(name: str, make: Callable[[], Any]) -> Any:
   if failure:
     raise failure
   if length < 0:
-    raise RunError('the first process failed; its own line says why')
+    raise RunError('the first process failed; its own line has the reason')
   sent = np.frombuffer(text, np.uint8) if is_first() else np.zeros(length, np.uint8)
   return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
 
 
 def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
-  """Likewise for a tree of arrays of any size.
+  """Does what `value_of_first` does for a tree of arrays of any size.
 
   Args:
-    name: of this value, the same on all.
+    name: name of this value, the same on all processes.
     make: called on the first process only.
     like: a tree of arrays, or of their shapes and dtypes, like these.
   """
@@ -103,7 +103,7 @@ def arrays_of_first(name: str, make: Callable[[], Any], like: Any) -> Any:
 
 @contextlib.contextmanager
 def first_goes_first(name: str) -> Iterator[None]:
-  """The first process goes through this block before all others do; where it fails, they try as well."""
+  """Runs this block on the first process before all others; where it fails, they try as well."""
   if not is_first():
     wait_for_all(name)
   try:
@@ -114,6 +114,6 @@ def first_goes_first(name: str) -> Iterator[None]:
 
 
 def _joined() -> Any:
-  """JAX, where this process has joined others; one that has not even loaded it has joined nobody."""
+  """The module jax where this process has joined others; if it is not loaded, it has not."""
   jax = sys.modules.get('jax')
   return jax if jax and jax.distributed.is_initialized() else None

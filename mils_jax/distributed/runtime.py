@@ -10,7 +10,7 @@ from mils_jax.config import Section, option
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeOptions(Section):
-  """Where and how a run is computed. Changes no result: may differ when a run is resumed."""
+  """Where and how a run is computed. It changes no result, so it may differ on resume."""
 
   section: ClassVar[str] = 'runtime'
 
@@ -23,23 +23,23 @@ class RuntimeOptions(Section):
 
   @property
   def cache_folder(self) -> Path:
-    """Where dataset caches and compiled programs lie between runs."""
+    """Folder of dataset caches and compiled programs between runs."""
     if self.cache:
       return Path(self.cache)
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mils_jax'
 
 
 def prepare(options: RuntimeOptions, deterministic: bool) -> None:
-  """Settles what must be before the first computation: where compiled programs are kept, and which kernels run.
+  """Sets what must be set before the first computation: where compiled programs are cached, and which kernels run.
 
   Args:
-    options: of the run.
-    deterministic: whether GPUs compute the same bits in every run, by slower kernels: XLA then chooses no kernel by
-      measuring, and none that adds in the order in which threads happen to finish.
+    options: options of the run.
+    deterministic: whether GPUs compute the same bits in every run, with slower kernels: XLA then neither chooses
+      kernels by measuring nor uses any that add in the order in which threads finish.
   """
-  import jax  # here: the options themselves need none of it
+  import jax  # here, as the options themselves do not need it
 
-  # Unless the user's environment already says where; JAX makes its options attributes while it is imported.
+  # Unless the user's environment already sets it; JAX creates its options' attributes while it is imported.
   if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update('jax_compilation_cache_dir', str(options.cache_folder / 'compiled'))
   flag, given = '--xla_gpu_deterministic_ops=true', os.environ.get('XLA_FLAGS', '')

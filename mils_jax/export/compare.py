@@ -1,4 +1,4 @@
-"""What was exported beside the model: the same images, the largest difference of their logits."""
+"""Compares an export with its model: the largest difference of logits on the same images."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from mils_jax.restore import open_fitting_data
 from mils_jax.run_config import RunConfig
 
 BATCHES = (1, 2, 5)
-LIMIT = 1e-4  # of the difference over the largest logit
+LIMIT = 1e-4  # largest allowed difference, relative to the largest logit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +23,13 @@ class TestImages:
   """Images that the model has not been trained on.
 
   Attributes:
-    images: (N, H, W, D), N the largest of `BATCHES`, in the units of the data.
-    channels: the input channel of each of the D, None where the model has none for it.
-    present: (N, D) bool, which of them each image has.
-    origin: where they come from, for people.
+    images: (N, H, W, D) with N the largest of `BATCHES`, in the units of the data.
+    channels: the input channel of each of the D channels, None where the model has none for it.
+    present: (N, D) bool, which channels each image has.
+    origin: where they come from, for messages.
   """
 
-  __test__ = False  # no test of pytest's
+  __test__ = False  # not a pytest test
 
   images: np.ndarray
   channels: tuple[str | None, ...]
@@ -39,13 +39,13 @@ class TestImages:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """How far an export is from its model.
+  """The difference between an export and its model.
 
   Attributes:
-    origin: of the images.
-    subsets: of the channels that were present, all of them first.
-    difference: the largest, of two logits.
-    relative: the largest, over the largest logit of the same batch.
+    origin: origin of the images.
+    subsets: subsets of the channels that were present, all of them first.
+    difference: largest difference of two logits.
+    relative: largest difference relative to the largest logit of the same batch.
   """
 
   origin: str
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def open_images(model: ExportedModel, config: RunConfig) -> TestImages:
-  """The first test images of the run's data; where that is not there any more, values drawn by its statistics."""
+  """The first test images of the run's data; where the data no longer exists, values drawn from its statistics."""
   restored = model.restored
   number = max(BATCHES)
   try:
@@ -90,12 +90,12 @@ def _drawn(model: ExportedModel, number: int) -> TestImages:
 
 
 def compare(model: ExportedModel, exported: Logits, images: TestImages) -> Comparison:
-  """Runs both on the same images, by every batch size, with all channels and with two subsets of them.
+  """Runs both on the same images, with every batch size, with all channels and with two subsets of them.
 
-  What the model is given is placed and normalised by this program's own rule, not by the exported function.
+  The model's input is arranged and normalised by this program itself, not by the exported function.
 
   Raises:
-    RunError: they differ by more than `LIMIT`.
+    RunError: the logits differ by more than `LIMIT`.
   """
   spec = model.restored.spec
   mapping = spec.channels.map_from(images.channels)
@@ -115,25 +115,25 @@ def compare(model: ExportedModel, exported: Logits, images: TestImages) -> Compa
         differences.append(largest)
         relative.append(largest / float(np.abs(expected[:batch]).max()))
   comparison = Comparison(images.origin, subsets, max(differences), max(relative))
-  if not all(one <= LIMIT for one in relative):  # NaN is none
+  if not all(one <= LIMIT for one in relative):  # not for NaN
     raise RunError(f'the export does not compute what the model does: {comparison}. Nothing was kept')
   return comparison
 
 
 def subsets_of(channels: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-  """All channels, the first alone, and all but the first; of one channel only that."""
+  """All channels, the first alone, and all but the first; with a single channel, only that."""
   return (channels, channels[:1], channels[1:]) if len(channels) > 1 else (channels,)
 
 
 def _as_exported(images: np.ndarray, given: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The images (N, H, W, C) in the model's channels, NaN in missing ones, and which are there (N, C)."""
+  """The images (N, H, W, C) in the model's channels, with NaN in missing ones, and which are present (N, C)."""
   present = given[:, np.maximum(source, 0)] & (source >= 0)[None]
   taken = images[..., np.maximum(source, 0)].astype(np.float32)
   return np.where(present[:, None, None], taken, np.float32(np.nan)), present
 
 
 def _on_cpu() -> contextlib.AbstractContextManager:
-  """The CPU computes, where JAX may use it: the same bits of precision as what is compared."""
+  """Computes on the CPU where JAX may use it, for the same precision as the export."""
   try:
     return jax.default_device(jax.devices('cpu')[0])
   except RuntimeError:

@@ -1,4 +1,4 @@
-"""The formats of an export by name. No library is loaded here, since --help lists them."""
+"""The export formats by name. No library is loaded here, since --help lists them."""
 
 import importlib
 from pathlib import Path
@@ -18,7 +18,7 @@ FORMATS = {
 
 
 class Format(Protocol):
-  """A format is a module with these functions."""
+  """The interface of a format, which is a module with these functions."""
 
   def check(self) -> None:
     """Raises UserError where a package is not installed."""
@@ -28,7 +28,7 @@ class Format(Protocol):
     """Writes the files into an empty folder.
 
     Returns:
-      What computes logits from these files, to be compared with the model.
+      A function that computes logits from these files, for the comparison with the model.
 
     Raises:
       UserError: the format cannot hold this model.
@@ -36,12 +36,12 @@ class Format(Protocol):
     ...
 
   def packages(self) -> tuple[str, ...]:
-    """Whose versions matter, beside JAX."""
+    """Names of the packages whose versions matter, beside JAX."""
     ...
 
 
 def find_format(name: str) -> Format:
-  """The format of this name; raises UserError where there is none, with the nearest."""
+  """The format of this name; raises UserError, which suggests the nearest, where there is none."""
   if name not in FORMATS:
     raise unknown('--format', name, FORMATS)
   return cast(Format, importlib.import_module(f'mils_jax.export.{name}'))

@@ -1,4 +1,4 @@
-"""What is exported: one function from images in the units of the data to logits, with everything else inside."""
+"""The exported function: from images in the units of the data to logits, with everything else inside."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,36 +15,36 @@ from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, nodata_value
 from mils_jax.restore import Restored
 
 Logits = Callable[[np.ndarray, np.ndarray], np.ndarray]  # images (B, H, W, C) and present (B, C) to (B, classes)
-PRECISION = 'highest'  # of matrix products: GPUs and TPUs would round float32 to fewer bits, and answer otherwise
+PRECISION = 'highest'  # of matrix products: GPUs and TPUs would round float32 to fewer bits and give other results
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportedModel:
-  """A restored model as others are to have it: in float32, by plain convolutions, which every platform has.
+  """A restored model for export: in float32, with plain convolutions, which every platform supports.
 
   Attributes:
-    restored: the model of a run.
+    restored: restored model of a run.
   """
 
   restored: Restored
 
   @cached_property
   def network(self) -> nn.Module:
-    """The network that is exported. All kernels of a dynamic convolution side by side are one plain convolution."""
+    """The exported network. It computes all kernels of a dynamic convolution as one plain convolution."""
     plain: dict[str, Any] = {'implementation': 'lax', 'mix': 'outputs'}
     network = self.as_trained
     return network.clone(**{name: value for name, value in plain.items() if hasattr(network, name)})
 
   @cached_property
   def as_trained(self) -> nn.Module:
-    """The network as this program computes it on a CPU in float32: what every export is compared with."""
+    """The network as this program computes it on a CPU in float32; every export is compared with it."""
     config, spec = self.restored.config, self.restored.spec
     return build.build_model(config.model, 'float32', 'cpu', len(spec.channels.names), len(spec.classes),
                              spec.image_size)
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """The names of the logits; a network may have more logits, which no label ever was."""
+    """The names of the logits; a network may have more logits, which no label ever used."""
     return self.restored.spec.classes[:self.network.num_classes]
 
   @property
@@ -53,16 +53,16 @@ class ExportedModel:
     return (*self.restored.spec.image_size, len(self.restored.spec.channels.names))
 
   def function(self, variables: dict[str, Any] | None = None) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The function that is exported, not compiled.
+    """The exported function, not compiled.
 
     Args:
-      variables: instead of the restored ones, as they were read back.
+      variables: variables that were read back, instead of the restored ones.
 
     Returns:
-      Of images (B, H, W, C) float32 in the units of the data, C being the model's input channels, and of a mask (B, C)
-      bool that is False where an image lacks the channel: the logits (B, classes) float32. What stands in a missing
-      channel, be it NaN, does not count, and one that training never had is always missing. Pixels that hold the
-      run's data.nodata, where that is a number, are filled as in training; a channel of nothing else is missing.
+      A function from images (B, H, W, C) float32 in the units of the data, with C the model's input channels, and a
+      mask (B, C) bool that is False where an image lacks the channel, to logits (B, classes) float32. The values of a
+      missing channel, even NaN, are ignored, and a channel that training never had is always missing. Pixels with the
+      run's data.nodata, where that is a number, are filled as in training; a channel of only such pixels is missing.
     """
     spec = self.restored.spec
     mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))

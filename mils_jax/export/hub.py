@@ -1,4 +1,4 @@
-"""A folder that a hub takes and `mils_jax.load` too: weights by this program's own names, configuration, model card.
+"""A folder for a hub and for `mils_jax.load`: weights by this program's own names, configuration, model card.
 
     model.safetensors   every variable, by its path in the network
     config.json         the run's configuration, without the paths of the machine that trained it
@@ -29,7 +29,7 @@ WEIGHTS, CONFIG = HUB_FILES
 
 
 def check() -> None:
-  """Nothing that is not always there."""
+  """Checks nothing: the format needs no optional package."""
 
 
 def packages() -> tuple[str, ...]:
@@ -37,16 +37,16 @@ def packages() -> tuple[str, ...]:
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:
-  """Writes weights and configuration; what is compared is computed from the weights as they are read back."""
+  """Writes weights and configuration; returns a function that computes logits from the weights read back."""
   arrays = {name: np.array(array, order='C') for name, array in by_path(model.restored.variables).items()}
-  (folder / WEIGHTS).write_bytes(save(arrays, metadata={'format': 'flax'}))  # save_file hides it from other users
+  (folder / WEIGHTS).write_bytes(save(arrays, metadata={'format': 'flax'}))  # save_file makes it private
   write_json(folder / CONFIG, without_paths(model.restored.config))
   read = jax.jit(model.function(read_variables(folder)))
   return lambda images, present: np.asarray(read(images, present))
 
 
 def without_paths(config: RunConfig) -> dict[str, Any]:
-  """What config.json holds, of every path only the last part: the rest is nobody else's business."""
+  """The contents of config.json, with only the last part of every path: the rest is private."""
   values = dict(flattened(config.to_file()))
   for name, value, option in config.options():
     if option.path and value:
@@ -55,16 +55,16 @@ def without_paths(config: RunConfig) -> dict[str, Any]:
 
 
 def read_variables(folder: Path) -> dict[str, Any]:
-  """The weights as a network takes them, on the host."""
+  """Reads the weights as variables of a network, on the host."""
   return traverse_util.unflatten_dict(load_file(folder / WEIGHTS), sep='/')
 
 
 def restore_folder(folder: Path) -> Restored:
-  """The model of such a folder, as `restore` gives a run's.
+  """Restores the model of such a folder, as `restore` does for a run.
 
   Raises:
     UserError: the folder is no export, or one of another format.
-    RunError: a file has changed, or the weights are not those of the network.
+    RunError: a file has changed, or the weights do not fit the network.
   """
   values = read_sidecar(folder)
   check_loadable(folder, values)

@@ -1,7 +1,7 @@
-"""The Hugging Face Hub, through its own client: models are fetched from it and pushed to it.
+"""Downloads models from the Hugging Face Hub and uploads them, through its own client.
 
 The address of a model is hf://USER/NAME, or hf://USER/NAME@REVISION. Tokens, the cache, a mirror (HF_ENDPOINT) and
-working offline (HF_HUB_OFFLINE) are the client's own matter (https://huggingface.co/docs/huggingface_hub).
+working offline (HF_HUB_OFFLINE) are handled by the client (https://huggingface.co/docs/huggingface_hub).
 """
 
 import re
@@ -28,10 +28,10 @@ def is_address(text: object) -> bool:
 
 
 def fetch(address: str) -> Path:
-  """The folder of a model in the client's cache, fetched where it is not there or is an older one.
+  """The folder of a model in the client's cache, downloaded where it is missing or outdated.
 
   Raises:
-    UserError: the address is none, there is no such model or no way to it, or the client is not installed.
+    UserError: the address is invalid, there is no such model, it cannot be reached, or the client is not installed.
   """
   repository, _, revision = address.removeprefix(ADDRESS).partition('@')
   check_name(repository, address)
@@ -45,17 +45,17 @@ def fetch(address: str) -> Path:
   except (hub.errors.LocalEntryNotFoundError, hub.errors.OfflineModeIsEnabled) as error:
     raise UserError(f'{address}: cannot be reached and is not in the cache. Expected a connection, or a model that '
                     'was fetched before') from error
-  except Exception as error:  # of whatever library the client speaks HTTP by
+  except Exception as error:  # any error of the client's HTTP library
     raise RunError(f'{address}: fetching failed: {_line(error)}') from error
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
-  """Makes the model where it does not exist and uploads a folder of the format hub; returns its address.
+  """Creates the model if needed and uploads a folder of the format hub; returns its address.
 
-  The card's example then loads it from there. What export did not write is not uploaded, and named.
+  The card's example then loads it from there. Files that export did not write are named and not uploaded.
 
   Raises:
-    UserError: the name is none, there is no token, or it may not write there, or the client is not installed.
+    UserError: the name is invalid, there is no token, it may not write there, or the client is not installed.
     RunError: the hub cannot be reached, or failed.
   """
   hub, address = import_client('push'), f'{ADDRESS}{repository}'
@@ -64,7 +64,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
   try:
     with tempfile.TemporaryDirectory() as copy:
       for name in FILES:
-        if (folder / name).exists():  # the card is its owner's, who may do without
+        if (folder / name).exists():  # the card is optional
           shutil.copyfile(folder / name, Path(copy) / name)
       card = Path(copy) / CARD
       if card.exists():
@@ -78,26 +78,26 @@ def push(folder: Path, repository: str, private: bool) -> str:
       raise UserError(f'{repository}: the token may not write there ({status}). Expected a token with the right to '
                       'write, and a USER that is its own or one of its organizations') from error
     raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
-  except Exception as error:  # of whatever library the client speaks HTTP by
+  except Exception as error:  # any error of the client's HTTP library
     raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
   return address
 
 
 def check_push(repository: str) -> None:
-  """Raises UserError, before any work is lost, where the name is none, the client is missing or there is no token."""
+  """Raises UserError, before any work is lost, where the name is invalid, or the client or a token is missing."""
   check_name(repository, repository)
   if not import_client('push').get_token():
     raise UserError(f'push to {repository}: there is no token. Expected one from `hf auth login`, or in HF_TOKEN')
 
 
 def check_name(repository: str, given: str) -> None:
-  """Raises UserError for what is not USER/NAME."""
+  """Raises UserError for a name that is not USER/NAME."""
   if not re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', repository):
     raise UserError(f"'{given}' names no model of the hub. Expected USER/NAME, such as anna/landcover")
 
 
 def import_client(what: str) -> Any:
-  """huggingface_hub; raises UserError where it is not installed."""
+  """Imports huggingface_hub; raises UserError where it is not installed."""
   for name in ('huggingface_hub.errors', 'huggingface_hub'):
     module = require(name, what, invocation.install('hub'))
   return module

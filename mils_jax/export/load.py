@@ -1,4 +1,4 @@
-"""A model wherever it is, as a function: a run folder, a folder that `export --format hub` wrote, or one of a hub."""
+"""Loads a model as a function, from a run folder, a folder that `export --format hub` wrote, or a hub."""
 
 import os
 from pathlib import Path

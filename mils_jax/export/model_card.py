@@ -1,6 +1,6 @@
-"""The README.md of a folder for a hub: what the model is, how good, for whom, and how to load it.
+"""The README.md of a folder for a hub: what the model is, its scores, its intended use, and how to load it.
 
-Its head is the metadata that the Hugging Face Hub reads (https://huggingface.co/docs/hub/model-cards).
+It begins with the metadata that the Hugging Face Hub reads (https://huggingface.co/docs/hub/model-cards).
 """
 
 import json
@@ -31,8 +31,8 @@ def model_card(model: ExportedModel, folder: RunFolder) -> str:
   """The text of the card.
 
   Args:
-    model: that is exported.
-    folder: of its run, whose results and subsets are told where they are there.
+    model: the exported model.
+    folder: its run folder; the card includes results and subsets if they exist.
   """
   config, results = model.restored.config, folder.read_results()
   lines = [*_metadata(model, results), '', f'# {config.name}', '', *_summary(model), '', '## Input', '',
@@ -46,7 +46,7 @@ def model_card(model: ExportedModel, folder: RunFolder) -> str:
 
 
 def _metadata(model: ExportedModel, results: dict | None) -> list[str]:
-  """YAML, every text in it as JSON writes it, which YAML reads too."""
+  """The metadata as YAML, with every text written as JSON, which is valid YAML."""
   config = model.restored.config
   lines = ['---', 'library_name: mils-jax', 'pipeline_tag: image-classification', 'tags:',
            *(f'- {tag}' for tag in ('jax', 'flax', 'multispectral', config.model.name))]
@@ -97,7 +97,7 @@ def _results(results: dict[str, Any] | None, config: RunConfig) -> list[str]:
 
 
 def _subsets(summary: dict[str, Any] | None) -> list[str]:
-  """Every subset, or mean and worst of each size where there are many; nothing where none was tested."""
+  """Lists every subset, or mean and worst of each size where there are many; empty where none was tested."""
   if not summary:
     return []
   lines = ['', 'By the channels that are given:', '']

@@ -17,7 +17,7 @@ from mils_jax.packages import require
 
 FILE = 'model.onnx'
 PACKAGES = ('jax2onnx', 'onnxruntime')
-JAX2ONNX = 'jax2onnx>=0.17,<0.18'  # which gives right answers for what is written here
+JAX2ONNX = 'jax2onnx>=0.17,<0.18'  # gives correct results for these exports
 
 
 def check() -> None:
@@ -30,7 +30,7 @@ def packages() -> tuple[str, ...]:
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:
-  """Writes the function with its weights; what is compared is computed by ONNX Runtime from the file."""
+  """Writes the function with its weights; returns a function that runs the file in ONNX Runtime."""
   jax2onnx, onnxruntime = _import()
   with _quiet(), _in_one_line('converting'):
     inputs = [jax.ShapeDtypeStruct(('batch', *model.image_shape), np.float32),
@@ -51,17 +51,17 @@ def _import() -> list[Any]:
 
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-  """Of whatever the libraries raise, a RunError of one line."""
+  """Turns any error of the libraries into a RunError of one line."""
   try:
     yield
   except Exception as error:
-    said = ' '.join(str(error).split())[:300] or type(error).__name__
-    raise RunError(f'--format onnx: {what} failed: {said}. Nothing was kept') from error
+    reason = ' '.join(str(error).split())[:300] or type(error).__name__
+    raise RunError(f'--format onnx: {what} failed: {reason}. Nothing was kept') from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Without what jax2onnx says of packages that it could convert from too, and of shapes that it drops."""
+  """Silences jax2onnx's messages about optional packages and about shapes that it drops."""
   before = logging.root.manager.disable
   logging.disable(logging.ERROR)
   try:

@@ -15,7 +15,7 @@ PLAIN = {'imputation': 'zero', 'rescale': False, 'conditioning': 'none', 'attend
 
 
 def check() -> None:
-  """Nothing that is not always there."""
+  """Checks nothing: the format needs no optional package."""
 
 
 def packages() -> tuple[str, ...]:
@@ -23,10 +23,10 @@ def packages() -> tuple[str, ...]:
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:
-  """Writes the arrays; what is compared is computed from them as they are read back, by this program's own network.
+  """Writes the arrays; returns a function that computes logits with this program's network from the arrays read back.
 
   Raises:
-    UserError: the network treats missing channels in a way that plain networks do not have.
+    UserError: the network treats missing channels in a way that plain networks do not.
   """
   network = model.as_trained
   for field, plain in PLAIN.items():
@@ -34,7 +34,7 @@ def write(model: ExportedModel, folder: Path) -> Logits:
       raise UserError(f'--format safetensors holds weights of plain networks, and model.{field} is '
                       f'{getattr(network, field)}. Valid here: stablehlo, onnx, hub')
   arrays = to_torch(network, model.restored.variables)
-  (folder / FILE).write_bytes(save(arrays, metadata={'format': 'pt'}))  # which other programs look for
+  (folder / FILE).write_bytes(save(arrays, metadata={'format': 'pt'}))  # other programs expect this
   read = from_torch(network, load_file(folder / FILE))
   logits = jax.jit(model.function({**model.restored.variables, **read}))
   return lambda images, present: np.asarray(logits(images, present))

@@ -1,4 +1,4 @@
-"""The JSON file beside what is exported: what goes in, what comes out, how it was checked, and a hash of every file."""
+"""The JSON file of an export: its inputs and outputs, how it was checked, and a hash of every file."""
 
 import hashlib
 import importlib
@@ -30,19 +30,19 @@ WEIGHTS = {
 WEIGHTS_OUTPUT = {'logits': 'float32 (B, num_logits), of which the first are those of classes, in their order; softmax '
                             'over the classes gives probabilities'}
 HUB_FILES = ('model.safetensors', 'config.json')  # what mils_jax.load reads
-TEXTS = ('README.md',)  # for people, who may change it; not hashed
+TEXTS = ('README.md',)  # for people, who may edit it; not hashed
 
 
 def write_sidecar(folder: Path, model: ExportedModel, name: str, packages: tuple[str, ...],
                   comparison: dict[str, Any]) -> None:
-  """Writes export.json beside the files that are there.
+  """Writes export.json beside the exported files.
 
   Args:
-    folder: with the exported files and nothing else.
-    model: that was exported.
-    name: of the format.
-    packages: whose versions are kept.
-    comparison: with the model, as Comparison.to_json gives it.
+    folder: folder with the exported files and nothing else.
+    model: the exported model.
+    name: name of the format.
+    packages: packages whose versions are recorded.
+    comparison: comparison with the model, from Comparison.to_json.
   """
   restored = model.restored
   values = {
@@ -60,11 +60,11 @@ def write_sidecar(folder: Path, model: ExportedModel, name: str, packages: tuple
 
 
 def read_sidecar(folder: Path) -> dict[str, Any]:
-  """What export.json says, after every file was checked by its hash.
+  """The contents of export.json, after every file was checked by its hash.
 
   Raises:
     UserError: the folder is no export, or one of a later version of the program.
-    RunError: export.json or a file is not as it was written.
+    RunError: export.json or a file has changed.
   """
   path = folder / EXPORT
   try:
@@ -92,7 +92,7 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
 
 
 def check_loadable(folder: Path, values: dict[str, Any]) -> None:
-  """Raises UserError where the export is of a format that only others read, RunError where a file has no hash."""
+  """Raises UserError where the format of the export is for other programs only, RunError where a hash is missing."""
   if values['format'] != 'hub':
     raise UserError(f'{folder} is an export in the format {values["format"]} ({FORMATS.get(values["format"], "")}); '
                     'expected a run folder or an export in the format hub')
@@ -101,7 +101,7 @@ def check_loadable(folder: Path, values: dict[str, Any]) -> None:
 
 
 def _version(package: str) -> str:
-  """Of the distribution; of a module that another one brought, such as onnxruntime-gpu, what it says itself."""
+  """Version of a distribution; else the module's own, as for onnxruntime from the distribution onnxruntime-gpu."""
   try:
     return metadata.version(package)
   except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one file that JAX alone loads and runs, on any platform and for any batch size."""
+"""StableHLO from jax.export: one file that JAX alone loads and runs, on any platform and for any batch size."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def check() -> None:
-  """Raises UserError where flatbuffers, by which jax.export writes, is not installed."""
+  """Raises UserError where flatbuffers, which jax.export needs, is not installed."""
   require('flatbuffers', '--format stablehlo', 'pip install flatbuffers')
 
 
@@ -23,7 +23,7 @@ def packages() -> tuple[str, ...]:
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:
-  """Writes the function with its weights; what is compared is read back from the file."""
+  """Writes the function with its weights; returns the function read back from the file."""
   (batch,) = export.symbolic_shape('batch')
   images = jax.ShapeDtypeStruct((batch, *model.image_shape), np.float32)
   present = jax.ShapeDtypeStruct((batch, model.image_shape[-1]), np.bool_)

@@ -1,8 +1,8 @@
-"""How good predictions are: rates with intervals, scores, paired comparisons, spread over seeds.
+"""Evaluates predictions: rates with intervals, scores, paired comparisons, spread over seeds.
 
 Wilson's interval, Holm's correction, the confusion matrix, F1 and the Brier score are our own few lines of numpy each:
 importing statsmodels takes 3 to 5 s and scikit-learn 1 to 5 s (measured on two busy cores), and nearly every command
-prints an interval. The tests hold them against statsmodels and against published examples.
+prints an interval. The tests compare them with statsmodels and with published examples.
 """
 
 from mils_jax.metrics.accuracy import Accuracy

@@ -1,4 +1,4 @@
-"""Accuracy with its interval, from a count of correct predictions."""
+"""Accuracy with its interval, computed from a count of correct predictions."""
 
 import dataclasses
 import math
@@ -24,16 +24,16 @@ class Accuracy:
 
   @classmethod
   def of(cls, correct: np.ndarray) -> 'Accuracy':
-    """The accuracy of (N,) predictions that are right or wrong."""
+    """The accuracy of predictions, from (N,) bools: which are correct."""
     return cls(int(np.sum(correct)), len(correct))
 
   @property
   def rate(self) -> float:
-    """Share that is correct, in [0, 1]."""
+    """Share of correct predictions, in [0, 1]."""
     return self.correct / self.count
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-    """Lower and upper end, in [0, 1]."""
+    """Lower and upper end of the interval, in [0, 1]."""
     z = float(-special.ndtri((1 - confidence) / 2))
     shrunk = 1 + z * z / self.count
     centre = (self.rate + z * z / (2 * self.count)) / shrunk

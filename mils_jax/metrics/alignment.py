@@ -1,4 +1,4 @@
-"""Joins several models' predictions of the same examples, and refuses those of other examples."""
+"""Aligns several models' predictions of the same examples, and refuses those of other examples."""
 
 import hashlib
 
@@ -10,15 +10,15 @@ from mils_jax.metrics.predictions import Predictions
 
 
 def fingerprint(predictions: Predictions) -> str:
-  """A hash of the example_ids, whatever their order."""
+  """A hash of the example_ids, independent of their order."""
   return hashlib.blake2b('\n'.join(sorted(predictions.example_ids.tolist())).encode(), digest_size=8).hexdigest()
 
 
 def aligned(predictions: dict[str, Predictions]) -> dict[str, Predictions]:
-  """The predictions, each in one common order of the examples: by example_id, then by label.
+  """The predictions in a common order of the examples: by example_id, then by label.
 
   Args:
-    predictions: by a name that the user knows.
+    predictions: the predictions by a name for messages.
 
   Raises:
     UserError: not all are of the same examples with the same labels.
@@ -45,7 +45,7 @@ def compare(first: Predictions, second: Predictions) -> PairedDifference:
 
 
 def _ordered(predictions: Predictions) -> Predictions:
-  """Sorted; equal example_ids are equal images, which are predicted equally."""
+  """Sorts predictions; equal example_ids are equal images, which have equal predictions."""
   order = np.lexsort((predictions.labels, predictions.example_ids))
   return Predictions(predictions.example_ids[order], predictions.labels[order], predictions.logits[order])
 

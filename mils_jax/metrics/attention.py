@@ -1,4 +1,4 @@
-"""What the kernel attention of a network does over a split, layer by layer, and what freezing it changes."""
+"""Reads the kernel attention of a network over a split, layer by layer, and can freeze it."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from mils_jax.progress import bar
 
 
 def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
-  """K of every convolution that mixes kernels by attention, by its name such as 'stage1_block1/conv1', in order.
+  """The number of kernels K of every convolution with attention, by its name such as 'stage1_block1/conv1', in order.
 
   Args:
-    model: with a field `in_channels`.
+    model: a network with a field `in_channels`.
     image_size: height and width of its images.
   """
   layers: dict[str, int] = {}
@@ -38,7 +38,7 @@ def attention_layers(model: nn.Module, image_size: tuple[int, int]) -> dict[str,
 
 
 def replaced_attention(replace: Callable[[str, jax.Array], jax.Array]) -> AbstractContextManager:
-  """Within it, every attention (B, K) of the layer `name` becomes `replace(name, attention)`."""
+  """A context in which every attention (B, K) of the layer `name` is replaced by `replace(name, attention)`."""
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> jax.Array:
     result = call(*args, **kwargs)
     if isinstance(context.module, KernelAttention) and context.method_name == '__call__':
@@ -53,8 +53,8 @@ class Frozen:
   """Layers whose attention is fixed.
 
   Attributes:
-    values: (L, K) what it is fixed to.
-    layers: (L,) bool, which ones; the others keep their own.
+    values: (L, K) attention that the layers are fixed to.
+    layers: (L,) bool, which layers are fixed; the others keep their own attention.
   """
 
   values: np.ndarray
@@ -67,11 +67,11 @@ class AttentionReader:
   One compiled program serves every subset of channels and every choice of frozen layers.
 
   Args:
-    model: whose L attentions are over the same number K of kernels.
+    model: a network whose L attentions are over the same number K of kernels.
     image_size: height and width of its images.
-    mapping: of the data's channels in the model's in_channels.
-    devices: those that share each batch.
-    batch_size: of all devices together.
+    mapping: mapping of the data's channels in the model's in_channels.
+    devices: devices that share each batch.
+    batch_size: batch size of all devices together.
 
   Attributes:
     layers: names of the L layers with attention, in the order of the computation.
@@ -105,11 +105,11 @@ class AttentionReader:
     """Logits (B, classes) and attention (B, L, K) of some examples of a split, batch by batch, without padding.
 
     Args:
-      variables: of the model, on every device.
-      rows: (N,) int32, which examples, in which order.
-      batches: of the split.
-      keep: (in_channels,) bool, the others count as missing; None: all.
-      frozen: layers whose attention is fixed; the attention that is returned is still their own.
+      variables: variables of the model, on every device.
+      rows: (N,) int32, the examples in the wanted order.
+      batches: batches of the split.
+      keep: (in_channels,) bool, which channels are kept, the others count as missing; None: all.
+      frozen: layers whose attention is fixed; the returned attention is still their own.
     """
     frozen = frozen or self._free
     return self._evaluator.outputs(variables, rows, batches, keep, frozen.values, frozen.layers)
@@ -125,6 +125,6 @@ class AttentionReader:
 
 
 def entropy(weights: np.ndarray) -> np.ndarray:
-  """Entropy in nats along the last axis, whose values sum to 1; 0 log 0 is 0."""
+  """Entropy in nats along the last axis, whose values sum to 1, with 0 log 0 = 0."""
   weights = np.asarray(weights, np.float64)
   return -(weights * np.log(np.where(weights > 0, weights, 1.0))).sum(axis=-1)

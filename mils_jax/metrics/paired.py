@@ -1,4 +1,4 @@
-"""Two models on the same examples: what differs, how surely, and what the test set could have shown at all."""
+"""Paired comparisons of two models: the difference, its uncertainty, and the smallest detectable difference."""
 
 import dataclasses
 import math
@@ -8,15 +8,15 @@ from scipy import special
 
 from mils_jax.metrics.accuracy import Accuracy
 
-LEVEL = 0.05  # of significance; intervals have 95%
+LEVEL = 0.05  # of significance; intervals are 95%
 
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-  """Two models on the same examples: how often both, one or none of them was right.
+  """Two models on the same examples: how often both, one or neither was correct.
 
   Attributes:
-    both, only_first, only_second, neither: number of examples on which so many of the two were right.
+    both, only_first, only_second, neither: number of examples that these models predicted correctly.
   """
 
   both: int
@@ -26,7 +26,7 @@ class PairedDifference:
 
   @classmethod
   def of(cls, first: np.ndarray, second: np.ndarray) -> 'PairedDifference':
-    """From (N,) bools: where the first and where the second was right, example by example."""
+    """Compares two models from (N,) bools: which examples each of them predicted correctly."""
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
       raise ValueError(f'shapes {first.shape} and {second.shape}: expected (N,) twice, N at least 1')
@@ -49,12 +49,12 @@ class PairedDifference:
 
   @property
   def difference(self) -> float:
-    """Accuracy of the first less that of the second, in [-1, 1]."""
+    """Accuracy of the first model minus that of the second, in [-1, 1]."""
     return (self.only_first - self.only_second) / self.count
 
   @property
   def p_value(self) -> float:
-    """McNemar's test in its exact form, two-sided: the chance of so uneven a split among equal models.
+    """P value of the exact two-sided McNemar test: the probability of such an uneven split between equal models.
 
     "Note on the sampling error of the difference between correlated proportions or percentages" (McNemar,
     Psychometrika, 1947, https://doi.org/10.1007/BF02295996).
@@ -85,10 +85,10 @@ class PairedDifference:
 
   @property
   def smallest_detectable(self) -> float:
-    """The smallest difference that the exact test would call significant, given on how many examples the two disagree.
+    """The smallest difference that the exact test would find significant, given how many examples the two disagree on.
 
     A true difference of that size is found about every other time. Where they disagree on fewer than six examples, no
-    split is significant, and six of one kind are taken.
+    split is significant, and six of one kind are assumed.
     """
     disagree = self.only_first + self.only_second
     for one_sided in range(disagree // 2, disagree + 1):
@@ -106,14 +106,14 @@ class PairedDifference:
     return _sentence(self, first, second)
 
   def to_json(self) -> dict:
-    """The counts and all that follows from them."""
+    """The counts and all values derived from them."""
     return {'count': self.count, 'both': self.both, 'only_first': self.only_first, 'only_second': self.only_second,
             'difference': self.difference, 'newcombe_95': list(self.interval()), 'mcnemar_p': self.p_value,
             'smallest_detectable': self.smallest_detectable}
 
   @classmethod
   def from_json(cls, values: dict) -> 'PairedDifference':
-    """From what `to_json` gave."""
+    """The inverse of `to_json`."""
     both, first, second = (values[name] for name in ('both', 'only_first', 'only_second'))
     return cls(both, first, second, values['count'] - both - first - second)
 
@@ -122,12 +122,12 @@ class PairedDifference:
 class MeanDifference:
   """The mean of several paired differences on the same examples: over channel subsets, or over seeds.
 
-  The examples are the sample: what is averaged for each of them (subsets, seeds) is taken as fixed.
+  The examples are the sample; what is averaged for each of them (subsets, seeds) counts as fixed.
 
   Attributes:
     count: number of examples.
-    total: sum over examples of each one's mean difference, which is in [-1, 1].
-    squares: sum of their squares.
+    total: sum over examples of their mean differences, each in [-1, 1].
+    squares: sum of the squares of these.
   """
 
   count: int
@@ -136,7 +136,7 @@ class MeanDifference:
 
   @classmethod
   def of(cls, first: np.ndarray, second: np.ndarray) -> 'MeanDifference':
-    """From bools (comparisons, N), or (seeds, N) of either: where each was right. Their first axes may differ."""
+    """Compares from bools (comparisons, N) or (seeds, N): correct predictions. The first axes may differ."""
     first, second = np.atleast_2d(first), np.atleast_2d(second)
     if first.shape[1] != second.shape[1] or not first.size or not second.size:
       raise ValueError(f'shapes {first.shape} and {second.shape}: expected the same examples, at least 1')
@@ -150,15 +150,15 @@ class MeanDifference:
 
   @property
   def _centre_and_error(self) -> tuple[float, float]:
-    """Mean and standard error with one example more at +1 and one at -1, so that neither is 0 without a reason."""
+    """Mean and standard error with one extra example at +1 and one at -1, so that the error is never 0."""
     centre = self.total / (self.count + 2)
     return centre, math.sqrt(((self.squares + 2) / (self.count + 2) - centre ** 2) / (self.count + 2))
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-    """Bonett and Price's adjusted Wald interval, its cells generalised to each example's mean difference.
+    """Bonett and Price's adjusted Wald interval, generalised from cells to each example's mean difference.
 
-    For one comparison it is theirs: "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
-    on Paired Data" (Journal of Educational and Behavioral Statistics, 2012,
+    For a single comparison it equals theirs: "Adjusted Wald Confidence Interval for a Difference of Binomial
+    Proportions Based on Paired Data" (Journal of Educational and Behavioral Statistics, 2012,
     https://doi.org/10.3102/1076998611411915).
     """
     centre, error = self._centre_and_error
@@ -167,13 +167,13 @@ class MeanDifference:
 
   @property
   def p_value(self) -> float:
-    """Two-sided, of the hypothesis that the mean is 0; below 0.05 where the 95% interval excludes 0."""
+    """Two-sided p value of the hypothesis that the mean is 0; below 0.05 where the 95% interval excludes 0."""
     centre, error = self._centre_and_error
     return float(2 * special.ndtr(-abs(centre) / error))
 
   @property
   def smallest_detectable(self) -> float:
-    """The smallest difference that would have been significant with examples that differ as much as these."""
+    """The smallest difference that would have been significant with examples as variable as these."""
     return float(-special.ndtri(LEVEL / 2)) * self._centre_and_error[1]
 
   @property
@@ -191,8 +191,8 @@ class RelativeAccuracy:
   """One accuracy as a share of another on the same examples.
 
   Attributes:
-    ratio: first by second; inf or nan where the second is never right.
-    error: standard error of its logarithm, by the delta method over examples; inf where either is never right.
+    ratio: first accuracy divided by the second; inf or nan where the second model is never correct.
+    error: standard error of its logarithm, by the delta method over examples; inf where either is never correct.
   """
 
   ratio: float
@@ -200,7 +200,7 @@ class RelativeAccuracy:
 
   @classmethod
   def of(cls, first: np.ndarray, second: np.ndarray) -> 'RelativeAccuracy':
-    """From bools (N,), or (seeds, N) of either: where each was right."""
+    """Computes the ratio from bools (N,), or (seeds, N) of either: which predictions are correct."""
     first, second = (np.atleast_2d(correct).mean(axis=0) for correct in (first, second))  # (N,)
     one, other = float(first.mean()), float(second.mean())
     if not one or not other:
@@ -209,7 +209,7 @@ class RelativeAccuracy:
 
   @classmethod
   def unpaired(cls, first: Accuracy, second: Accuracy) -> 'RelativeAccuracy':
-    """From two counts alone, neither of them 0, as if of different examples: wider than paired.
+    """Computes the ratio from two counts, both above 0, as if of different examples: wider than paired.
 
     "Obtaining Confidence Intervals for the Risk Ratio in Cohort Studies" (Katz et al., Biometrics, 1978,
     https://doi.org/10.2307/2530610).
@@ -218,7 +218,7 @@ class RelativeAccuracy:
                                                    + 1 / second.correct - 1 / second.count))
 
   def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-    """On the scale of logarithms; of single runs, the Wald interval for the ratio of paired proportions."""
+    """Interval on a logarithmic scale; for single runs, the Wald interval for the ratio of paired proportions."""
     if math.isinf(self.error):
       return 0.0, math.inf
     factor = math.exp(float(-special.ndtri((1 - confidence) / 2)) * self.error)
@@ -242,13 +242,13 @@ def _sentence(comparison: PairedDifference | MeanDifference, first: str, second:
 
 
 def p_text(p_value: float) -> str:
-  """'p = 0.82', 'p = 0.004', 'p < 0.001'."""
+  """A p value as text: 'p = 0.82', 'p = 0.004' or 'p < 0.001'."""
   if p_value < 0.001:
     return 'p < 0.001'
   return f'p = {p_value:.2g}' if p_value < 0.01 else f'p = {p_value:.2f}'
 
 
 def _exact_p(one_sided: int, disagree: int) -> float:
-  from scipy import stats  # here, since it takes a second to load, and training has no use for it
+  from scipy import stats  # here, since it takes a second to load and training does not need it
 
   return float(stats.binomtest(one_sided, disagree).pvalue) if disagree else 1.0

@@ -1,4 +1,4 @@
-"""A model over a whole split: the logits of every example, in the split's own order."""
+"""Predictions of a model on a whole split: the logits of every example, in the split's own order."""
 
 import collections
 import dataclasses
@@ -27,7 +27,7 @@ class Predictions:
   """A model's predictions of a set of examples.
 
   Attributes:
-    example_ids: (N,) strings that name the examples, whatever size or channels were asked for.
+    example_ids: (N,) strings that identify the examples, whatever size or channels were used.
     labels: (N,) int32.
     logits: (N, classes) float32.
   """
@@ -43,12 +43,12 @@ class Predictions:
 
   @property
   def correct(self) -> np.ndarray:
-    """(N,) bool."""
+    """(N,) bool: which predictions are correct."""
     return self.scores.predicted == self.labels
 
   @property
   def accuracy(self) -> Accuracy:
-    """Share of the examples that were predicted right, with its interval."""
+    """Share of correctly predicted examples, with its interval."""
     return self.scores.accuracy
 
   @property
@@ -63,19 +63,19 @@ class Predictions:
 
   @classmethod
   def of_all(cls, parts: Sequence['Predictions']) -> 'Predictions':
-    """Those of several sets of examples, one after the other."""
+    """Concatenates the predictions of several sets of examples."""
     return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(cls)))
 
   def save(self, path: Path) -> None:
-    """Writes example_id, label and logits, whole or not at all."""
+    """Writes example_id, label and logits atomically."""
     with replaced(path) as unfinished, unfinished.open('wb') as file:
       np.savez(file, example_id=self.example_ids, label=self.labels, logits=self.logits)
 
   @classmethod
   def load(cls, path: Path) -> 'Predictions':
-    """Reads what `save` wrote; raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is not whole."""
+    """Reads what `save` wrote; raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is incomplete."""
     with np.load(path, allow_pickle=False) as saved:
-      ids = saved['example_id'] if 'example_id' in saved else saved['identity']  # as they were called before schema 2
+      ids = saved['example_id'] if 'example_id' in saved else saved['identity']  # before schema 2
       return cls(ids, saved['label'], saved['logits'])
 
 
@@ -86,16 +86,16 @@ class Evaluator:
 
   Args:
     model: a network of mils_jax.models.
-    mapping: of the data's channels in the model's in_channels.
-    devices: those that share each batch.
-    batch_size: of all devices together, at least.
+    mapping: mapping of the data's channels in the model's in_channels.
+    devices: devices that share each batch.
+    batch_size: smallest batch size of all devices together.
     forward: (variables, images, present, *settings) -> a tree of arrays (B, ...); None: the model's logits.
-    settings: how many settings `forward` takes.
+    settings: number of settings that `forward` takes.
   """
 
   def __init__(self, model: nn.Module, mapping: ChannelMapping, devices: Devices, batch_size: int,
                forward: Callable | None = None, settings: int = 0):
-    self._batch_size = -(-batch_size // devices.count) * devices.count  # an equal share for each device
+    self._batch_size = -(-batch_size // devices.count) * devices.count  # equal shares for the devices
     self._all_channels = np.ones(len(mapping.source), bool)
 
     def logits(variables: dict, images: jax.Array, present: jax.Array) -> jax.Array:
@@ -117,11 +117,12 @@ class Evaluator:
     """The predictions for every example of a split, each once; the same on all processes.
 
     Args:
-      variables: of the model, on every device.
-      split: for its example_ids and labels.
-      batches: of the same split.
-      description: shown while it goes on.
-      keep: (in_channels,) or (examples, in_channels) bool, the others count as missing; None: all.
+      variables: variables of the model, on every device.
+      split: split with the example_ids and labels.
+      batches: batches of the same split.
+      description: text of the progress bar.
+      keep: (in_channels,) or (examples, in_channels) bool, which channels are kept, the others count as missing; None:
+        all.
     """
     parts = []
     with bar(description, len(split.labels)) as advance:
@@ -132,14 +133,15 @@ class Evaluator:
 
   def outputs(self, variables: dict, rows: np.ndarray, batches: OnDevice | OnHost, keep: np.ndarray | None = None,
               *settings: Any) -> Iterator[Any]:
-    """What `forward` gives for some examples of a split, batch by batch, on the host and without padding.
+    """Results of `forward` for some examples of a split, batch by batch, on the host and without padding.
 
     Args:
-      variables: of the model, on every device.
-      rows: (N,) int32, which examples, in which order.
-      batches: of the split.
-      keep: (in_channels,) bool, or (N, in_channels) where the examples differ; the others count as missing. None: all.
-      *settings: what `forward` takes beside variables, images and presence, the same for every example.
+      variables: variables of the model, on every device.
+      rows: (N,) int32, the examples in the wanted order.
+      batches: batches of the split.
+      keep: (in_channels,) bool, or (N, in_channels) where the examples differ, which channels are kept; the others
+        count as missing. None: all.
+      *settings: further arguments of `forward` after variables, images and presence, the same for every example.
     """
     keep = np.broadcast_to(self._all_channels if keep is None else keep, (len(rows), len(self._all_channels)))
     positions = EvaluationOrder(len(rows), self._batch_size)
@@ -154,7 +156,7 @@ class Evaluator:
 
     under_way: collections.deque = collections.deque()
     for step, batch in enumerate(batches.batches(order, 0, positions.steps_per_epoch)):
-      if len(under_way) == 2:  # two batches are under way at most; their results are read meanwhile
+      if len(under_way) == 2:  # at most two batches are in flight while results are read
         yield _on_host(*under_way.popleft())
       under_way.append((self._outputs(variables, *settings, kept(step), batch), len(rows) - step * self._batch_size))
     for results, left in under_way:

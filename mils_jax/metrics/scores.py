@@ -1,4 +1,4 @@
-"""How good a set of logits is, by every score that the reports give."""
+"""The scores of a set of logits that the reports show."""
 
 import dataclasses
 from functools import cached_property
@@ -12,7 +12,7 @@ from mils_jax.metrics.calibration import Calibration
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-  """Scores of one set of predictions; each is computed when it is asked for.
+  """Scores of one set of predictions; each is computed on access.
 
   Attributes:
     labels: (N,) integers.
@@ -24,7 +24,7 @@ class Scores:
 
   @cached_property
   def predicted(self) -> np.ndarray:
-    """(N,) the class with the highest logit, the first among equals."""
+    """(N,) class with the highest logit, the first among equals."""
     return self.logits.argmax(axis=1)
 
   @property
@@ -33,7 +33,7 @@ class Scores:
     return Accuracy.of(self.predicted == self.labels)
 
   def top(self, k: int) -> Accuracy:
-    """The label is among the k highest logits; a tie is broken by the lower class number, as in `predicted`."""
+    """Share of examples whose label is among the k highest logits; ties go to the lower class number."""
     highest = np.argsort(-self.logits, axis=1, kind='stable')[:, :k]
     return Accuracy.of((highest == self.labels[:, None]).any(axis=1))
 
@@ -51,13 +51,13 @@ class Scores:
 
   @property
   def balanced_accuracy(self) -> float:
-    """Mean over the classes that occur of the share of each one's examples that are correct."""
+    """Mean of the accuracies of the classes that occur."""
     total = self.confusion.sum(axis=1)
     return float(np.mean(self.confusion.diagonal()[total > 0] / total[total > 0]))
 
   @property
   def macro_f1(self) -> float:
-    """Mean of the F1 of each class that occurs among labels or predictions: the harmonic mean of precision, recall."""
+    """Mean over the classes that occur in labels or predictions of F1, the harmonic mean of precision and recall."""
     total = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
     return float(np.mean(2 * self.confusion.diagonal()[total > 0] / total[total > 0]))
 
@@ -89,7 +89,7 @@ class Scores:
     return logits - logsumexp(logits, axis=1, keepdims=True)
 
   def to_json(self) -> dict:
-    """The accuracy's count and interval, and every score beside it."""
+    """The accuracy's count and interval, and every other score."""
     return {**self.accuracy.to_json(), 'balanced_accuracy': self.balanced_accuracy, 'macro_f1': self.macro_f1,
             'top_5': self.top(5).rate, 'loss': self.loss, 'brier': self.brier,
             'calibration_error': self.calibration.error}

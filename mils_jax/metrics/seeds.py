@@ -1,4 +1,4 @@
-"""Several runs of one configuration, and several comparisons in one table."""
+"""Statistics of several runs of one configuration, and of several comparisons in one table."""
 
 import dataclasses
 import math
@@ -10,10 +10,10 @@ from scipy import special
 
 @dataclasses.dataclass(frozen=True)
 class SeedSpread:
-  """How far the results of runs that differ only in their seed spread, all tested on the same examples.
+  """The spread of results of runs that differ only in their seed, all tested on the same examples.
 
   Attributes:
-    values: one per run.
+    values: one result per run.
   """
 
   values: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""The networks. Each module of this package registers its own when it is imported, as this does with all."""
+"""The networks. Each module of this package registers its network when it is imported; this imports all of them."""
 
 import importlib
 import pkgutil

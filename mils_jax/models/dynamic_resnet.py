@@ -1,4 +1,4 @@
-"""DynamicResNet12: a residual network whose every convolution is dynamic (report, section I)."""
+"""DynamicResNet12: a residual network in which every convolution is dynamic (report, section I)."""
 
 from functools import partial
 from typing import Any
@@ -21,8 +21,8 @@ from mils_jax.nn.pooling import max_pool
 class DynamicResNet12(ImageClassifier):
   """A stem, three stages of three blocks, the first of each with stride 2, and a classifier.
 
-  Its options say what they are; implementation and dtype are those of DynamicConv. A variable 'temperature' in the
-  collection 'schedules' takes the field's place, so that a checkpoint holds the one that it was trained with last.
+  Each option documents itself; implementation and dtype are those of DynamicConv. A variable 'temperature' in the
+  collection 'schedules' replaces the field, so that a checkpoint holds the temperature of its last training step.
 
   Example:
     >>> import jax
@@ -60,7 +60,7 @@ class DynamicResNet12(ImageClassifier):
     condition = self.condition(present)
     x = conv(self.stem_width, self.in_channels, name='stem_conv')(x, present if self.attend_presence else None)
     x = norm(name='stem_norm')(x, train, mask, partial(max_pool, window=2, stride=2))
-    x = Film(name='stem_film')(nn.relu(x), condition)  # ReLU as before the pooling, on a quarter of the values
+    x = Film(name='stem_film')(nn.relu(x), condition)  # same as ReLU before the pooling, on a quarter of the values
     for stage, width in enumerate(self.widths, start=1):
       for block in range(1, self.blocks + 1):
         x = ResBlock(width, partial(conv, width), norm, 2 if block == 1 else 1, name=f'stage{stage}_block{block}')(

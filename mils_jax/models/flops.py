@@ -1,7 +1,7 @@
-"""What a function costs: its multiply-adds, counted in its jaxpr, and XLA's own count of the compiled program.
+"""The cost of a function: its multiply-adds, counted in its jaxpr, and XLA's own count for the compiled program.
 
-Three conventions are in use, and a reader who mixes them is misled: multiply-adds (MACs) of the products, twice that
-("FLOPs" in many papers), and XLA's count of every floating point operation of one compiled program.
+Three conventions are in use and easily confused: multiply-adds (MACs) of the products, twice that ("FLOPs" in many
+papers), and XLA's count of every floating point operation of one compiled program.
 """
 
 import collections
@@ -34,12 +34,12 @@ class CompiledCost:
 
 
 def as_defined(model: nn.Module) -> nn.Module:
-  """The network with every convolution as it is defined, for counting: Winograd's products multiply less."""
+  """The network with plain convolutions, for counting: Winograd's products have fewer multiply-adds."""
   return model.clone(implementation='lax')
 
 
 def count_multiply_adds(function: Callable, *arguments: Any) -> dict[str, int]:
-  """Multiply-adds of every matrix product and convolution in `function`, by the outermost module that asks for them.
+  """Counts the multiply-adds of all matrix products and convolutions in `function`, by the outermost module.
 
   Elementwise work is not counted, as in the report's and the field's usual figures.
 
@@ -48,7 +48,7 @@ def count_multiply_adds(function: Callable, *arguments: Any) -> dict[str, int]:
     *arguments: its arguments, or jax.ShapeDtypeStruct in their place.
 
   Returns:
-    Multiply-adds by module name ('' outside of any); their sum is the whole.
+    Multiply-adds by module name ('' outside of any); their sum is the total.
   """
   counts: collections.Counter[str] = collections.Counter()
   _count(jax.make_jaxpr(function)(*arguments).jaxpr, '', 1, counts)
@@ -82,7 +82,7 @@ def _inner_jaxprs(equation: core.JaxprEqn) -> list[core.Jaxpr]:
 
 
 def _module_name(name_stack: str) -> str:
-  """'DynamicResNet12/stage1_block1/conv1' -> 'stage1_block1': the network's own child."""
+  """The network's direct child: 'stage1_block1' for 'DynamicResNet12/stage1_block1/conv1'."""
   parts = [part for part in name_stack.split('/') if part]
   return parts[1] if len(parts) > 1 else ''
 
@@ -104,8 +104,8 @@ def _convolution_multiply_adds(equation: core.JaxprEqn) -> int:
 
 
 def count_parameters(parameters: Any) -> dict[str, int]:
-  """Number of trained values by the network's own children; their sum is the whole."""
-  from clu import parameter_overview  # here: multiply-adds are counted where it may be missing, too
+  """Number of trained values by the network's direct children; their sum is the total."""
+  from clu import parameter_overview  # here, because multiply-adds are also counted where it may be missing
 
   return {name: int(parameter_overview.count_parameters(child)) for name, child in parameters.items()}
 
@@ -114,7 +114,7 @@ def compiled_cost(function: Callable, *arguments: Any) -> CompiledCost:
   """XLA's count for `function`, compiled for one device of the default backend.
 
   Args:
-    function: any traceable function, free of loops (XLA counts a loop's body once).
+    function: any traceable function without loops (XLA counts a loop's body once).
     *arguments: its arguments, or jax.ShapeDtypeStruct in their place.
   """
   analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()

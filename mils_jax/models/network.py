@@ -1,4 +1,4 @@
-"""What a network must offer, and the registry of those that a configuration can name."""
+"""The interface of a network, and the registry of networks that a configuration can name."""
 
 import dataclasses
 import inspect
@@ -17,21 +17,22 @@ HEADS = 'heads'
 
 
 class Network(Protocol):
-  """The contract of a network: a linen module with these fields, called like this.
+  """The interface of a network: a linen module with these fields and this __call__.
 
-  Fields that are options (config.option) are its section `model` of a configuration; the program sets num_classes,
-  in_channels, implementation, dtype and axis_name. A field `temperature` gets a schedule (section `attention`), `mix`
-  is counted in both of its values, and 'dropout' is the stream of random numbers in training. A network that averages
-  classifiers sows the logits of each into the collection HEADS, and each is trained by itself.
+  Fields that are options (config.option) form the section `model` of a configuration; the program sets num_classes,
+  in_channels, implementation, dtype and axis_name. A field `temperature` gets a schedule (section `attention`), the
+  cost is counted for both values of `mix`, and 'dropout' is the stream of random numbers in training. A network that
+  averages classifiers sows the logits of each into the collection HEADS, and each is trained on its own.
 
   Attributes:
     num_classes: number of logits.
     in_channels: input channels; images may have fewer.
-    imputation, rescale: of missing channels, as in InputChannels.
-    conditioning: on which channels are present, and whether a classifier by their statistics is asked too.
-    implementation: of its convolutions, as in Conv; 'lax' where its multiply-adds are counted.
-    dtype: of the computation; parameters and statistics are float32.
-    axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
+    imputation, rescale: how missing channels are treated, as in InputChannels.
+    conditioning: whether the stages are conditioned on the present channels, and whether the output is averaged with a
+      classifier by their statistics.
+    implementation: implementation of its convolutions, as in Conv; 'lax' where its multiply-adds are counted.
+    dtype: dtype of the computation; parameters and statistics are float32.
+    axis_name: name of the mapped axis whose devices share a batch, as in BatchNorm.
   """
 
   num_classes: int
@@ -50,7 +51,7 @@ class Network(Protocol):
     Args:
       images: (B, H, W, C <= in_channels), normalised.
       train: whether batch statistics are used and recorded.
-      present: (B, C) bool, False where a sample lacks the channel; None: all are there.
+      present: (B, C) bool, False where a sample lacks the channel; None: all are present.
       mask: (B,) 0 for padding, else 1; None: every sample counts.
 
     Returns:
@@ -60,7 +61,7 @@ class Network(Protocol):
 
 
 class ImageClassifier(nn.Module):
-  """The fields of the contract, for networks to inherit: `Network` says what they are."""
+  """The fields of `Network`, for networks to inherit."""
 
   num_classes: int
   in_channels: int = 3
@@ -77,34 +78,34 @@ class ImageClassifier(nn.Module):
     check_options(self)
     super().__post_init__()
 
-  @nn.nowrap  # so that its modules are the network's own
+  @nn.nowrap  # so that its modules become direct children of the network
   def condition(self, present: jax.Array) -> jax.Array | None:
-    """What every stage is told, (B, in_channels), of the present channels (B, in_channels); None: nothing."""
+    """The condition (B, in_channels) for every stage, from the present channels (B, in_channels); None: none."""
     return None if self.conditioning == 'none' else present.astype(jnp.float32)
 
   @nn.nowrap
   def classify(self, features: jax.Array, images: jax.Array, present: jax.Array, train: bool) -> jax.Array:
-    """The logits: the classifier's, or the mean of its opinion and that of one by statistics.
+    """The logits of the classifier, or the mean prediction of this and of a classifier by statistics.
 
-    The two err differently, so their mean is better than either: with landcover's seven bands and a quarter of the
-    width, validation accuracy in the mean over 30 subsets was 72.9% and 74.5%, and 77.1% of both. Trained as one on the
-    joined features they were no better than the second alone.
+    The two make different errors, so their mean is better than either: with landcover's seven bands and a quarter of
+    the width, the mean validation accuracy over 30 subsets was 72.9% and 74.5%, and 77.1% for both together. A single
+    classifier on the joined features was no better than the second alone.
 
     Args:
       features: (B, F), pooled.
-      images: (B, H, W, C <= in_channels), as the network was given them.
+      images: (B, H, W, C <= in_channels), the network's input.
       present: (B, in_channels) bool.
       train: whether the network is being trained.
 
     Returns:
-      (B, num_classes) float32; of a mean the logarithms of probabilities.
+      (B, num_classes) float32; for a mean, the logarithms of probabilities.
     """
     logits = nn.Dense(self.num_classes, name='classifier')(features)
     if self.conditioning != 'statistics':
       return logits
     padded = pad_channels(images, self.in_channels, present[:, :images.shape[-1]])
     by_statistics = StatisticsClassifier(self.num_classes, name='statistics')(padded, present, train)
-    if not self.is_initializing():  # else they would be among the variables
+    if not self.is_initializing():  # else they would become variables
       self.sow(HEADS, 'logits', jnp.stack([logits, by_statistics]), reduce_fn=lambda _, new: new,
                init_fn=lambda: jnp.zeros(()))
     both = nn.log_softmax(logits), nn.log_softmax(by_statistics)
@@ -119,8 +120,8 @@ def register(name: str, title: str) -> Callable[[type[nn.Module]], type[nn.Modul
   """Makes `model.name=name` build the decorated network, called `title` in reports.
 
   Raises:
-    TypeError: the class does not keep the contract; found here, not after hours of training.
-    ValueError: another network has the name.
+    TypeError: the class does not implement `Network`; it is checked here, not after hours of training.
+    ValueError: another network already has the name.
   """
   def add(network: type[nn.Module]) -> type[nn.Module]:
     _check(network)
@@ -138,7 +139,7 @@ def networks() -> dict[str, type[nn.Module]]:
 
 
 def title_of(name: str) -> str:
-  """What reports call a network; its name where it is not registered here."""
+  """The title of a network in reports; its name where it is not registered."""
   return _TITLES.get(name, name)
 
 

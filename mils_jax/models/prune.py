@@ -7,13 +7,13 @@ from flax import traverse_util
 
 
 def merge_kernels(params: dict, attention: Mapping[str, np.ndarray]) -> dict:
-  """The parameters of the same network with num_kernels=1, which computes what this one does with a fixed attention.
+  """The parameters of the same network with num_kernels=1, which computes the same as this one with fixed attention.
 
-  A convolution is linear in its kernel, so K of them mixed by fixed weights are one.
+  A convolution is linear in its kernel, so K kernels mixed by fixed weights are one kernel.
 
   Args:
-    params: of a network of DynamicConv layers.
-    attention: the weights (K,) by the layer's name, such as 'stage1_block1/conv1'.
+    params: parameters of a network of DynamicConv layers.
+    attention: weights (K,) by the layer's name, such as 'stage1_block1/conv1'.
   """
   def change(name: str, array: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
     if name != 'kernels':
@@ -25,11 +25,11 @@ def merge_kernels(params: dict, attention: Mapping[str, np.ndarray]) -> dict:
 
 
 def prune_kernels(params: dict, attention: Mapping[str, np.ndarray], keep: int) -> dict:
-  """The parameters of the same network with num_kernels=keep; the softmax is over the kernels that are left.
+  """The parameters of the same network with num_kernels=keep; the softmax is over the remaining kernels.
 
   Args:
-    params: of a network of DynamicConv layers.
-    attention: weights (K,) by the layer's name; the `keep` kernels with the largest stay, in their order.
+    params: parameters of a network of DynamicConv layers.
+    attention: weights (K,) by the layer's name; the `keep` kernels with the largest weights stay, in their order.
     keep: 1 to K - 1.
   """
   def change(name: str, array: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
@@ -44,12 +44,12 @@ def prune_kernels(params: dict, attention: Mapping[str, np.ndarray], keep: int) 
 
 
 def strongest(weights: np.ndarray, keep: int) -> np.ndarray:
-  """The places of the `keep` largest weights, in ascending order; of equal ones the first."""
+  """Indices of the `keep` largest weights, in ascending order; among equal weights the first."""
   return np.sort(np.argsort(-np.asarray(weights), kind='stable')[:keep])
 
 
 def _changed(params: dict, attention: Mapping[str, np.ndarray], change) -> dict:
-  """`params` with `change(name within the layer, array, weights)` in every layer; where it gives None, none is left."""
+  """`params` after `change(name within the layer, array, weights)` in every layer; it returns None to drop an array."""
   found = {}
   for path, array in traverse_util.flatten_dict(params, sep='/').items():
     layer = next((name for name in attention if path.startswith(name + '/')), None)

@@ -1,4 +1,4 @@
-"""The residual block that networks share, whatever their convolutions are."""
+"""The residual block that networks with different convolutions share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ class ResBlock(nn.Module):
     features: output channels.
     conv: makes a convolution from (input channels, kernel_size, stride, name).
     norm: makes a normalisation from (name); it is called with (x, train, mask).
-    stride: of the first convolution.
+    stride: stride of the first convolution.
   """
 
   features: int

@@ -57,7 +57,7 @@ class ResNet34(ImageClassifier):
       kernel_size, stride, pooling = 7, 2, partial(max_pool, window=3, stride=2, padding=1)
     x = conv(self.widths[0], self.in_channels, kernel_size=kernel_size, stride=stride, name='stem_conv')(x)
     x = norm(name='stem_norm')(x, train, mask, pooling)
-    x = Film(name='stem_film')(nn.relu(x), condition)  # the same as before a pooling, on fewer values
+    x = Film(name='stem_film')(nn.relu(x), condition)  # the same as before the pooling, on fewer values
     for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True), start=1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1

@@ -1,4 +1,4 @@
-"""A network's variables as a PyTorch state dict, and back: other names and other orders of axes, the same numbers.
+"""Converts a network's variables to a PyTorch state dict and back: names and orders of axes change, values do not.
 
     ours                                   ResNet34: torchvision, timm  DynamicResNet12, WideCNN
     stem_conv, stem_norm                   conv1, bn1                   stem, norm
@@ -8,8 +8,8 @@
     stage2/squeeze_excite/squeeze, excite                               stages.1.gate.squeeze, excite
     classifier                             fc                           classifier
 
-The names of DynamicResNet12 and WideCNN are those of plain PyTorch modules (benchmarks/pytorch_networks.py). What these
-lack (presence, imputation, statistics) is named by its path. A scheduled temperature is no array of theirs.
+The names of DynamicResNet12 and WideCNN are those of plain PyTorch modules (benchmarks/pytorch_networks.py). Parts that
+these lack (presence, imputation, statistics) are named by their path. A scheduled temperature is not included.
 
     array                          here                      in PyTorch
     convolution                    kernel (k, k, I, O)       weight (O, I, k, k)
@@ -34,7 +34,7 @@ from mils_jax.models.resnet import ResNet34
 from mils_jax.models.variables import abstract_variables, by_path
 from mils_jax.models.wide_cnn import WideCNN
 
-COUNTER = 'num_batches_tracked'  # of PyTorch's batch normalisation; no result needs it: neither read nor written
+COUNTER = 'num_batches_tracked'  # in PyTorch's batch normalisation; neither read nor written, as no result needs it
 HEAD = 'params/classifier/'
 FIRST = ('params/stem_conv/kernel', 'params/stem_conv/kernels', 'params/stage1/conv/kernel')  # axis -2: input channels
 # Parts that the plain networks lack.
@@ -50,12 +50,12 @@ _LEAVES = {'kernel': 'weight', 'scale': 'weight', 'mean': 'running_mean', 'var':
 
 @dataclasses.dataclass(frozen=True)
 class TorchArray:
-  """How one of our arrays stands in a state dict.
+  """How one of our arrays is stored in a state dict.
 
   Attributes:
-    name: of it there.
-    axes: our axes, in the order that PyTorch has them.
-    ones: axes of length 1 that follow there.
+    name: its name there.
+    axes: our axes in PyTorch's order.
+    ones: number of axes of length 1 that follow there.
   """
 
   name: str
@@ -63,25 +63,25 @@ class TorchArray:
   ones: int = 0
 
   def to_torch(self, array: np.ndarray) -> np.ndarray:
-    """The array there, in memory of its own and contiguous, as PyTorch and files take it."""
+    """The array for the state dict, as a contiguous copy, which PyTorch and files need."""
     return np.array(np.transpose(array, self.axes), order='C').reshape(self.shape(np.shape(array)))
 
   def from_torch(self, array: np.ndarray) -> np.ndarray:
-    """Our array."""
+    """Our array for an array of the state dict."""
     array = np.asarray(array)
     without_ones = array.reshape(array.shape[:len(self.axes)])
     return np.ascontiguousarray(np.transpose(without_ones, np.argsort(self.axes)))
 
   def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape there of an array of this shape."""
+    """The shape in the state dict of an array of this shape."""
     return tuple(ours[axis] for axis in self.axes) + (1,) * self.ones
 
 
 def torch_array(network: nn.Module, path: str, ndim: int) -> TorchArray:
-  """How the variable at 'params/stem_conv/kernel' of so many axes stands in the state dict of a network."""
+  """How a variable, such as 'params/stem_conv/kernel' with `ndim` axes, is stored in the state dict of a network."""
   _, *modules, leaf = path.split('/')
   as_it_is = tuple(range(ndim))
-  if modules[-1:] == ['embedding']:  # of statistics, by channel
+  if modules[-1:] == ['embedding']:  # of statistics, per channel
     return TorchArray('.'.join([*modules, leaf]), as_it_is)
   name = '.'.join([*_module_names(network, modules), _LEAVES.get(leaf, leaf)])
   if leaf == 'kernels':
@@ -94,7 +94,7 @@ def torch_array(network: nn.Module, path: str, ndim: int) -> TorchArray:
 
 
 def _module_names(network: nn.Module, modules: list[str]) -> Iterable[str]:
-  """Modules of ours as those of the state dict: ['stage2_block1', 'conv1'] -> ['layer2', '0', 'conv1']."""
+  """Translates our module names to those of the state dict: ['stage2_block1', 'conv1'] to ['layer2', '0', 'conv1']."""
   if OWN.match('/'.join(['params', *modules, ''])):
     return modules
   stage, block = (int(number or 0) - 1 for number in _numbers(modules[0]))
@@ -111,7 +111,7 @@ def _module_names(network: nn.Module, modules: list[str]) -> Iterable[str]:
 
 
 def _numbers(module: str) -> tuple[str | None, str | None]:
-  """'stage2_block1' -> '2', '1'; 'stage2' -> '2', None."""
+  """The numbers of stage and block: '2', '1' for 'stage2_block1'; '2', None for 'stage2'."""
   found = re.fullmatch(r'stage(\d+)(?:_block(\d+))?', module)
   return (found[1], found[2]) if found else (None, None)
 
@@ -130,8 +130,8 @@ def to_torch(network: nn.Module, variables: Mapping) -> dict[str, np.ndarray]:
     (8, 7, 7, 7)
 
   Args:
-    network: whose they are; it is not run.
-    variables: params and batch_stats; schedules are left out, plain networks hold their temperature themselves.
+    network: the network of the variables; it is not run.
+    variables: params and batch_stats; schedules are left out, as plain networks store their temperature themselves.
   """
   found = {}
   for path, array in by_path({name: part for name, part in variables.items() if name != 'schedules'}).items():
@@ -141,7 +141,7 @@ def to_torch(network: nn.Module, variables: Mapping) -> dict[str, np.ndarray]:
 
 
 def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bool = False) -> dict:
-  """A PyTorch state dict as a network's variables; the reverse of `to_torch`.
+  """A PyTorch state dict as a network's variables; the inverse of `to_torch`.
 
   Example:
     >>> import jax
@@ -155,12 +155,13 @@ def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bo
     True
 
   Args:
-    network: whose they become; it is not run.
-    arrays: by their names there; counters of batches are passed over.
-    partial: whether the head, and what plain PyTorch networks lack, may be missing; they are missing in the result too.
+    network: the network to make variables for; it is not run.
+    arrays: the arrays of the state dict by their names; batch counters are ignored.
+    partial: whether the head, and parts that plain PyTorch networks lack, may be missing; they are then missing in the
+      result too.
 
   Raises:
-    UserError: they are another network's; the first names and shapes that differ are named.
+    UserError: the arrays are those of another network; the message names the first differing names and shapes.
   """
   arrays = {name: array for name, array in arrays.items() if name.rpartition('.')[2] != COUNTER}
   own = by_path(abstract_variables(network, (32, 32)))
@@ -175,7 +176,7 @@ def from_torch(network: nn.Module, arrays: Mapping[str, np.ndarray], partial: bo
 
 
 def resized_for(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> nn.Module:
-  """The network with as many input channels and classes as the arrays of a state dict are of, where they tell."""
+  """The network with the numbers of input channels and classes of a state dict, where its arrays reveal them."""
   def size(path: str, ndim: int, axis: int) -> int | None:
     entry = torch_array(network, path, ndim)
     array = arrays.get(entry.name)
@@ -188,7 +189,7 @@ def resized_for(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> nn.Modu
 
 
 def _check(network: str, given: Mapping[str, tuple], needed: Mapping[str, tuple], optional: Iterable[str]) -> None:
-  """Raises UserError unless the names and shapes are those needed."""
+  """Raises UserError unless the names and shapes are the needed ones."""
   other = [f'{name} is {shape}, expected {needed[name]}' for name, shape in given.items()
            if needed.get(name, shape) != shape]
   unknown = [f'{name} {shape}' for name, shape in given.items() if name not in needed]

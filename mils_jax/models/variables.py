@@ -1,4 +1,4 @@
-"""The variables of a network, without computing them."""
+"""The names, shapes and dtypes of a network's variables, without computing them."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from flax import linen as nn
 
 
 def abstract_variables(model: nn.Module, image_size: tuple[int, int]) -> dict[str, Any]:
-  """Shape and dtype of every variable of a network for images of this height and width; computes nothing."""
+  """Shape and dtype of every variable of a network for images of this height and width, without computing them."""
   images = jnp.zeros((1, *image_size, model.in_channels))
   return jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
 

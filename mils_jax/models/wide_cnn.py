@@ -15,14 +15,14 @@ from mils_jax.nn.squeeze_excite import SqueezeExcite
 
 
 class WideStage(nn.Module):
-  """A convolution with a shortcut, ReLU, then squeeze-and-excitation. No ReLU stands before the addition.
+  """A convolution with a shortcut, ReLU, then squeeze-and-excitation. There is no ReLU before the addition.
 
   Attributes:
     features: output channels.
-    kernel_size: odd.
-    stride: of the convolution.
+    kernel_size: side of the kernel, odd.
+    stride: stride of the convolution.
     implementation: as in Conv.
-    dtype: of the computation.
+    dtype: dtype of the computation.
     axis_name: as in BatchNorm.
   """
 

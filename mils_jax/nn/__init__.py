@@ -1,4 +1,4 @@
-"""Layers that anyone can use alone, as linen modules with plain fields."""
+"""Layers for use on their own, as linen modules with plain fields."""
 
 from mils_jax.nn.batch_norm import BatchNorm
 from mils_jax.nn.conditioning import Film, StatisticsClassifier, channel_statistics

@@ -1,8 +1,8 @@
-"""Batch normalisation over the true examples of a batch, wherever they are.
+"""Batch normalisation over the true examples of a batch on all devices.
 
-flax.linen.BatchNorm averages the devices' means, each with the same mask; a last short batch that is padded leaves
-the devices with different numbers of examples. Here the sums are taken over all devices first, so a padded batch on
-several devices has exactly the statistics of the short batch on one.
+flax.linen.BatchNorm averages the devices' means with equal weights, but in a padded last batch the devices have
+different numbers of true examples. Here the sums are taken over all devices first, so a padded batch on several devices
+has exactly the statistics of the short batch on one.
 """
 
 from collections.abc import Callable
@@ -52,8 +52,8 @@ class BatchNorm(nn.Module):
       x: (B, H, W, C).
       train: whether to use and record the batch's own statistics.
       mask: (B,) 0 for padding, else 1; None: every example counts. Used in training only.
-      pool: a max pooling that follows. The largest of the normalised values are the normalised largest, or smallest
-        where the scale is negative, so only these are normalised, in the forward pass and in the gradient.
+      pool: a max pooling that follows. The maximum of normalised values is the normalised maximum, or minimum where the
+        scale is negative, so only these are normalised, in the forward pass and in the gradient.
     """
     channels = x.shape[-1]
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
@@ -75,7 +75,7 @@ class BatchNorm(nn.Module):
     return normalise(x, mean, variance, scale, bias, self.epsilon)
 
 
-# Compiled functions of the module, so that a network's equal layers are traced once.
+# Compiled functions, so that a network's equal layers are traced once.
 
 
 @partial(jax.jit, static_argnames='axis_name')
@@ -88,15 +88,15 @@ def batch_statistics(x: jax.Array, mask: jax.Array, axis_name: str | None = None
     axis_name: as in BatchNorm.
 
   Returns:
-    two arrays (C,).
+    Mean and variance, (C,) each.
   """
   values = x.astype(jnp.float32)
-  sums = (mask[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first: small sums stay exact
+  sums = (mask[:, None] * values.mean(axis=(1, 2))).sum(axis=0)  # per sample first, to keep sums small and exact
   squares = (mask[:, None] * jnp.square(values).mean(axis=(1, 2))).sum(axis=0)
   totals = (sums, squares, mask.sum())
   if axis_name is not None:
     totals = sum_over_devices(totals, axis_name)
-  count = jnp.maximum(totals[2], 1)  # nothing but padding has finite statistics too
+  count = jnp.maximum(totals[2], 1)  # a batch of nothing but padding has finite statistics too
   mean, mean_square = totals[0] / count, totals[1] / count
   return mean, jnp.maximum(mean_square - jnp.square(mean), 0.0)
 
@@ -104,7 +104,7 @@ def batch_statistics(x: jax.Array, mask: jax.Array, axis_name: str | None = None
 @jax.jit
 def normalise(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array,
               epsilon: float) -> jax.Array:
-  """(B, H, W, C), each channel's mean and variance (C,) made to be `bias` and the square of `scale` (C,)."""
+  """Normalises (B, H, W, C) so that each channel has the mean `bias` and the standard deviation `scale`, (C,) each."""
   factor = scale * lax.rsqrt(variance + epsilon)
   factor, offset = (values.astype(x.dtype)[None, None, None] for values in (factor, bias - mean * factor))
   return x * factor + offset

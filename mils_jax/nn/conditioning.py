@@ -1,28 +1,28 @@
-"""Conditioning on the input's channels: every stage is told which are there; and what each says by itself.
+"""Conditioning on the present channels: FiLM tells every stage which they are, and a classifier uses their statistics.
 
-A convolution sees a missing channel as zeros, or as what the others predict; a present one may look like either. Only
-the mask tells them apart, and features that mean the same whichever channels they were computed from need it at every
-depth. Statistics of each channel, free of that, classify about as well by themselves where channels are few.
+A convolution sees a missing channel as zeros or as an imputed value, and a present one may look like either. Only the
+mask tells them apart, and the network needs it at every depth to compute features that mean the same for any channels.
+Statistics of single channels do not have this problem, and classify about as well where few channels are present.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-CONDITIONINGS = ('none', 'presence', 'statistics')  # the last: on presence, and a classifier by statistics beside it
-# Of each of `channel_statistics`, where it usually lies and how far it spreads for normalised images (two real sets, of
-# seven optical and nine radar channels): what is embedded is of order 1.
+CONDITIONINGS = ('none', 'presence', 'statistics')  # statistics: presence, plus a classifier by statistics
+# Usual mean and spread of each of `channel_statistics` for normalised images (two real datasets, with seven optical and
+# nine radar channels), so that the embedded values are of order 1.
 CENTRES = (0.0, -1.0, 0.2, 1.6, 0.39, -1.2, 1.5, -1.8, -1.8)
 SPREADS = (0.75, 0.7, 0.9, 0.5, 0.04, 0.8, 1.2, 0.8, 0.8)
 STATISTICS = len(CENTRES)
 
 
 def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
-  """How each channel's values are distributed and how they change from pixel to pixel, wherever they stand.
+  """Statistics of each channel: the distribution of its values and their changes from pixel to pixel.
 
-  The mean, the logarithm of the standard deviation, skewness and kurtosis (compressed), the mean excess over the mean
-  in standard deviations, the least and the largest value, and the logarithms of the mean steps along both axes: about
-  what a random forest on percentiles and gradients is given, without sorting pixels.
+  These are the mean, the logarithm of the standard deviation, skewness and kurtosis (compressed), the mean excess over
+  the mean in standard deviations, the smallest and largest value, and the logarithms of the mean steps along both axes:
+  about the input of a random forest on percentiles and gradients, without sorting pixels.
 
   Example:
     >>> import jax.numpy as jnp
@@ -47,7 +47,7 @@ def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
   skewness = (centred ** 3).mean(axis=(1, 2)) / std ** 3
   kurtosis = (centred ** 4).mean(axis=(1, 2)) / variance ** 2
   excess = jnp.maximum(centred, 0).mean(axis=(1, 2)) / std
-  steps = [jnp.abs(jnp.diff(x, axis=axis)).sum(axis=(1, 2)) / x[0, ..., 0].size for axis in (1, 2)]  # one pixel: 0
+  steps = [jnp.abs(jnp.diff(x, axis=axis)).sum(axis=(1, 2)) / x[0, ..., 0].size for axis in (1, 2)]  # 0 for one pixel
   found = jnp.stack([mean[:, 0, 0], jnp.log(std), jnp.arcsinh(skewness), jnp.log1p(kurtosis), excess,
                      x.min(axis=(1, 2)), x.max(axis=(1, 2)), *(jnp.log(step + 1e-3) for step in steps)], axis=-1)
   scaled = (found - jnp.array([[CENTRES]])) / jnp.array([[SPREADS]])
@@ -55,15 +55,15 @@ def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
 
 
 class StatisticsEmbedding(nn.Module):
-  """Each statistic of each channel as several features: sines and cosines of trained frequencies, then a layer.
+  """Embeds each statistic of each channel as several features: sines and cosines of trained frequencies, then a layer.
 
-  A plain layer on the numbers themselves learns sharp thresholds slowly, which is what trees are good at: "On
-  Embeddings for Numerical Features in Tabular Deep Learning" (Gorishniy et al., NeurIPS 2022,
+  A plain layer on the numbers themselves is slow to learn sharp thresholds, which trees are good at: "On Embeddings for
+  Numerical Features in Tabular Deep Learning" (Gorishniy et al., NeurIPS 2022,
   https://arxiv.org/abs/2203.05556), section 3.3.
 
   Attributes:
-    frequencies: of each statistic.
-    features: of each statistic.
+    frequencies: number of frequencies per statistic.
+    features: number of features per statistic.
   """
 
   frequencies: int = 16
@@ -81,11 +81,11 @@ class StatisticsEmbedding(nn.Module):
     bias = self.param('bias', nn.initializers.zeros, (*own, self.features))
     embedded = nn.relu(jnp.einsum('bcsf,csfo->bcso', waves, kernel) + bias[None])
     kept = jnp.where(present[..., None, None], embedded, 0.0)
-    return kept.reshape(kept.shape[0], -1)  # not len(), which an exported batch of any size has not
+    return kept.reshape(kept.shape[0], -1)  # len() fails for an exported batch of any size
 
 
 class Film(nn.Module):
-  """Scales and shifts each feature by what a condition says; the identity at the start.
+  """Scales and shifts each feature depending on a condition; the identity at initialisation.
 
   "FiLM: Visual Reasoning with a General Conditioning Layer" (Perez et al., AAAI 2018, https://arxiv.org/abs/1709.07871).
 
@@ -100,7 +100,7 @@ class Film(nn.Module):
     ((2, 8, 8, 16), True)
 
   Attributes:
-    hidden: units between the condition and the gains and shifts.
+    hidden: number of units between the condition and the gains and shifts.
   """
 
   hidden: int = 32
@@ -117,7 +117,7 @@ class Film(nn.Module):
 
 
 class StatisticsClassifier(nn.Module):
-  """Classifies images by their channels' statistics alone, with whichever channels are there.
+  """Classifies images by their channels' statistics alone, with any present channels.
 
   Example:
     >>> import jax
@@ -132,8 +132,8 @@ class StatisticsClassifier(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    width: of its two layers.
-    dropout: rate before and behind each of them, from the stream 'dropout'.
+    width: width of its two layers.
+    dropout: rate before and after each of them, from the stream 'dropout'.
   """
 
   num_classes: int
@@ -142,7 +142,7 @@ class StatisticsClassifier(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, present: jax.Array, train: bool) -> jax.Array:
-    """(B, H, W, C), normalised, missing channels zero, and (B, C) bool -> (B, num_classes) logits."""
+    """(B, H, W, C), normalised with zeros in missing channels, and (B, C) bool -> (B, num_classes) logits."""
     x = StatisticsEmbedding(name='embedding')(channel_statistics(images, present), present)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     x = jnp.concatenate([present.astype(jnp.float32), x], axis=-1)

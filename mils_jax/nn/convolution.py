@@ -1,10 +1,10 @@
-"""Convolution with zero padding k // 2, computed in the way that suits the platform and the shape.
+"""Convolution with zero padding k // 2, with the implementation that suits the platform and the shape.
 
-Ways to the same result: XLA's own convolution (`lax`), the image's patches times the kernel as one matrix product
-(`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, a product for
-each tap of the kernel (`taps`). lowering/choice.py chooses. All but `lax` have a gradient of their own making, so
-forward-mode differentiation (jax.jvp, jax.linearize) raises JAX's TypeError for them: there, take
-implementation='lax', which has both modes.
+The implementations give the same result: XLA's own convolution (`lax`), one GEMM of the image's patches and the kernel
+(`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, one GEMM per tap
+of the kernel (`taps`). lowering/choice.py chooses. All but `lax` define their own gradient, so forward-mode
+differentiation (jax.jvp, jax.linearize) raises JAX's TypeError for them; use implementation='lax' there, which supports
+both modes.
 """
 
 import dataclasses
@@ -38,21 +38,22 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1, implementation: s
   Args:
     x: (B, H, W, C).
     kernel: (k, k, C, features), k odd.
-    stride: of the convolution.
-    implementation: a platform, a way ('winograd' for k = 3 and stride 1 only), or 'auto'; as in lowering/choice.py.
+    stride: stride of the convolution.
+    implementation: a platform, an implementation ('winograd' for k = 3 and stride 1 only), or 'auto', as in
+      lowering/choice.py.
 
   Returns:
     (B, H', W', features), H' = (H - 1) // stride + 1.
 
   Raises:
-    ValueError: k is even, or the implementation is unknown or cannot serve the kernel.
+    ValueError: k is even, or the implementation is unknown or does not support the kernel.
   """
   check_kernel_size(kernel.shape[0])
   return for_platform(partial(convolve_by, stride=stride), implementation, x, kernel)
 
 
 def convolve_by(x: jax.Array, kernel: jax.Array, stride: int, implementation: str) -> jax.Array:
-  """Likewise by an implementation other than 'auto'."""
+  """Convolves images with a kernel by an implementation other than 'auto'."""
   kernel_size = kernel.shape[0]
   way = implementation
   if implementation in PLATFORMS:
@@ -74,7 +75,7 @@ def check_kernel_size(kernel_size: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class SharedKernel:
-  """The convolution of images (B, H, W, C) with one kernel (k, k, C, features), as products."""
+  """The convolution of images (B, H, W, C) with one kernel (k, k, C, features), as matrix products."""
 
   products: Products
 
@@ -98,9 +99,9 @@ class Conv(nn.Module):
   Attributes:
     features: output channels.
     kernel_size: odd; padding is kernel_size // 2.
-    stride: of the convolution.
+    stride: stride of the convolution.
     implementation: as in `convolve`.
-    dtype: of the computation; the kernel is kept in float32.
+    dtype: dtype of the computation; the kernel is kept in float32.
 
   Raises:
     ValueError: the kernel size is even.

@@ -1,4 +1,4 @@
-"""DropBlock: dropout of whole squares of a map."""
+"""DropBlock: dropout of whole squares of a feature map."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class DropBlock(nn.Module):
 
   Attributes:
     rate: expected share of cleared values (before squares overlap).
-    block_size: side of the squares; at most the map's side is used.
+    block_size: side of the squares, limited to the map's side.
   """
 
   rate: float
@@ -38,13 +38,13 @@ class DropBlock(nn.Module):
       return x
     height, width = x.shape[1:3]
     block = min(self.block_size, height, width)
-    # Squares lie whole inside the map, so their top left corners have these many places (section 3.1, gamma).
+    # Squares lie fully inside the map, so their top left corners have this many positions (section 3.1, gamma).
     places = (height - block + 1) * (width - block + 1)
     probability = self.rate * height * width / (block * block * places)
     corners_shape = (x.shape[0], height - block + 1, width - block + 1, x.shape[3])
     corners = jax.random.bernoulli(self.make_rng('dropout'), min(probability, 1.0), corners_shape)
     reach = block - 1
     padded = jnp.pad(corners.astype(x.dtype), ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    dropped = nn.max_pool(padded, (block, block))  # (B, H, W, C): 1 where any square covers the place
+    dropped = nn.max_pool(padded, (block, block))  # (B, H, W, C): 1 where any square covers the position
     kept = 1 - dropped
     return x * kept * (kept.size / jnp.maximum(kept.sum(dtype=jnp.float32), 1.0)).astype(x.dtype)

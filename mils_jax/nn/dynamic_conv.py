@@ -49,8 +49,8 @@ def dynamic_convolve(x: jax.Array, kernels: jax.Array, attention: jax.Array, str
     x: (B, H, W, C).
     kernels: (K, k, k, C, features), k odd.
     attention: (B, K), the weight of each kernel for each sample.
-    stride: of the convolution.
-    mix: 'outputs' or 'kernels', two ways to the same result, or 'auto' for the faster one.
+    stride: stride of the convolution.
+    mix: what is mixed, 'outputs' or 'kernels', with the same result; 'auto' for the faster one.
     implementation: as in `convolve`.
 
   Returns:
@@ -76,7 +76,7 @@ def dynamic_convolve(x: jax.Array, kernels: jax.Array, attention: jax.Array, str
 
 def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
                           implementation: str) -> jax.Array:
-  """All K kernels' outputs, mixed; computed as one convolution.
+  """Mixes the outputs of all K kernels, which are computed as one convolution.
 
   Args:
     x, kernels, attention, stride: as in `dynamic_convolve`.
@@ -90,7 +90,7 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
   way = implementation
   if implementation in PLATFORMS:
     way = faster_implementation(implementation, x.dtype, size, kernels.shape[2:], stride)
-  if way != 'winograd':  # K times the output channels, weighted afterwards
+  if way != 'winograd':  # K times the output channels, mixed afterwards
     side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
     outputs = convolve_by(x, side_by_side, stride, way)
     outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
@@ -102,12 +102,12 @@ def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class WeightedInputs:
-  """K times the input channels, weighted for each kernel: the products then add the kernels' outputs up."""
+  """Concatenates K copies of the input channels, weighted by the attention, so that the product sums the kernels."""
 
   products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
-    """Arguments and result as in `parallel_convolutions`."""
+    """Takes and returns what `parallel_convolutions` does."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       weighted = values[:, :, None] * attention[:, None, :, None]  # (B, positions, K, values)
       return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, matrices.shape[-1]))
@@ -117,15 +117,15 @@ class WeightedInputs:
 
 def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str,
                   gradient_way: str = 'auto') -> jax.Array:
-  """Each sample's own mixture of the kernels, applied to its positions; the same function by linearity.
+  """Mixes the kernels of each sample first, and convolves with the mixture: the same function by linearity.
 
-  Takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for the mixing.
+  It takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for mixing.
 
   Args:
-    x, kernels, attention, stride: as there.
-    implementation: as there; 'lax', which has no kernels of a sample's own, is 'patches' here.
-    gradient_way: of the gradients of the kernels where the stride is 1: 'patches', 'taps', 'winograd' (k = 3 only), or
-      'auto' for the fastest. With other strides it is that of the convolution.
+    x, kernels, attention, stride: as in `parallel_convolutions`.
+    implementation: as there, but 'lax', which has no kernels of a sample's own, means 'patches' here.
+    gradient_way: how the gradients of the kernels are computed where the stride is 1: 'patches', 'taps', 'winograd'
+      (k = 3 only), or 'auto' for the fastest. With other strides it is that of the convolution.
 
   Returns:
     (B, H', W', features).
@@ -148,12 +148,12 @@ def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride
 
 @dataclasses.dataclass(frozen=True)
 class MixedKernels:
-  """Each sample's own kernel, mixed first, times its image's matrices."""
+  """Multiplies the matrices of each image by the sample's own kernel, which is mixed first."""
 
   products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
-    """Arguments and result as in `mixed_kernels`."""
+    """Takes and returns what `mixed_kernels` does."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       mixed = attention @ matrices.reshape(len(kernels), -1)
       return values @ mixed.reshape(-1, *matrices.shape[1:])  # by (B, values, features)
@@ -162,7 +162,7 @@ class MixedKernels:
 
 
 class KernelAttention(nn.Module):
-  """How much each of K kernels counts for a sample: softmax(logits / temperature) from the global average.
+  """The weight of each of K kernels for a sample: softmax(logits / temperature) from the global average.
 
   Example:
     >>> import jax
@@ -178,9 +178,9 @@ class KernelAttention(nn.Module):
   Attributes:
     num_kernels: K.
     hidden: channels between the two bias-free 1x1 convolutions.
-    temperature: above 1 it evens the weights out. The report's 30 keeps them close to uniform; the paper
+    temperature: above 1, it evens the weights out. The report's 30 keeps them close to uniform; the paper
       (https://arxiv.org/abs/1912.03458) anneals it from 30 to 1 over the first epochs.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   num_kernels: int
@@ -202,7 +202,7 @@ class KernelAttention(nn.Module):
 
 
 class DynamicConv(nn.Module):
-  """A convolution whose kernel is mixed for every sample from K kernels (report, section I.B; no bias).
+  """A convolution with a kernel that is mixed for every sample from K kernels (report, section I.B; no bias).
 
   Example:
     >>> import jax
@@ -220,11 +220,11 @@ class DynamicConv(nn.Module):
     features: output channels.
     in_channels: input channels; an image with fewer gets zero channels at the end.
     kernel_size: odd; padding is kernel_size // 2.
-    stride: of the convolution.
-    num_kernels: K; a single one needs no attention and has none.
-    temperature: of the attention's softmax.
+    stride: stride of the convolution.
+    num_kernels: K; a single kernel has no attention.
+    temperature: temperature of the attention's softmax.
     mix, implementation: as in `dynamic_convolve`.
-    dtype: of the computation; parameters are kept in float32.
+    dtype: dtype of the computation; parameters are kept in float32.
 
   Raises:
     ValueError: the kernel size is even.
@@ -251,14 +251,15 @@ class DynamicConv(nn.Module):
 
     Args:
       x: (B, H, W, C <= in_channels).
-      present: (B, in_channels) bool, which channels are there, for the attention to see; None: it does not.
-      temperature: instead of the module's own, while it changes in training.
+      present: (B, in_channels) bool, which channels are present, as an input of the attention; None: no such input.
+      temperature: replaces the module's own temperature while a schedule changes it.
 
     Returns:
       (B, H', W', features), H' = (H - 1) // stride + 1.
 
     Raises:
-      ValueError: more than in_channels channels, num_kernels or temperature not positive, or as `dynamic_convolve`.
+      ValueError: there are more than in_channels channels, num_kernels or temperature is not positive, or as
+        `dynamic_convolve`.
     """
     if self.num_kernels < 1 or self.temperature <= 0:
       raise ValueError(f'num_kernels={self.num_kernels}, temperature={self.temperature}: both must be positive')

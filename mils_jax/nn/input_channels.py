@@ -1,4 +1,4 @@
-"""The input channels of a network: which channels are there, and what stands where one is missing."""
+"""The input channels of a network: which channels are present, and what stands in for missing ones."""
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,14 @@ def pad_channels(images: jax.Array, in_channels: int, present: jax.Array | None 
   Args:
     images: (B, H, W, C), C <= in_channels.
     in_channels: number of input channels.
-    present: (B, C) bool, False where a sample lacks the channel; None: all are there. What stands in a missing one, be
-      it NaN, never reaches the result.
+    present: (B, C) bool, False where a sample lacks the channel; None: all are present. The values of a missing
+      channel, even NaN, never reach the result.
 
   Returns:
     (B, H, W, in_channels).
 
   Raises:
-    ValueError: more channels than in_channels.
+    ValueError: there are more channels than in_channels.
   """
   channels = images.shape[-1]
   if channels > in_channels:
@@ -48,15 +48,15 @@ class InputChannels(nn.Module):
 
   Attributes:
     in_channels: number of input channels.
-    imputation: of missing channels. zero: 0, which is the mean after normalisation (report, section I); learned: a
-      trained value for each (the report's "learnable padding"); mlp: what a small MLP predicts at each pixel from the
-      channels that are there and the mask (the report's "MLP-based channel expansion"); linear: what LinearImputation
-      predicts at each pixel.
+    imputation: what stands in for missing channels. zero: 0, which is the mean after normalisation (report, section
+      I); learned: a trained value for each (the report's "learnable padding"); mlp: what a small MLP predicts at each
+      pixel from the present channels and the mask (the report's "MLP-based channel expansion"); linear: what
+      LinearImputation predicts at each pixel.
     rescale: multiply the present channels by the number of input channels / their number, as ChannelViT does in
-      training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108); not beside
-      linear, which leaves nothing to make up for.
-    dtype: of the computation.
-    axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
+      training ("Channel Vision Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108). Not with
+      linear, which leaves no channel empty.
+    dtype: dtype of the computation.
+    axis_name: name of the mapped axis whose devices share a batch, as in BatchNorm.
   """
 
   in_channels: int
@@ -68,11 +68,11 @@ class InputChannels(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, present: jax.Array | None = None, train: bool = False,
                mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Pads and imputes.
+    """Pads images and imputes their missing channels.
 
     Args:
       images: (B, H, W, C <= in_channels), normalised.
-      present: (B, C) bool, False where a sample lacks the channel; None: all C are there.
+      present: (B, C) bool, False where a sample lacks the channel; None: all C are present.
       train: whether LinearImputation learns from these images.
       mask: (B,) 0 for padding, else 1; None: every sample counts.
 
@@ -80,7 +80,7 @@ class InputChannels(nn.Module):
       (B, H, W, in_channels), and which of them are present (B, in_channels).
 
     Raises:
-      ValueError: more channels than in_channels, an unknown imputation, or a linear one to be rescaled.
+      ValueError: there are more channels than in_channels, the imputation is unknown, or rescale is used with linear.
     """
     if self.imputation not in IMPUTATIONS:
       raise ValueError(f"imputation '{self.imputation}' is none of {', '.join(IMPUTATIONS)}")
@@ -103,7 +103,7 @@ class InputChannels(nn.Module):
     return x if imputed is None else jnp.where(present[:, None, None, :], x, imputed), present
 
   def _predict(self, x: jax.Array, present: jax.Array) -> jax.Array:
-    """A value for every channel at every pixel, (B, H, W, in_channels)."""
+    """Predicts a value for every channel at every pixel, (B, H, W, in_channels)."""
     # The mask is the same at every pixel, so its part of the first layer is computed once per image.
     of_mask = nn.Dense(MLP_WIDTH, dtype=self.dtype, name='hidden_mask')(present.astype(x.dtype))
     of_values = nn.Dense(MLP_WIDTH, use_bias=False, dtype=self.dtype, name='hidden')(x)
@@ -111,11 +111,11 @@ class InputChannels(nn.Module):
 
 
 class LinearImputation(nn.Module):
-  """Predicts each channel at each pixel linearly from those that are there: a Gaussian's mean given its known part.
+  """Predicts each channel at each pixel linearly from the present ones: a Gaussian's mean given its known part.
 
-  Filters that compare channels then see about the same whichever of them are there, where zeros would show them
-  contrasts that occur in no image. Nothing of it is trained by gradients: the channels' means and covariances are
-  gathered in training, each pair's from the samples that have both.
+  Filters that compare channels then see about the same whichever of them are present; zeros would show them contrasts
+  that occur in no image. Nothing here is trained by gradients: the channels' means and covariances are accumulated in
+  training, those of each pair from the samples that have both.
 
   Example:
     >>> import jax
@@ -131,12 +131,12 @@ class LinearImputation(nn.Module):
     ((8, 4, 4, 2), True)
 
   Attributes:
-    ridge: share of a channel's variance that is taken for noise; without it, channels that nearly repeat each other
-      would be weighed against each other by large factors.
-    momentum: share of the weight of what was gathered that an update keeps. Long, because pairs are gathered from
+    ridge: share of a channel's variance that counts as noise; without it, channels that nearly repeat each other
+      would get large weights of opposite sign.
+    momentum: share of the accumulated weight that an update keeps. It is long, because pairs are accumulated from
       different samples.
     prior: number of samples, of independent channels of mean 0 and variance 1, that count as seen before the first.
-    axis_name: of the mapped axis whose devices share a batch, as in BatchNorm.
+    axis_name: name of the mapped axis whose devices share a batch, as in BatchNorm.
   """
 
   ridge: float = 0.01
@@ -146,12 +146,12 @@ class LinearImputation(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, present: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
-    """Predicts, and in training gathers first.
+    """Predicts the missing channels, and in training updates the moments first.
 
     Args:
       x: (B, H, W, C), normalised, zero in missing channels.
       present: (B, C) bool.
-      train: whether to gather the moments of these images.
+      train: whether to accumulate the moments of these images.
       mask: (B,) 0 for padding, else 1; None: every sample counts. Used in training only.
 
     Returns:
@@ -159,7 +159,7 @@ class LinearImputation(nn.Module):
     """
     channels = x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
-    products = self.variable('batch_stats', 'products', jnp.eye, channels)  # means of those of two channels
+    products = self.variable('batch_stats', 'products', jnp.eye, channels)  # mean products of two channels
     samples = self.variable('batch_stats', 'samples', jnp.full, (channels, channels), self.prior)  # that have both
     covariance = self.variable('batch_stats', 'covariance', jnp.eye, channels)
     if train and not self.is_initializing():
@@ -187,10 +187,10 @@ def _batch_moments(x: jax.Array, present: jax.Array, mask: jax.Array) -> tuple[j
 
 
 def nearest_covariance(moments: jax.Array) -> jax.Array:
-  """A matrix that channels can have, near to moments (C, C) that were gathered pair by pair; the variances are kept.
+  """A valid covariance matrix near moments (C, C) that were accumulated pair by pair; the variances are kept.
 
-  Pairs that come from different samples contradict each other: of three channels the first may follow the second and
-  the second the third, but not the first the third. Regression on such moments weighs channels by huge factors. Here
+  Pairs that come from different samples can contradict each other: of three channels the first may follow the second
+  and the second the third, but not the first the third. Regression on such moments gives channels huge weights. Here
   the negative eigenvalues of the correlations become zero ("Computing the nearest correlation matrix", Higham, IMA
   Journal of Numerical Analysis, 2002, https://doi.org/10.1093/imanum/22.3.329, its first step).
   """
@@ -205,26 +205,26 @@ def nearest_covariance(moments: jax.Array) -> jax.Array:
 def regression_weights(covariance: jax.Array, present: jax.Array, ridge: float) -> jax.Array:
   """Weights of the present channels in a ridge regression of each missing one.
 
-  By sweeps, one for each present channel ("A Tutorial on the SWEEP Operator", Goodnight, The American Statistician,
-  1979, https://www.jstor.org/stable/2683825): elementwise work in a loop, which every platform and converter has.
+  It uses one sweep for each present channel ("A Tutorial on the SWEEP Operator", Goodnight, The American Statistician,
+  1979, https://www.jstor.org/stable/2683825): elementwise work in a loop, which every platform and converter supports.
 
   Args:
-    covariance: (C, C), of no negative eigenvalue.
+    covariance: (C, C), without negative eigenvalues.
     present: (B, C) bool.
-    ridge: what is added to the variances, as a share of them.
+    ridge: added to the variances, as a share of them.
 
   Returns:
     (B, C, C) float32, zero in rows of missing and in columns of present channels.
   """
   batch, channels = present.shape
-  noise = jnp.maximum(ridge * jnp.diagonal(covariance), 1e-8)  # some, for a channel that is always the same
+  noise = jnp.maximum(ridge * jnp.diagonal(covariance), 1e-8)  # above 0 for a constant channel too
 
   # `present` and `noise` are carried along, because jax2onnx converts no loop that takes arrays from around it.
   def sweep(index: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """(B, C, C) and what does not change."""
+    """Sweeps (B, C, C) on one channel; the other arrays pass through unchanged."""
     matrix, present, noise = state
     row, column = matrix[:, index], matrix[:, :, index]
-    pivot = jnp.maximum(row[:, index], noise[index])[:, None]  # less than the noise is left only by rounding
+    pivot = jnp.maximum(row[:, index], noise[index])[:, None]  # only rounding leaves less than the noise
     at = jnp.arange(channels)[None] == index
     row = jnp.where(at, 1.0, row) / pivot
     others = jnp.where(at[:, None], 0.0, matrix) - jnp.where(at, 0.0, column)[:, :, None] * row[:, None]

@@ -21,7 +21,7 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Ar
 
   Args:
     x: (B, H, W, C).
-    window: its side.
+    window: side of the window.
     stride: distance between windows.
     padding: rows and columns of minus infinity around the map.
 
@@ -35,7 +35,7 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Ar
 
 
 def _slices(x: jax.Array, window: int, stride: int) -> Iterator[jax.Array]:
-  """For each place in a window, row by row, the values that all windows have there: (B, H', W', C)."""
+  """For each position in a window, row by row, the values of all windows there: (B, H', W', C)."""
   height, width = ((size - window) // stride + 1 for size in x.shape[1:3])
   for row in range(window):
     for column in range(window):
@@ -44,7 +44,7 @@ def _slices(x: jax.Array, window: int, stride: int) -> Iterator[jax.Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_of_blocks(x: jax.Array, side: int) -> jax.Array:
-  """Windows that neither overlap nor leave gaps: every value has the gradient of one window, or none."""
+  """The maximum of each window where windows neither overlap nor leave gaps, so each value belongs to one window."""
   return reduce(jnp.maximum, _slices(x, side, side))
 
 
@@ -54,7 +54,7 @@ def _max_of_blocks_forward(x: jax.Array, side: int) -> tuple[jax.Array, tuple[ja
 
 
 def _max_of_blocks_backward(side: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array]:
-  """Each window's gradient goes to the first of its largest values."""
+  """Passes each window's gradient to the first of its largest values."""
   x, largest = kept
   batch, height, width, channels = largest.shape
   chosen = jnp.full(largest.shape, side * side - 1, jnp.int32)

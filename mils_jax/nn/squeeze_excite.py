@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: the channels of a map scaled by what the whole map shows."""
+"""Squeeze-and-excitation: scales the channels of a feature map by gates computed from the whole map."""
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ class SqueezeExcite(nn.Module):
     ((2, 8, 8, 32), (32, 4))
 
   Attributes:
-    reduction: the two layers meet in channels // reduction units.
-    dtype: of the computation.
+    reduction: there are channels // reduction units between the two layers.
+    dtype: dtype of the computation.
   """
 
   reduction: int = 16

@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is written as."""
+"""The parts of a report, independent of the output format."""
 
 import dataclasses
 
@@ -12,21 +12,21 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Heading:
-  """Begins a part of a section."""
+  """The heading of a part of a section."""
 
   text: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-  """Sentences, one to a line."""
+  """A list of sentences, one per line."""
 
   items: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  """What to type, with what it is for."""
+  """A command and its purpose."""
 
   text: str
   command: str
@@ -34,12 +34,12 @@ class Command:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Rows of text below their titles; the first column names the row.
+  """A table of texts; the first column names the row.
 
   Attributes:
-    caption: what to see in it.
-    columns, rows: of text; every row as long as the columns.
-    words: those of the columns that hold words, which begin at the left as a name does; numbers end at the right.
+    caption: what it shows.
+    columns, rows: texts; every row is as long as the columns.
+    words: columns of words, which are aligned left like the first column; numbers are aligned right.
   """
 
   caption: str
@@ -53,10 +53,10 @@ class Figure:
   """A drawing.
 
   Attributes:
-    name: of its file, without ending.
-    svg: the image.
-    caption: what to see in it.
-    alternative: what it shows, for those who cannot see it.
+    name: file name, without suffix.
+    svg: the image as SVG.
+    caption: what it shows.
+    alternative: text for readers who cannot see it.
   """
 
   name: str
@@ -67,7 +67,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-  """Drawings side by side where there is room."""
+  """Figures side by side where there is room."""
 
   figures: list[Figure]
 
@@ -78,7 +78,7 @@ class Examples:
 
   Attributes:
     title: what they have in common.
-    images: PNG files and the alternative text of each.
+    images: PNG files with their alternative texts.
   """
 
   title: str
@@ -90,11 +90,11 @@ Block = Text | Heading | Points | Command | Table | Figures | Examples
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A part of a report with a title of its own.
+  """A part of a report with its own title.
 
   Attributes:
-    title: shown above it and in the contents.
-    blocks: in order; a section without any is left out.
+    title: title above it and in the contents.
+    blocks: blocks in order; a section without blocks is left out.
   """
 
   title: str
@@ -106,9 +106,9 @@ class Document:
   """A whole report.
 
   Attributes:
-    title: of it.
-    lead: one sentence on what it is about.
-    sections: in order; those without blocks are left out.
+    title: title of the report.
+    lead: one sentence on its subject.
+    sections: sections in order; those without blocks are left out.
   """
 
   title: str

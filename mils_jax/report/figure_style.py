@@ -1,4 +1,4 @@
-"""How every figure looks: colours that survive colour blindness, and SVG that follows the reader's light or dark."""
+"""The style of all figures: colours that are safe for colour blindness, and SVG that follows light or dark mode."""
 
 import io
 import re
@@ -17,12 +17,12 @@ from matplotlib.text import Text
 # which are lost on white or on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
-MAP = 'cividis'  # of colours for values; its lightness alone tells them apart
-WIDTH = 4.6  # inches; narrow, so that its text can still be read on a phone
-LETTERS = 52  # that fit beside each other in the width
-_INK, _LINE = '#010203', '#040506'  # stand for the page's colours until the SVG is written
-_VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # those that differ between light and dark
-_OPTIONS: dict[Any, Any] = {  # by names that matplotlib types as its own literals
+MAP = 'cividis'  # colour map for values; its lightness alone distinguishes them
+WIDTH = 4.6  # inches; narrow, so that text is readable on a phone
+LETTERS = 52  # number of letters that fit in the width
+_INK, _LINE = '#010203', '#040506'  # placeholders for the page's colours until the SVG is written
+_VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # colours that differ between light and dark mode
+_OPTIONS: dict[Any, Any] = {  # matplotlib types these keys as literals
     'svg.fonttype': 'none', 'svg.hashsalt': 'mils_jax', 'font.size': 10, 'axes.titlesize': 10.5, 'axes.labelsize': 10,
     'legend.fontsize': 9, 'xtick.labelsize': 9, 'ytick.labelsize': 9, 'figure.facecolor': 'none',
     'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'text.color': _INK, 'axes.labelcolor': _INK,
@@ -36,7 +36,7 @@ _THEME = ('<style>svg{--ink:#1f2328;--line:#d1d9e0;--blue:#0072b2}@media screen 
 
 
 def drawing(height: float = 3.4, columns: int = 1, rows: int = 1, **options) -> tuple[Drawing, list[Axes]]:
-  """A new drawing of the common width, `height` inches high, and its axes row by row."""
+  """Creates a drawing of the common width, `height` inches high, and its axes row by row."""
   with matplotlib.rc_context(_OPTIONS):
     figure = Drawing(figsize=(WIDTH, height))
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
@@ -53,13 +53,13 @@ def line() -> str:
 
 
 def looks(count: int) -> list[tuple[str, str]]:
-  """`count` pairs of a colour and a marker, all different up to 24."""
+  """`count` pairs of a colour and a marker, which are distinct for up to 24."""
   colours, markers = cycle(COLOURS), cycle(MARKERS)
   return [(next(colours), next(markers)) for _ in range(count)]
 
 
 def legend_below(figure: Drawing, axes: Axes, columns: int = 2) -> None:
-  """The axes' legend under the whole drawing, where it can hide no data; a single entry is the title instead."""
+  """Puts the axes' legend below the drawing, where it hides no data; a single entry becomes the title instead."""
   handles, labels = axes.get_legend_handles_labels()
   if len(labels) == 1:
     axes.set_title(labels[0])
@@ -71,16 +71,16 @@ def legend_below(figure: Drawing, axes: Axes, columns: int = 2) -> None:
 
 
 def colour_bar(figure: Drawing, image: AxesImage, axes: Axes | list[Axes], label: str) -> None:
-  """The scale of an image's colours beside it."""
+  """Adds a colour bar beside an image."""
   with matplotlib.rc_context(_OPTIONS):
     figure.colorbar(image, ax=axes, label=label, shrink=0.8).outline.set_visible(False)
 
 
 def to_svg(figure: Drawing) -> str:
-  """The drawing as SVG, the same bytes for the same drawing."""
+  """The drawing as SVG; equal drawings give equal bytes."""
   file = io.StringIO()
   for text in figure.findobj(Text):
-    text.set_parse_math(False)  # of those that were made outside of `drawing`
+    text.set_parse_math(False)  # for texts that were created outside of `drawing`
   with matplotlib.rc_context(_OPTIONS), warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'Glyph .* missing')  # the reader's own fonts are used
     figure.savefig(file, format='svg', metadata={'Date': None, 'Creator': None})

@@ -1,4 +1,4 @@
-"""Numbers, channels and tables as they are printed; no line breaks inside of a number with its unit or interval."""
+"""Formats numbers, channels and tables; there are no line breaks between a number and its unit or interval."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,17 +9,17 @@ DIFFERENCE = ['difference', '95% interval', 'p']
 
 
 def unbroken(text: str) -> str:
-  """The text with spaces at which no line ends."""
+  """The text with non-breaking spaces."""
   return text.replace(' ', '\u00a0')
 
 
 def grouped(number: float) -> str:
-  """1234567 -> '1,234,567'."""
+  """A number with thousands separators: '1,234,567' for 1234567."""
   return f'{number:,.0f}'
 
 
 def short(number: float) -> str:
-  """1314665159 -> '1.315 G': four digits and the unit."""
+  """A number with four digits and a unit prefix: '1.315 G' for 1314665159."""
   for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
     if number >= size:
       return unbroken(f'{number / size:.4g} {unit}')
@@ -27,12 +27,12 @@ def short(number: float) -> str:
 
 
 def percent(rate: float, digits: int = 2) -> str:
-  """0.66 -> '66.00%'."""
+  """A rate in percent: '66.00%' for 0.66."""
   return f'{100 * rate:.{digits}f}%'
 
 
 def points_text(difference: float) -> str:
-  """A difference of rates in percentage points: -0.0125 -> '-1.2'."""
+  """A difference of rates in percentage points: '-1.2' for -0.0125."""
   return f'{100 * difference:+z.1f}'
 
 
@@ -43,22 +43,22 @@ def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
 
 
 def accuracy_text(accuracy: Accuracy) -> str:
-  """'66.00% [61.5 to 70.2]'."""
+  """An accuracy with its interval: '66.00% [61.5 to 70.2]'."""
   return unbroken(f'{percent(accuracy.rate)} {interval_text(accuracy.interval())}')
 
 
 def p_cell(p_value: float) -> str:
-  """'0.82' or '< 0.001', for a column that is named p."""
+  """A p value for a table's column: '0.82' or '< 0.001'."""
   return unbroken(p_text(p_value).removeprefix('p ').removeprefix('= '))
 
 
 def difference_cells(found: PairedDifference | MeanDifference) -> list[str]:
-  """['+0.7', '[-2.9 to +4.2]', '0.80'], for the columns `DIFFERENCE`."""
+  """The cells of the columns `DIFFERENCE`, such as ['+0.7', '[-2.9 to +4.2]', '0.80']."""
   return [points_text(found.difference), interval_text(found.interval(), signed=True), p_cell(found.p_value)]
 
 
 def spread_text(spread: SeedSpread) -> str:
-  """'std 0.80 over 3 seeds, mean [64.1 to 67.9]', or that there is one seed."""
+  """The spread over seeds: 'std 0.80 over 3 seeds, mean [64.1 to 67.9]', or a note that there is one seed."""
   if len(spread.values) < 2:
     return unbroken('one seed')
   return (unbroken(f'std {100 * spread.std:.2f} over {len(spread.values)} seeds,') + ' '
@@ -66,7 +66,7 @@ def spread_text(spread: SeedSpread) -> str:
 
 
 def duration(seconds: float) -> str:
-  """'45 s', '12.5 min' or '3 h 05 min'."""
+  """A duration: '45 s', '12.5 min' or '3 h 05 min'."""
   if seconds < 100:
     return f'{seconds:.0f} s'
   minutes = round(seconds / 60)
@@ -74,17 +74,17 @@ def duration(seconds: float) -> str:
 
 
 def subsets_in_order(subsets: Iterable[tuple[str, ...]], input_channels: tuple[str, ...]) -> list[tuple[str, ...]]:
-  """The largest first, those of one size in the order of the input channels."""
+  """The subsets, the largest first, those of one size in the order of the input channels."""
   return sorted(set(subsets), key=lambda subset: (-len(subset), [input_channels.index(channel) for channel in subset]))
 
 
 def listed_channels(channels: Sequence[str]) -> str:
-  """'R, G, B', the first seven where there are more than eight."""
+  """The channels as text, 'R, G, B'; only the first seven where there are more than eight."""
   return ', '.join(channels if len(channels) <= 8 else (*channels[:7], f'... {len(channels)} in all'))
 
 
 def channels_text(results: dict) -> str:
-  """'R, B (missing: G)', from results.json."""
+  """The channels in results.json as text: 'R, B (missing: G)'."""
   missing = [channel for channel in results['input_channels'] if channel not in results['channels']]
   return ', '.join(results['channels']) + (f' (missing: {", ".join(missing)})' if missing else '')
 
@@ -93,9 +93,9 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Se
   """A Markdown table that reads well on a terminal too.
 
   Args:
-    columns: their titles.
-    rows: of cells, as many as there are columns.
-    words: titles of the columns that are flush left; the first always is, the others are flush right.
+    columns: titles of the columns.
+    rows: rows of cells, as many as there are columns.
+    words: titles of the columns that are aligned left, as the first always is; the others are aligned right.
   """
   columns, *rows = [[cell.replace('\u00a0', ' ') for cell in row] for row in (columns, *rows)]
   left = [index == 0 or column in words for index, column in enumerate(columns)]

@@ -1,4 +1,4 @@
-"""A document as one self-contained page: no network, no script, light and dark, on paper and on a phone."""
+"""Renders a document as one self-contained page: no network, no script, for light and dark mode, paper and phones."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ STYLE = Path(__file__).with_name('page.css')
 
 
 def to_html(document: Document) -> str:
-  """The page; every image and the style lie inside."""
+  """The page, with every image and the style embedded."""
   marks = [_mark(section.title) for section in document.sections]
   links = ''.join(f'<li><a href="#{mark}">{escape(section.title)}</a></li>'
                   for mark, section in zip(marks, document.sections, strict=True))
@@ -28,7 +28,7 @@ def to_html(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-  """Text that the page shows as it is."""
+  """Escapes text so that the page shows it as it is."""
   return html.escape(text)
 
 

@@ -1,4 +1,4 @@
-"""Finished runs as the report reads them, and what is wrong with the others."""
+"""Reads finished runs for the report, and finds what is wrong with the others."""
 
 import dataclasses
 import glob
@@ -19,9 +19,9 @@ from mils_jax.sweeps.sweep import SweepRecord, read_record
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
-ROUNDING = 0.01  # share of the predicted classes that may change where predictions were made again on other hardware
+ROUNDING = 0.01  # share of the predicted classes that may change where predictions were recomputed on other hardware
 
-NEEDED = {  # what the report reads of each file
+NEEDED = {  # keys that the report reads from each file
     'results': ('best_epoch', 'channels', 'data_fingerprint', 'epochs', 'flops', 'image_shape', 'macs', 'parameters',
                 'input_channels', 'test'),
     'metrics': ('epoch', 'train_accuracy', 'train_loss', 'val_accuracy', 'val_loss'),
@@ -36,19 +36,19 @@ class Run:
   """A finished run.
 
   Attributes:
-    folder: where it lies.
-    config, results: as in its files.
+    folder: the run folder.
+    config, results: contents of its files.
     classes: names of the data's classes.
     test: its predictions of the test split, or of the one that `split` names.
-    metrics: a line per epoch.
-    machine: command, versions and hardware; {} where they were not written.
-    subsets: what subsets.json holds; None where no subsets were evaluated.
-    diagnostics: what diagnostics.json holds; None where the attention was not read.
-    subset_correct: by subset, (N,) bool in the order of `test`, where the run was right with these channels alone.
-    baselines: by the name of another method, likewise where that was right.
-    split: that of the predictions.
+    metrics: one entry per epoch.
+    machine: command, versions and hardware; {} where they were not recorded.
+    subsets: contents of subsets.json; None where no subsets were evaluated.
+    diagnostics: contents of diagnostics.json; None where the run was not diagnosed.
+    subset_correct: by subset, (N,) bool in the order of `test`: correct predictions with these channels alone.
+    baselines: by the name of another method, its correct predictions in the same form.
+    split: split of the predictions.
     origin: how a compressed run was made, such as 'merged from 4 kernels'; '' for one that was trained.
-    sweep: the sweep that it is a member of; None for others.
+    sweep: the sweep that it belongs to; None for others.
   """
 
   folder: RunFolder
@@ -68,22 +68,22 @@ class Run:
 
   @property
   def name(self) -> str:
-    """Path of its folder."""
+    """Path of the run folder."""
     return str(self.folder.path)
 
   @property
-  def member(self) -> str:
+  def name_in_sweep(self) -> str:
     """Its name in its sweep; '' outside of sweeps."""
     return self.sweep.runs[self.folder.path.name] if self.sweep else ''
 
   @property
   def channels(self) -> tuple[str, ...]:
-    """The channels of the data that it was given, in the data's order, as the subsets name them."""
+    """The channels of the data that it used, in the data's order, by the names in the subsets."""
     return tuple(self.results['channels'])
 
   @property
   def subset_accuracy(self) -> dict[tuple[str, ...], Accuracy]:
-    """The accuracy of each subset that was evaluated."""
+    """The accuracy on each subset that was evaluated."""
     if self.subsets:
       return {tuple(one['channels']): Accuracy(one['correct'], one['count']) for one in self.subsets['subsets']}
     return {subset: Accuracy.of(correct) for subset, correct in self.subset_correct.items()}
@@ -96,21 +96,21 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class NotReported:
-  """Something that the pattern matched and that is in no figure."""
+  """Something that matched the pattern but is not in the report."""
 
   name: str
   reason: str
 
 
 class _UnusableError(Exception):
-  """A run that cannot be read; the message says why."""
+  """A run that cannot be read; the message gives the reason."""
 
 
 def collect(*patterns: str) -> tuple[list[Run], list[NotReported]]:
-  """The runs that patterns of folders match, or that lie in folders that they match, in the order of their names.
+  """The runs that match patterns of folders, or lie in matching folders, in the order of their names.
 
   Raises:
-    UserError: no run matches or none is finished, a finished one has no predictions, or they are not of one task.
+    UserError: no run matches, none is finished, a finished one has no predictions, or they differ in their task.
   """
   folders, others = _find(patterns)
   given = ' '.join(patterns)
@@ -129,11 +129,11 @@ def collect(*patterns: str) -> tuple[list[Run], list[NotReported]]:
 
 
 def read_run(folder: RunFolder) -> Run:
-  """Reads one run; raises UserError where it is finished but for its predictions."""
+  """Reads one run; raises UserError where it is finished but has no predictions."""
   try:
     config, results, metrics = _config(folder), folder.read_results(), folder.read_metrics()
     if results is None:
-      planned = config['train']['epochs']  # 0 where the length is given in steps
+      planned = config['train']['epochs']  # 0 where the length is set in steps
       raise _UnusableError(f'not finished: {len(metrics)}{f" of {planned}" if planned else ""} epochs')
     _check('results', results)
     for line in metrics:
@@ -159,7 +159,7 @@ def read_run(folder: RunFolder) -> Run:
 def _config(folder: RunFolder) -> dict:
   try:
     return saved_config(folder).values()
-  except UserError as error:  # of a version that is newer than this program, for one
+  except UserError as error:  # for example, a version newer than this program
     raise _UnusableError(f'config.json cannot be read: {error}') from error
 
 
@@ -177,7 +177,7 @@ def _load_predictions(folder: RunFolder) -> Predictions:
 
 
 def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
-  """The run folders, those inside of matched folders too, and what is none and holds none."""
+  """The run folders, including those inside matched folders, and the matches that are no run folder and hold none."""
   folders, others = [], []
   matches = {Path(match) for pattern in patterns for match in glob.glob(pattern)}
   for match in sorted(filter(Path.is_dir, matches)):
@@ -194,7 +194,7 @@ def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
 
 
 def _holds_run(path: Path) -> bool:
-  """Whether this is a run folder, or what is left of one."""
+  """Whether this is a run folder, or the remains of one."""
   folder = RunFolder(path)
   return not folder.is_export and any(
       file.exists() for file in (folder.config, folder.results, folder.metrics, folder.checkpoints))
@@ -203,7 +203,7 @@ def _holds_run(path: Path) -> bool:
 def _classes(folder: RunFolder, results: dict) -> tuple[str, ...]:
   if 'classes' in results:
     return tuple(results['classes'])
-  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:  # a run from before results named them
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:  # an older run, whose results do not name them
     return checkpoints.restore_spec().classes
 
 
@@ -219,20 +219,20 @@ def _optional(path: Path) -> dict | None:
 
 
 def _of_one_task(runs: list[Run]) -> list[Run]:
-  """The runs, their predictions in one order of the test images; refuses what cannot stand in one table."""
+  """The runs with their predictions in one order of the test images; refuses runs that cannot be compared."""
   first = runs[0]
   for run in runs:
     if run.classes != first.classes:
       different = sorted(set(run.classes) ^ set(first.classes))
       shown = ', '.join(different[:6]) + (f' and {len(different) - 6} more' if len(different) > 6 else '')
       raise UserError(f'{first.name} and {run.name} have different classes ({shown or "in another order"}): runs of '
-                      'different tasks cannot stand in one table. Give --runs that match one task')
+                      'different tasks cannot be compared. Give --runs that match one task')
   tests = aligned({run.name: run.test for run in runs})
   return [dataclasses.replace(run, test=tests[run.name]) for run in runs]
 
 
 def _with_subsets(runs: list[Run]) -> tuple[list[Run], list[NotReported]]:
-  """The runs with what their subset predictions got right, and which of these files cannot be used."""
+  """The runs with their correct predictions on subsets, and the files of these that cannot be used."""
   found, damaged = [], []
   for run in runs:
     for field, read in (('subset_correct', read_subset_correct), ('baselines', read_baselines)):

@@ -1,4 +1,4 @@
-"""A document as Markdown, its images as files beside it."""
+"""Renders a document as Markdown, with its images as files beside it."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from mils_jax.report.document import Block, Command, Document, Examples, Figures, Heading, Points, Table, Text
 from mils_jax.report.formats import table_lines
 
-# What Markdown would take for its own, by CommonMark's rules, and no more: the text is read on terminals too.
+# Characters that Markdown would interpret by CommonMark's rules, and no more: the text is read on terminals too.
 _SPECIAL = re.compile(r'[\\`*|]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|~(?=~)|\[(?=[^\]]*\][(\[:])|&(?=#?\w+;)'
                       r'|^[>#]|^[-+](?= )')
 
 
 def to_markdown(document: Document, images: Path | None = None) -> str:
-  """The text; writes every image into the folder `images`, which the text names relative to its parent.
+  """The document as text; writes every image into the folder `images`, to which the text refers relative to its parent.
 
   A document without figures and examples needs no such folder.
   """
@@ -25,7 +25,7 @@ def to_markdown(document: Document, images: Path | None = None) -> str:
 
 
 def escape(text: str) -> str:
-  """Text that Markdown shows as it is, in a table's cell too."""
+  """Escapes text so that Markdown shows it as it is, in table cells too."""
   return _SPECIAL.sub(r'\\\g<0>', ' '.join(text.split()))
 
 

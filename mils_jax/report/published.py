@@ -1,4 +1,4 @@
-"""The figures of the report that the networks come from, to stand beside ours.
+"""The published figures of the report that the networks come from, for comparison with ours.
 
 Its test set had 450 images (every accuracy is a multiple of 1/450), so the counts follow, and with them the
 intervals. Every row of Table I is a network trained for that channel set alone. Table I prints 2 x MACs as FLOPs,
@@ -12,7 +12,7 @@ from mils_jax.metrics import Accuracy, RelativeAccuracy
 COUNT = 450
 IMAGE_SIZE = 84
 EPOCHS = 100
-SHARE = 0.9  # of ResNet34's accuracy, which two wide stages surpass by the abstract
+SHARE = 0.9  # share of ResNet34's accuracy that two wide stages exceed according to the abstract
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class PublishedRow:
   """One row of a table.
 
   Attributes:
-    accuracy: as a count.
-    macs: multiply-adds, half of what Table I prints.
-    parameters: of the network.
+    accuracy: accuracy with its count.
+    macs: multiply-adds, half of the figure that Table I prints.
+    parameters: number of parameters of the network.
   """
 
   accuracy: Accuracy
@@ -40,6 +40,6 @@ MODELS = {'WideCNN4': _row(297, 464.548e6, 2.068e6), 'ResNet34': _row(294, 614.6
 
 
 def judge_share(share: RelativeAccuracy) -> str:
-  """Where a share lies beside the claimed one, as far as its interval can tell: 'above 90%', 'below 90%' or neither."""
+  """Compares a share with the claimed one, by its interval: 'above 90%', 'below 90%' or not distinguishable."""
   low, high = share.interval()
   return f'{"above" if low > SHARE else "below" if high < SHARE else "not distinguishable from"} {SHARE:.0%}'

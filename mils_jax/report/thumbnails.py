@@ -1,4 +1,4 @@
-"""Images with any channels as a person can look at them, from the dataset cache."""
+"""Viewable thumbnails of images with any channels, from the dataset cache."""
 
 import dataclasses
 import io
@@ -15,7 +15,7 @@ _COLOURS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
 
 
 def colour_channels(channels: tuple[str, ...]) -> tuple[int, int, int] | None:
-  """Which three channels to show as red, green and blue: those of that name, else the first three, if there are."""
+  """The three channels to show as red, green and blue: those with these names, else the first three, if there are."""
   lower = [name.lower() for name in channels]
   for names in _COLOURS:
     if all(name in lower for name in names):
@@ -25,7 +25,7 @@ def colour_channels(channels: tuple[str, ...]) -> tuple[int, int, int] | None:
 
 
 def to_levels(image: np.ndarray, data: CachedDataset) -> np.ndarray:
-  """An image (H, W, C) in levels from 0 to 255: from 2.5 std below each channel's mean to 2.5 above."""
+  """Scales an image (H, W, C) to levels from 0 to 255: from 2.5 std below each channel's mean to 2.5 above."""
   values = np.nan_to_num(image.astype(np.float64), nan=0, posinf=0, neginf=0)
   low, high = data.mean - 2.5 * data.std, data.mean + 2.5 * data.std
   if image.dtype == np.uint8:
@@ -35,11 +35,11 @@ def to_levels(image: np.ndarray, data: CachedDataset) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnails:
-  """The images that a run was tested on.
+  """Thumbnails of the images that a run was tested on.
 
   Attributes:
     data: the dataset cache.
-    places: split and row of each image by its example_id.
+    places: split and row of each image, by its example_id.
   """
 
   data: CachedDataset
@@ -47,17 +47,17 @@ class Thumbnails:
 
   @classmethod
   def of(cls, run: Run) -> 'Thumbnails | None':
-    """Those of a run; None where its dataset is not in the cache any more. Reads no image and builds no cache."""
+    """The thumbnails for a run; None where its dataset is no longer in the cache. It reads no image."""
     caches = RunConfig.read(run.config).runtime.cache_folder / 'datasets'
     try:
       data = open_folder(caches / run.results['data_fingerprint'])
-    except (DamagedError, PermissionError):  # another user's
+    except (DamagedError, PermissionError):  # PermissionError: another user's cache
       return None
     return cls(data, {str(example_id): (split, row) for split in (data.splits if run.split == ALL else (run.split,))
                       for row, example_id in enumerate(data.splits[split].example_ids)})
 
   def png(self, example_id: str) -> bytes | None:
-    """The image in colour, or its first channel in grey; None for an example_id that is none of theirs."""
+    """The image in colour, or its first channel in grey; None for an unknown example_id."""
     if str(example_id) not in self.places:
       return None
     split, row = self.places[str(example_id)]

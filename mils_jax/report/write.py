@@ -1,4 +1,4 @@
-"""The report: of the runs that a pattern matches, of a sweep, of one evaluation; as text and as a page."""
+"""Writes the report on the runs that a pattern matches, on a sweep, or on one evaluation, as text and as a page."""
 
 import glob
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ from mils_jax.sweeps.sweep import read_record
 from mils_jax.training.run_folder import RunFolder
 
 SECTIONS = (claims_section, models_section, channels_section, ablation_section, importance_section, attention_section,
-            training_section, calibration_section, errors_section)  # in the order in which a reader wants them
-TABLES = {'models': models_section, 'specialists': channels_section, 'ablation': ablation_section}  # that end a sweep
+            training_section, calibration_section, errors_section)  # in reading order
+TABLES = {'models': models_section, 'specialists': channels_section, 'ablation': ablation_section}  # of a sweep
 HOW_TO_READ = 'How to read it'
 STATISTICS = [
     'An interval in brackets is a 95% interval in percent or points, for the choice of test images: Wilson\'s of '
@@ -50,7 +50,7 @@ def write_report(patterns: Sequence[str], folder: Path) -> list[str]:
   """Writes the report on the runs that patterns match into a folder, and returns the lines to print.
 
   Raises:
-    UserError: no run matches, they are not of one task, a finished one has no predictions, or the folder cannot be
+    UserError: no run matches, they differ in their task, a finished one has no predictions, or the folder cannot be
       written.
   """
   groups, others = _read(*patterns)
@@ -61,13 +61,13 @@ def write_report(patterns: Sequence[str], folder: Path) -> list[str]:
 
 
 def write_sweep(path: Path) -> list[str]:
-  """Writes the report on a sweep's finished runs, and its table to sweep.md; returns that text and where both lie.
+  """Writes the report on a sweep's finished runs, and its table to sweep.md; returns that text and the paths of both.
 
   Raises:
     UserError: as `write_report`.
   """
   record = read_record(path)
-  assert record is not None  # it is a sweep's folder
+  assert record is not None  # this is a sweep's folder
   groups, others = _read(glob.escape(str(path)))
   document = make_document(groups, others)
   table = TABLES[record.table](groups)
@@ -87,12 +87,12 @@ def write_evaluation(run: RunFolder, config: dict, results: dict, split: str, pr
   """Writes the page on one evaluation of one run into a folder; raises OSError where it cannot.
 
   Args:
-    run: its folder.
+    run: the run folder.
     config: its configuration, with the data that it was evaluated on.
-    results: as in results.json, and the step of the checkpoint.
+    results: results as in results.json, and the step of the checkpoint.
     split: name of the split, or all.
-    predictions: of every example of it.
-    folder: for report.md, its figures and report.html, whose path is returned.
+    predictions: predictions of all examples of the split.
+    folder: folder for report.md, its figures and report.html, whose path is returned.
   """
   (group,), _ = make_groups([Run(run, config, results, tuple(results['classes']), predictions, metrics=[], machine={},
                                  split=split)])
@@ -103,7 +103,7 @@ def write_evaluation(run: RunFolder, config: dict, results: dict, split: str, pr
 
 
 def make_document(groups: list[Group], others: list[NotReported]) -> Document:
-  """All that is known of the groups."""
+  """The full report on the groups."""
   test = groups[0].runs[0].test
   runs = counted(sum(len(group.runs) for group in groups), 'finished run')
   lead = (f'{runs} of {counted(len(groups), "configuration")}, tested on the same {len(test.labels)} images of '

@@ -1,4 +1,7 @@
-"""How long a sweep would take: what is left of each run, and a few real steps of each kind. Trains nothing."""
+"""Estimates how long a sweep would take, from the remaining steps of each run and a few measured steps of each kind.
+
+It trains nothing.
+"""
 
 import dataclasses
 import statistics
@@ -12,16 +15,16 @@ from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order
 
-STEPS = 5  # that are measured
+STEPS = 5  # number of measured steps
 
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-  """How long one kind of step takes here and now.
+  """How long one kind of step takes on this machine.
 
   Attributes:
     step: median seconds of a step on a full batch.
-    compiling: seconds that the first step takes beyond that; less where the program lies in the cache.
+    compiling: seconds that the first step takes beyond that; fewer where the program is in the cache.
   """
 
   step: float
@@ -30,14 +33,14 @@ class StepTime:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """What is left of one run.
+  """The remaining work of one run.
 
   Attributes:
-    run: which.
-    done: steps that are saved.
-    steps: in all; 0 where the run is finished and was not looked at.
+    run: the run.
+    done: number of steps that are saved.
+    steps: number of steps in all; 0 where the run is finished and was not opened.
     finished: whether it was tested.
-    time: of its steps, None where none is left.
+    time: time of its steps, None where none is left.
   """
 
   run: SweepRun
@@ -48,22 +51,22 @@ class Estimate:
 
   @property
   def state(self) -> str:
-    """'finished', 'new' or the step that is saved."""
+    """State of the run: 'finished', 'new' or the saved step."""
     if self.finished:
       return 'finished'
     return f'at step {self.done}' if self.done else 'new'
 
   @property
   def seconds(self) -> float:
-    """Of the steps that are left; validation, test and saving come on top."""
+    """Estimated seconds for the remaining steps, without validation, testing and saving."""
     return (self.steps - self.done) * self.time.step if self.time else 0.0
 
 
 def estimate_sweep(sweep: Sweep) -> list[Estimate]:
-  """What is left of each run, from a few measured steps of each distinct model, shape and batch.
+  """Estimates the remaining time of each run, from a few measured steps of each distinct model, shape and batch.
 
   Raises:
-    UserError: a run does not fit, or its folder is another configuration's.
+    UserError: a run does not fit, or its folder belongs to another configuration.
   """
   check_folders(sweep)
   times: dict[str, StepTime] = {}
@@ -76,7 +79,7 @@ def _estimate(run: SweepRun, times: dict[str, StepTime]) -> Estimate:
   plan = build_plan(run)
   steps = plan.steps
   done = _saved_steps(run)
-  if done == steps:  # only the test is left
+  if done == steps:  # only the test remains
     return Estimate(run, done, steps, False, None)
   kind = repr((plan.step.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.train.batch_size,
                plan.step.augmentation, plan.step.channel_dropout, run.config.optimizer, plan.train.accumulation,
@@ -93,7 +96,7 @@ def _saved_steps(run: SweepRun) -> int:
 
 
 def measure_step(plan: TrainingPlan) -> StepTime:
-  """Times a run's own step on its own first batches, from its first state."""
+  """Times a run's own step on its own first batches, from its initial state."""
   step, seconds = parallel_step(plan), []
   state = plan.devices.replicate(first_state_creator(plan)())
   for batch in batches_of(plan, 'train').batches(training_order(plan), 0, 1 + STEPS):

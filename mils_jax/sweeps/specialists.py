@@ -1,11 +1,11 @@
 """The runs of a sweep of specialists: one for each channel subset, and generalists for all of them.
 
-A sweep's configuration has a section `specialists` in place of `runs`:
+The sweep's configuration has a section `specialists` instead of `runs`:
 
-    generalist  fields that make a specialist's configuration, which is `common`, a generalist's
+    generalist  fields that turn a specialist's configuration (`common`) into a generalist's
     subsets     'red,green,blue; nir'; empty: the usual ones of the data's channels (`usual_subsets`)
     groups      'red,green,blue; swir1,swir2': groups of channels that are used together, for the usual subsets
-    seeds       of every run
+    seeds       seeds of every run
 """
 
 from typing import Any
@@ -25,12 +25,12 @@ FIELDS = ('generalist', 'subsets', 'groups', 'seeds')
 def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   """(name, base configuration, overrides, seeds) of each run.
 
-  The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together. Of
-  subsets that are named it is told, as whoever names them can tell theirs (channel_dropout.subsets).
+  The generalist is trained twice: for as many epochs as one specialist, and for as many as all of them together. Named
+  subsets are passed to its training too (channel_dropout.subsets), as a user who knows them would do.
 
   Args:
-    specialists: the section.
-    common: the configuration of a specialist.
+    specialists: the section `specialists`.
+    common: configuration of a specialist.
 
   Raises:
     UserError: a field is missing, a subset names no channel of the data, or there are fewer than two.

@@ -1,7 +1,7 @@
-"""Several runs, one after the other, as one piece of work that goes on where it was stopped.
+"""Several runs, one after the other, as one job that resumes where it was stopped.
 
     sweep.json      the runs: name, run folder, seed, overrides
-    sweep.md        the table that ends it
+    sweep.md        the table at the end
     NAME-seedN/     each run: an ordinary run folder
 """
 
@@ -33,11 +33,11 @@ class SweepRun:
   """One run of a sweep.
 
   Attributes:
-    name: what is compared; runs that differ only in their seed share it.
-    seed: its train.seed.
-    overrides: field by field, what makes it differ from its base, beside what all runs have in common.
-    config: the whole.
-    folder: where it lies.
+    name: name in the comparison; runs that differ only in their seed share it.
+    seed: value of train.seed.
+    overrides: fields that differ from its base, beside those that all runs have in common.
+    config: the whole configuration.
+    folder: the run folder.
   """
 
   name: str
@@ -48,19 +48,19 @@ class SweepRun:
 
   @property
   def title(self) -> str:
-    """Name of its run folder."""
+    """Name of the run folder."""
     return self.folder.path.name
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRecord:
-  """What sweep.json keeps of a sweep, for those who read its runs later.
+  """What sweep.json records about a sweep, for reading its runs later.
 
   Attributes:
-    path: its folder.
-    name: of the sweep.
-    table: the kind of table that ends it.
-    runs: the run's name by the name of the run folder, in the order of the sweep.
+    path: folder of the sweep.
+    name: name of the sweep.
+    table: kind of table at its end.
+    runs: name of each run by the name of its run folder, in the order of the sweep.
   """
 
   path: Path
@@ -79,10 +79,10 @@ class Sweep:
   """Runs that are compared in one table.
 
   Attributes:
-    name: of the sweep.
-    table: the kind of table that ends it.
-    path: its folder.
-    runs: in the order in which they are trained.
+    name: name of the sweep.
+    table: kind of table at its end.
+    path: folder of the sweep.
+    runs: the runs in the order in which they are trained.
   """
 
   name: str
@@ -92,7 +92,7 @@ class Sweep:
 
 
 def check_sweep(config: ConfigDict) -> None:
-  """Raises UserError where a configuration is no sweep's."""
+  """Raises UserError where a configuration does not describe a sweep."""
   missing = [] if config.get('runs') or config.get('specialists') else ['runs']
   missing += [field for field in FIELDS if field not in config]
   if missing:
@@ -104,15 +104,15 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   """The sweep that a configuration describes.
 
   Args:
-    config: `name`, `table`, `common` (fields that all runs are given, in sections) and `runs`, each of them
+    config: `name`, `table`, `common` (fields for all runs, in sections) and `runs`, each of them
       (name, base configuration, overrides by field, seeds), or `specialists` (as in specialists.py).
-    path: the sweep's folder.
+    path: folder of the sweep.
 
   Raises:
-    UserError: there are no runs, two have one name, or one is given a field that its base has not.
+    UserError: there are no runs, two have the same name, or one overrides a field that its base does not have.
   """
   check_sweep(config)
-  values: Any = config  # ml_collections types every field as all that one may be
+  values: Any = config  # ml_collections gives every field the same broad type
   common = dict(schema.flattened(values.common.to_dict()))
   described = values.get('runs') or specialist_runs(values.specialists, values.common)
   names = [name for name, *_ in described]
@@ -133,11 +133,11 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
 
 
 def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:
-  """Trains what is not finished and returns what failed, by the run's title.
+  """Trains the unfinished runs and returns the errors of failed ones, by the run's title.
 
   Raises:
-    UserError: a run does not fit, or its folder is another configuration's; found before anything is trained.
-    Stopped: a signal came.
+    UserError: a run does not fit, or its folder belongs to another configuration; checked before anything is trained.
+    Stopped: a signal arrived.
   """
   check_folders(sweep)
   for run in sweep.runs:
@@ -153,13 +153,13 @@ def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:
     except RunError as error:
       log(f'  {run.title} failed: {error}')
       failures[run.title] = error
-    gc.collect()  # a run's arrays and programs hang in circles; the next one needs their memory
+    gc.collect()  # a run's arrays and programs form reference cycles; the next run needs their memory
     jax.clear_caches()
   return failures
 
 
 def check_folders(sweep: Sweep) -> None:
-  """Raises UserError where the sweep's folder, or a run's, is not its own."""
+  """Raises UserError where the sweep's folder, or a run's, belongs to another configuration."""
   file = sweep.path / 'sweep.json'
   if file.exists():
     other = read_json(file)['name']
@@ -183,8 +183,8 @@ def write_runs(sweep: Sweep) -> None:
 
 
 def read_record(path: Path) -> SweepRecord | None:
-  """What the sweep in this folder, of any version, has written of itself; None where it is no sweep's folder."""
-  for name in ('sweep.json', 'study.json'):  # the second: before schema 2
+  """The record of the sweep in this folder, of any version; None where it is no sweep's folder."""
+  for name in ('sweep.json', 'study.json'):  # the second: its name before schema 2
     if (path / name).exists():
       values = read_json(path / name)
       runs = {one['folder']: one['name'] for one in values['runs']}
@@ -193,7 +193,7 @@ def read_record(path: Path) -> SweepRecord | None:
 
 
 def build_plan(run: SweepRun) -> TrainingPlan:
-  """Everything that a run's training takes; raises UserError, with its name, for what does not fit."""
+  """Everything that a run's training needs; raises UserError, with the run's name, for what does not fit."""
   try:
     return build.build_plan(run.config, run.folder)
   except UserError as error:
@@ -201,7 +201,7 @@ def build_plan(run: SweepRun) -> TrainingPlan:
 
 
 def _changed(base: ConfigDict, fields: dict[str, Any], run: str) -> RunConfig:
-  """The base with fields changed; raises UserError for one that it has not, or a value that it cannot take."""
+  """The base with fields changed; raises UserError for an unknown field or an invalid value."""
   values = dict(schema.flattened(base.to_dict()))
   for field in fields:
     if field not in values:

@@ -1,4 +1,4 @@
-"""The kinds of table that can end a sweep: what each asks of the runs before training, and of their folders after it.
+"""The kinds of table that can end a sweep: what each needs of the runs before training, and of their folders after it.
 
 The tables themselves are sections of the report, which reads the run folders.
 """
@@ -20,8 +20,8 @@ class TableKind:
 
   Attributes:
     check: raises UserError, before anything is trained, where the runs cannot make one.
-    subsets: of all finished runs, those that have to be evaluated on channel subsets, each with its subsets (None: the
-      ones that its configuration selects).
+    subsets: from all finished runs, those that have to be evaluated on channel subsets, each with its subsets (None:
+      those that its configuration selects).
   """
 
   check: Callable[[Sweep], None]
@@ -29,7 +29,7 @@ class TableKind:
 
 
 def is_generalist(run: SweepRun) -> bool:
-  """Whether channels are dropped in its training, so that one model serves all subsets."""
+  """Whether it trains with channel dropout, so that one model serves all subsets."""
   return run.config.channel_dropout.method != 'none'
 
 
@@ -39,7 +39,7 @@ def finished(sweep: Sweep) -> list[SweepRun]:
 
 
 def prepare_table(sweep: Sweep) -> None:
-  """Sees to it that the folders of all finished runs hold what the sweep's table needs.
+  """Makes sure that the folders of all finished runs hold what the sweep's table needs.
 
   Raises:
     RunError: the predictions of a finished run cannot be read.
@@ -56,7 +56,7 @@ def prepare_table(sweep: Sweep) -> None:
 
 
 def _check_specialists(sweep: Sweep) -> None:
-  """Raises UserError where there is nobody to compare."""
+  """Raises UserError where there are not at least one specialist and one generalist to compare."""
   kinds = {is_generalist(run) for run in sweep.runs}
   if kinds != {True, False}:
     missing = ('generalist (channel_dropout.method)' if True not in kinds
@@ -65,14 +65,14 @@ def _check_specialists(sweep: Sweep) -> None:
 
 
 def _check_ablation(sweep: Sweep) -> None:
-  """Raises UserError where the runs are not of the same channels, so that their subsets differ."""
+  """Raises UserError where the runs do not use the same channels, so that their subsets differ."""
   used = {run.config.channels.use for run in sweep.runs}
   if len(used) > 1:
     raise UserError(f'the runs of an ablation need the same channels.use; here are {", ".join(map(repr, used))}')
 
 
 def _of_specialists(done: list[SweepRun]) -> list[tuple[SweepRun, list[Subset]]]:
-  """Every generalist on the channels of the specialists."""
+  """Every generalist, with the channels of the specialists as subsets."""
   subsets = [tuple(cast(dict, run.folder.read_results())['channels'])
              for run in done if not is_generalist(run)]
   return [(run, list(dict.fromkeys(subsets))) for run in done if is_generalist(run) and subsets]

@@ -8,7 +8,7 @@ from mils_jax.config import Section, option
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions(Section):
-  """When the state is saved, beside every epoch's end. Changes no result: may differ when a run is resumed."""
+  """When the state is saved besides at every epoch's end. It changes no result, so it may differ on resume."""
 
   section: ClassVar[str] = 'checkpoint'
 

@@ -1,12 +1,12 @@
 """Checkpoints of a run, kept by Orbax: the latest two states, and the best variables by validation.
 
-    checkpoints/latest/STEP   variables, progress, record: a run goes on from here, at any step
-    checkpoints/best/STEP     variables, record: what evaluation takes
+    checkpoints/latest/STEP   variables, progress, record: a run resumes from here, at any step
+    checkpoints/best/STEP     variables, record: used by evaluation
     checkpoints/damaged/STEP  what could not be restored, moved out of the way
 
-The only module that knows Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
-training state, `record` says what is saved, with checksums that are verified on restore. Arrays are saved from and
-restored to the host, so a run may go on with another number of devices or processes. Of several processes only the
+This is the only module that uses Orbax. `variables` are parameters and batch statistics, `progress` is the rest of the
+training state, `record` describes what is saved, with checksums that are verified on restore. Arrays are saved from and
+restored to the host, so a run may resume with another number of devices or processes. Of several processes only the
 first saves and restores: it holds the whole state (see shared_checkpoints.py).
 """
 
@@ -36,18 +36,18 @@ from mils_jax.training.state import TrainState
 LATEST_KEPT = 2
 NOT_DAMAGE = ('ABORTED', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED',
               'UNAUTHENTICATED', 'UNAVAILABLE', 'UNKNOWN')  # status codes
-ABANDONED_READS = 0.3  # seconds in which the other arrays' reads end after one has failed
+ABANDONED_READS = 0.3  # seconds that the reads of other arrays get to end after one has failed
 
 
 class Checkpoints:
-  """The checkpoints of one run folder. Saving goes on in the background until `wait`.
+  """The checkpoints of one run folder. Saving continues in the background until `wait`.
 
-  Every checkpoint of a later step is on disk only after the best one so far is: whatever state a run goes on from, the
-  best of the steps before it is there.
+  A checkpoint is written only after the best one of the earlier steps is on disk: so whatever state a run resumes from,
+  the best checkpoint before it exists.
 
   Args:
-    folder: where they lie, or will.
-    read_only: to look only: nothing is made, moved or deleted.
+    folder: folder of the checkpoints; it need not exist yet.
+    read_only: whether nothing may be created, moved or deleted.
   """
 
   def __init__(self, folder: Path, read_only: bool = False):
@@ -64,7 +64,7 @@ class Checkpoints:
     return self._best.latest_step()
 
   def save(self, step: int, state: TrainState, spec: ModelSpec) -> None:
-    """Saves the state after `step` steps, unless it is there."""
+    """Saves the state after `step` steps, unless it is already saved."""
     if step == self.latest_step:
       return
     variables, progress = _split(_on_host(state))
@@ -72,24 +72,24 @@ class Checkpoints:
     self._save(self._latest, step, {'variables': variables, 'progress': progress}, spec, None)
 
   def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
-    """Saves the variables after `step` steps where their score is higher than all before; returns the best's step."""
+    """Saves the variables after `step` steps if their score is the highest so far; returns the step of the best."""
     self._wait(self._best)
     if self.best_step is not None:
       best = self._best_record().score
-      assert best is not None  # the best were validated
+      assert best is not None  # the best checkpoint was validated
       if step <= self.best_step or score <= best:
         return self.best_step
     self._save(self._best, step, {'variables': _on_host(variables)}, spec, score)
     return step
 
   def restore_latest(self, like: TrainState) -> tuple[TrainState | None, list[str]]:
-    """The newest state that is whole, on the host, and what was skipped and why, a line each.
+    """The newest undamaged state, on the host, and a line for each checkpoint that was skipped.
 
-    None where there is no checkpoint. Damaged ones are moved out of the way once a whole one is found.
+    The state is None where there is no checkpoint. Damaged ones are moved aside once an undamaged one is found.
 
     Raises:
-      RunError: there are checkpoints, and none is whole.
-      UserError: the newest whole one is not of this configuration.
+      RunError: there are checkpoints, and all are damaged.
+      UserError: the newest undamaged one belongs to another configuration.
     """
     variables, progress = _split(like)
     skipped: dict[int, str] = {}
@@ -118,7 +118,7 @@ class Checkpoints:
       raise self._best_is_damaged(error) from error
 
   def best_structure(self) -> dict:
-    """Shape and dtype of each of the best variables, whatever model they are of.
+    """Shape and dtype of each of the best variables, for any model.
 
     Raises:
       RunError: the checkpoint is damaged.
@@ -128,11 +128,11 @@ class Checkpoints:
     return traverse_util.unflatten_dict(arrays, sep='/')['variables']
 
   def restore_spec(self) -> ModelSpec:
-    """What the best checkpoint's model expects and says."""
+    """The specification of the best checkpoint's model."""
     return self._best_record().spec
 
   def spec_of_latest(self, step: int) -> ModelSpec:
-    """What the model of the checkpoint after `step` steps expects and says; that checkpoint was restored."""
+    """The specification of the model in the checkpoint after `step` steps, which was already restored."""
     return _restore(self._latest, step, {})[0].spec
 
   def _best_record(self) -> Record:
@@ -164,7 +164,7 @@ class Checkpoints:
   def _wait(self, manager: ocp.CheckpointManager) -> None:
     try:
       manager.wait_until_finished()
-    except Exception as error:  # whatever a thread of Orbax met
+    except Exception as error:  # any error of Orbax's threads
       raise self._saving_failed(error) from error
 
   def _saving_failed(self, error: Exception) -> RunError:
@@ -211,12 +211,12 @@ class Checkpoints:
 def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManager:
   if not read_only:
     folder.mkdir(parents=True, exist_ok=True)
-  alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # whatever other processes there are
-  # Where folders are made in the background and one cannot be, Orbax's threads wait twenty minutes for it.
+  alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})  # even if there are other processes
+  # Where creating a folder in the background fails, Orbax's threads wait for it for twenty minutes.
   at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
   with quiet_failures():  # Orbax warns that what was asked for as read-only is read-only
-    # What a killed process left half deleted has no time of its own; Orbax then asks for its owner's name, which a
-    # user of a container may lack. The latest steps are kept, so nothing reads times.
+    # A folder that a killed process left half deleted has no timestamp; Orbax then looks up its owner's name, which a
+    # user of a container may lack. The latest steps are kept, so nothing reads timestamps.
     options = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(number), create=False,
                                            read_only=read_only, multiprocessing_options=alone,
                                            async_options=at_once, lightweight_initialize=True)
@@ -224,10 +224,10 @@ def _manager(folder: Path, number: int, read_only: bool) -> ocp.CheckpointManage
 
 
 def _restore(manager: ocp.CheckpointManager, step: int | None, like: dict) -> tuple[Record, dict]:
-  """The record of a checkpoint (None: the latest), and those of its parts that `like` names.
+  """The record of a checkpoint (`step` None: the latest), and those of its parts that `like` names.
 
   Raises:
-    DamagedError: anything in it is not as it was saved.
+    DamagedError: anything in it has changed since it was saved.
     UserError: it was saved from another structure.
   """
   try:
@@ -241,7 +241,7 @@ def _restore(manager: ocp.CheckpointManager, step: int | None, like: dict) -> tu
     record.check_arrays(parts)
   except (DamagedError, UserError):
     raise
-  except Exception as error:  # Orbax raises many kinds, a bare Exception among them
+  except Exception as error:  # Orbax raises many kinds, even a bare Exception
     reason, damaged = _reason(error), _proves_damage(error)
   else:
     return record, parts
@@ -253,11 +253,11 @@ def _restore(manager: ocp.CheckpointManager, step: int | None, like: dict) -> tu
 
 
 def _proves_damage(error: Exception) -> bool:
-  """Whether a read failed because of what is, or is not, in the checkpoint's files: only then are they damaged.
+  """Whether a read failed because of the contents of the checkpoint's files: only then are they damaged.
 
-  Parsers raise KeyError and kinds of ValueError, and so does TensorStore for everything, its message starting with, or
-  containing, the status code of the failure (https://abseil.io/docs/cpp/guides/status-codes). A checkpoint that may
-  not be read, or not now, or not by these versions of the libraries, is healthy.
+  Parsers raise KeyError and kinds of ValueError, and so does TensorStore for everything; its message contains the
+  status code of the failure (https://abseil.io/docs/cpp/guides/status-codes). A checkpoint that is not readable, or
+  only not now, or not by these versions of the libraries, is not damaged.
   """
   gone = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
   unread = any(f'{code}: ' in str(error) for code in NOT_DAMAGE)
@@ -277,12 +277,12 @@ def _empty_like(array: Any) -> np.ndarray:
 
 
 def _on_host(tree: Any) -> Any:
-  """Copies of the arrays: the devices' memory is given to the next step while these are being written."""
+  """Copies the arrays to the host: the next step reuses the devices' memory while these are being written."""
   return jax.tree.map(lambda array: np.array(array, copy=True), tree)
 
 
 def _split(state: TrainState) -> tuple[dict, dict]:
-  """The two parts that are saved, under their names on disk."""
+  """Splits the state into the two parts that are saved, under their names on disk."""
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
   return state.collections, {name: value for name, value in fields.items()
                              if name not in TrainState.COLLECTIONS and value is not None}

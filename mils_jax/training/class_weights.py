@@ -1,4 +1,4 @@
-"""How much each class counts in the loss."""
+"""The weight of each class in the loss."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from mils_jax.errors import UserError, unknown
 
 
 def class_weights(text: str, classes: Sequence[str], labels: np.ndarray, logits: int) -> tuple[float, ...]:
-  """The weight of each logit's class; () where all count alike.
+  """The weight of each logit's class; () where all weights are equal.
 
   Args:
     text: 'none'; 'balanced', N / (classes * examples of the class), so that the mean over the examples is 1; or
-      'bare=3,water=0.5', the others 1.
+      'bare=3,water=0.5', with 1 for the other classes.
     classes: names of the first logits.
-    labels: (N,) of the training split.
-    logits: number of them; those without a name have weight 1.
+    labels: (N,) labels of the training split.
+    logits: number of logits; those without a class name have weight 1.
 
   Raises:
     UserError: a name is no class, or a weight is not a number of at least 0.

@@ -1,4 +1,4 @@
-"""TensorBoard events, written without TensorFlow, without threads and without a buffer that outlives a full disk."""
+"""TensorBoard events, written without TensorFlow, without threads and without buffering."""
 
 import struct
 import time
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 class Events:
-  """One event file, made with its first numbers and appended to at once.
+  """One event file, created with its first values and flushed after every write.
 
-  tensorboardX loads PyTorch where it is installed, which takes seconds; so it is loaded when there is something to
+  tensorboardX loads PyTorch where it is installed, which takes seconds; so it is imported when there is something to
   write, not at a run's start.
 
   Args:
-    folder: where it is made; TensorBoard reads all event files there in order of their names.
-    step: events of this step and later, in older files, are taken back.
+    folder: folder of the file; TensorBoard reads all event files there in order of their names.
+    step: events of this step and later in older files are purged.
   """
 
   def __init__(self, folder: Path, step: int):
@@ -23,7 +23,7 @@ class Events:
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Appends one number for each name."""
-    # Protobuf makes the classes while their modules are imported.
+    # Protobuf creates the classes while their modules are imported.
     from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -40,6 +40,6 @@ class Events:
 
     length = struct.pack('<Q', len(data))
     record = (length + struct.pack('<I', masked_crc32c(length)) + data + struct.pack('<I', masked_crc32c(data)))
-    assert self._path is not None  # `write` names it first
+    assert self._path is not None  # `write` sets it first
     with self._path.open('ab', buffering=0) as file:
       file.write(record)

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: metrics, timings and TensorBoard events (without TensorFlow)."""
+"""What a run writes during training: metrics, timings and TensorBoard events (without TensorFlow)."""
 
 import json
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ class Writers:
   """Writes one line per epoch, and the same numbers for TensorBoard; only the first process does.
 
   Args:
-    folder: of the run.
-    step: the step that the run goes on from. Lines of this step and later are dropped: they are written again.
+    folder: the run folder.
+    step: step that the run resumes from. Lines of this step and later are dropped, as they are written again.
   """
 
   def __init__(self, folder: RunFolder, step: int):
@@ -29,7 +29,7 @@ class Writers:
     self._events = Events(folder.path, step)
 
   def write(self, metrics: Mapping, timings: Mapping) -> None:
-    """Appends an epoch: `metrics` is what state and data determine, `timings` the rest; both hold 'step'."""
+    """Appends an epoch: `metrics` holds what state and data determine, `timings` the rest; both have the key 'step'."""
     if not processes.is_first():
       return
     _append_line(self._folder.metrics, metrics)

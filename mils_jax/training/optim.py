@@ -1,4 +1,4 @@
-"""Optimizers and learning rates, by optax."""
+"""Optimizers and learning rate schedules, built with optax."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from mils_jax.errors import UserError, unknown
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerOptions(Section):
-  """How parameters follow their gradients, and the learning rate: linear warm-up, then a half cosine to 0."""
+  """The optimizer, and the learning rate schedule: linear warm-up, then a half cosine to 0."""
 
   section: ClassVar[str] = 'optimizer'
 
@@ -41,12 +41,12 @@ class OptimizerOptions(Section):
   def schedule(self, epochs: int, steps_per_epoch: int, by_steps: bool = False) -> optax.Schedule:
     """The learning rate by step ("SGDR", Loshchilov & Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983).
 
-    The warm-up changes every step even where the cosine is held: a held one would start with an epoch at rate 0.
+    The warm-up changes every step even where the cosine is held per epoch: else the first epoch would run at rate 0.
 
     Args:
-      epochs: of the run.
-      steps_per_epoch: of the training split.
-      by_steps: whether steps say how long the run is.
+      epochs: number of epochs of the run.
+      steps_per_epoch: number of steps in an epoch of the training split.
+      by_steps: whether the length of the run is given in steps.
 
     Raises:
       UserError: the warm-up takes the whole run.
@@ -68,18 +68,18 @@ class OptimizerOptions(Section):
 
   @property
   def frozen(self) -> tuple[str, ...]:
-    """Beginnings of the names of the modules that are frozen."""
+    """Name prefixes of the frozen modules."""
     return tuple(filter(None, map(str.strip, self.freeze.split(','))))
 
   def create(self, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer that follows a learning rate."""
+    """The optimizer with a learning rate schedule."""
     mask = None if self.decay_all else is_kernel
     if self.name == 'adamw':
       optimizer = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay, mask=mask)
     elif self.name == 'muon':  # consistent_rms: steps as long as AdamW's, so that its learning rates serve here too
       directions = optax.contrib.muon(1.0, beta=self.momentum, consistent_rms=0.2,
                                       muon_weight_dimension_numbers=matrices_of_kernels)
-      optimizer = optax.chain(directions, optax.add_decayed_weights(-self.weight_decay, mask),  # of all, not of kernels
+      optimizer = optax.chain(directions, optax.add_decayed_weights(-self.weight_decay, mask),  # Adam's too
                               optax.scale_by_schedule(schedule))
     else:
       optimizer = optax.chain(optax.add_decayed_weights(self.weight_decay, mask),
@@ -95,7 +95,7 @@ class OptimizerOptions(Section):
             for name, module in params.items()}
 
   def check_frozen(self, modules: Iterable[str]) -> None:
-    """Raises UserError where a name to freeze is the beginning of no module's, or nothing would be trained."""
+    """Raises UserError where a prefix to freeze matches no module, or nothing would be trained."""
     modules = list(modules)
     for name in self.frozen:
       if not any(module.startswith(name) for module in modules):
@@ -105,13 +105,13 @@ class OptimizerOptions(Section):
 
 
 def matrices_of_kernels(params: Any) -> Any:
-  """How Muon takes a convolution's kernel as a matrix, from all inputs to the outputs; K of them one by one.
+  """How Muon treats a convolution's kernel as a matrix from all inputs to the outputs; K kernels are K matrices.
 
-  None for what Adam trains, which is all else ("Muon", Jordan et al., 2024,
+  It is None for all other parameters, which Adam trains ("Muon", Jordan et al., 2024,
   https://kellerjordan.github.io/posts/muon/).
   """
   def of(path: tuple, value: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-    if value.ndim < 4 or path[0].key == 'statistics':  # which treats the channels one by one
+    if value.ndim < 4 or path[0].key == 'statistics':  # the classifier by statistics treats the channels one by one
       return None
     first = 1 if value.ndim == 5 else 0
     return optax.contrib.MuonDimensionNumbers(tuple(range(first, value.ndim - 1)), value.ndim - 1)
@@ -120,5 +120,5 @@ def matrices_of_kernels(params: Any) -> Any:
 
 
 def is_kernel(params: Any) -> Any:
-  """True for kernels, False for scales, biases and what else is trained."""
+  """True for kernels, False for scales, biases and all other parameters."""
   return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ('kernel', 'kernels'), params)

@@ -1,4 +1,4 @@
-"""What a run is made of: its options, and the parts that a configuration was turned into."""
+"""The plan of a run: its options, and the objects that a configuration was turned into."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from mils_jax.training.selection import BEST_BY, SUBSETS
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(Section):
-  """How long, in what batches, and what to do when numbers go wrong."""
+  """How long to train, in what batches, and what to do about non-finite numbers."""
 
   section: ClassVar[str] = 'train'
 
@@ -55,30 +55,30 @@ class TrainOptions(Section):
   def __post_init__(self):
     super().__post_init__()
     if (self.epochs > 0) == (self.steps > 0):
-      raise UserError(f'train.epochs={self.epochs} and train.steps={self.steps}: one of them says how long, the other '
-                      'must be 0')
+      raise UserError(f'train.epochs={self.epochs} and train.steps={self.steps}: one of them sets the length, the '
+                      'other must be 0')
 
   def in_epochs(self, steps_per_epoch: int) -> 'TrainOptions':
-    """The same with `epochs` as many as `steps` take, where these are given."""
+    """The same options with `epochs` derived from `steps`, where these are given."""
     return dataclasses.replace(self, epochs=-(-self.steps // steps_per_epoch), steps=0) if self.steps else self
 
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-  """What one training step is made of.
+  """The parts of one training step.
 
   Attributes:
-    model: the network; its axis_name is the devices'.
-    mapping: of the data's channels to the model's input channels.
+    model: the network; its axis_name is that of the devices.
+    mapping: mapping of the data's channels to the model's input channels.
     train: epochs, label smoothing, seed, and what to do with non-finite numbers.
-    optimizer: of the parameters.
-    steps_per_epoch: the sums of an epoch's metrics start anew after so many steps.
-    augmentation: of the stored images.
+    optimizer: optimizer of the parameters.
+    steps_per_epoch: number of steps after which the sums of an epoch's metrics are reset.
+    augmentation: augmentation of the stored images.
     channel_dropout: which channels a training sample keeps.
-    schedules: of values that the model reads, by name.
-    class_weights: of each class in the loss; empty: all alike.
-    frozen: beginnings of the names of modules whose statistics stay as they are; the optimizer leaves their parameters.
-    subsets: of the input channels, which channel dropout prefers.
+    schedules: schedules of values that the model reads, by name.
+    class_weights: weight of each class in the loss; empty: all equal.
+    frozen: name prefixes of modules whose statistics are frozen; the optimizer freezes their parameters.
+    subsets: subsets of the input channels that channel dropout prefers.
   """
 
   model: nn.Module
@@ -96,17 +96,17 @@ class StepPlan:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
-  """Everything that a run is made of; built from a configuration by build.py.
+  """All parts of a run; built from a configuration by build.py.
 
   Attributes:
-    folder: where it lies.
+    folder: the run folder.
     data: the dataset.
-    devices: those that share each batch.
-    step: what its steps are made of.
-    learning_rate: by step, for the record.
-    spec: saved with every checkpoint.
+    devices: devices that share each batch.
+    step: parts of a training step.
+    learning_rate: learning rate by step, for the logs.
+    spec: specification that is saved with every checkpoint.
     checkpoint: when to save within an epoch.
-    runtime: where the data lies.
+    runtime: where and how to compute.
   """
 
   folder: RunFolder
@@ -124,5 +124,5 @@ class TrainingPlan:
 
   @property
   def steps(self) -> int:
-    """Of the whole run."""
+    """Number of training steps in the whole run."""
     return self.train.epochs * steps_per_epoch(len(self.data.splits['train']), self.train.batch_size)

@@ -1,4 +1,4 @@
-"""Keeps Orbax's threads from printing what is raised as an error anyway, so that a failure is one line."""
+"""Silences Orbax's threads where the error is raised anyway, so that a failure prints one line."""
 
 import contextlib
 import gc
@@ -13,9 +13,9 @@ SETTLING = 0.5  # seconds
 
 
 def quiet_from_now_on() -> None:
-  """Tracebacks of saves and reads that failed are not printed any more: for a program that has its last line to print.
+  """Stops printing tracebacks of failed saves and reads; called before a program prints its last line.
 
-  What a thread met is printed when its future is collected, which may be as late as the end of the interpreter.
+  A thread's error is printed when its future is garbage collected, which may be as late as the interpreter's exit.
   """
   hook = sys.unraisablehook
 
@@ -30,17 +30,17 @@ def quiet_from_now_on() -> None:
 
 @contextlib.contextmanager
 def quiet_failures() -> Iterator[None]:
-  """Within, tracebacks of saves and reads that failed are not printed beside the error itself.
+  """Inside this context, no tracebacks of failed saves and reads are printed in addition to the error itself.
 
-  Once one array of a damaged checkpoint cannot be read, the reads of the others end with nobody waiting for them; what
-  becomes of these says nothing.
+  Once one array of a damaged checkpoint cannot be read, nobody waits for the reads of the others, so their errors are
+  ignored.
   """
   levels = {name: logging.getLogger(name).level for name in LOGGERS}
   hook = sys.unraisablehook
   quiet_from_now_on()
   try:
     yield
-  except Exception:  # what the threads of a failed save or read were still doing ends meanwhile
+  except Exception:  # let the threads of a failed save or read finish
     time.sleep(SETTLING)
     gc.collect()
     raise

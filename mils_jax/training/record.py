@@ -1,6 +1,6 @@
 """The record inside every checkpoint: what it holds, with a checksum of every array, so that no damage passes unseen.
 
-Orbax restores a flipped byte silently; the record is what tells.
+Orbax restores a flipped byte silently; the record reveals it.
 """
 
 import dataclasses
@@ -22,17 +22,17 @@ SPEC = 'spec'
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-  """What a trained model expects and says, beside its arrays.
+  """What a trained model takes and returns, beside its arrays.
 
   Attributes:
     channels: its input channels.
     classes: the names of its logits; a model may have more logits than named classes.
     image_size: height and width of the images that it was trained on.
-    data_fingerprint: of the dataset cache that it was trained on.
-    trained: the input channels that training had; what stands in the others meets weights that nothing has trained.
+    data_fingerprint: fingerprint of the dataset cache that it was trained on.
+    trained: the input channels that training had; the weights of the others were never trained.
     data_channels: all channels of the training data, in their order, also those that the run was not given.
-    data_content: digest of the training data itself, wherever it lies; '' where it was not kept yet.
-    files_say: what the files of the training data say that its channels are; None where it was not kept yet.
+    data_content: digest of the training data itself, wherever it lies; '' in checkpoints from before it was stored.
+    files_say: what the training files call their channels; None in checkpoints from before it was stored.
   """
 
   channels: ChannelSpec
@@ -45,10 +45,10 @@ class ModelSpec:
   files_say: Statement | None = None
 
   def was_made_for(self, now: 'ModelSpec') -> bool:
-    """Whether a run with this specification can go on with what another one says there is now.
+    """Whether a run with this specification can resume on what another specification describes.
 
-    The data is the same where all that a run sees of it is the same; where that was not kept yet, where it has not been
-    touched.
+    The data is the same where the content that a run sees is the same. Older checkpoints did not store that: there,
+    the files must be unchanged.
     """
     same = (self.data_content == now.data_content if self.data_content and now.data_content
             else self.data_fingerprint == now.data_fingerprint)
@@ -68,21 +68,21 @@ class ModelSpec:
   @classmethod
   def from_json(cls, values: dict) -> 'ModelSpec':
     channels = ChannelSpec.from_json(values['channels'])
-    trained = tuple(values.get('trained', channels.names))  # checkpoints of before it was kept say nothing
-    said = values.get('files_say')
+    trained = tuple(values.get('trained', channels.names))  # older checkpoints do not have it
+    stated = values.get('files_say')
     return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained,
                tuple(values.get('data_channels', channels.names)), values.get('data_content', ''),
-               said and Statement(said[0], tuple(said[1])))
+               stated and Statement(stated[0], tuple(stated[1])))
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """What a checkpoint says of itself.
+  """What a checkpoint stores about itself.
 
   Attributes:
-    spec: of the model.
+    spec: specification of the model.
     arrays: by path in the tree, the array's shape, dtype and CRC-32.
-    score: of the parameters in validation, as in selection.py; None where they were not validated.
+    score: validation score of the parameters, as in selection.py; None where they were not validated.
   """
 
   spec: ModelSpec
@@ -106,7 +106,7 @@ class Record:
       written = values.pop('checksum')
       if written != _checksum_of_json(values):
         raise DamagedError('its record has changed')
-      spec = values[SPEC] if SPEC in values else values['contract']  # as it was called before schema 2
+      spec = values[SPEC] if SPEC in values else values['contract']  # its name before schema 2
       score = values['score'] if 'score' in values else _score_of_accuracy(values['validation_accuracy'])
       return cls(ModelSpec.from_json(spec), values['arrays'], score and (score[0], score[1]))
     except (AttributeError, KeyError, TypeError) as error:
@@ -129,7 +129,7 @@ class Record:
 
 
 def _score_of_accuracy(accuracy: float | None) -> Score | None:
-  """Of a record from when the accuracy alone was kept: any loss is lower than what is not known."""
+  """Score of a checkpoint from before losses were stored; an unknown loss ranks last."""
   return None if accuracy is None else (accuracy, -math.inf)
 
 

@@ -1,4 +1,4 @@
-"""The folder of one run: where everything lies, and whose it is.
+"""The folder of one run: its files, its lock and its owner.
 
     config.json        the whole configuration
     checkpoints/       Orbax checkpoints, named by step
@@ -8,11 +8,11 @@
     timings.jsonl      seconds and images per second of each epoch
     run.json           command, versions, hardware
     lock               held by the process that trains here, with its name and number inside
-    cost.json          what --mode cost counted
-    inspection/        what --mode inspect found: sheets of sample images
-    subsets.*, diagnostics.json, compression.json   what these modes found
-    evaluation/        what --mode evaluate found, by split: scores, predictions, a page
-    export/            what --mode export wrote, by format
+    cost.json          counts of --mode cost
+    inspection/        output of --mode inspect: sheets of sample images
+    subsets.*, diagnostics.json, compression.json   results of these modes
+    evaluation/        results of --mode evaluate, by split: scores, predictions, a page
+    export/            exports of --mode export, by format
     events.out...      TensorBoard
 """
 
@@ -29,7 +29,7 @@ from mils_jax import schema
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import UNFINISHED, replaced
 
-EXPORT = 'export.json'  # is in what was exported, which may have a config.json too
+EXPORT = 'export.json'  # marks an export, which may have a config.json too
 
 
 class RunFolder:
@@ -54,7 +54,7 @@ class RunFolder:
 
   @contextlib.contextmanager
   def locked(self) -> Iterator[None]:
-    """Makes the folder where it is missing and holds its lock; the system frees it however this process ends.
+    """Creates the folder if needed and holds its lock, which the system releases however this process ends.
 
     Raises:
       UserError: another process holds it, or the folder cannot be written.
@@ -78,12 +78,12 @@ class RunFolder:
       yield
 
   def check_empty(self) -> None:
-    """Raises UserError where something lies in the folder that is no run, or it is no folder."""
+    """Raises UserError where the folder holds something that is no run, or is no folder."""
     if self.path.exists() and (not self.path.is_dir() or any(self._others())):
       raise UserError(f'{self.path} exists and is no run folder (it has no config.json). Give another --workdir')
 
   def write_config(self, config: dict) -> None:
-    """Makes the folder where it is missing; raises UserError where it cannot be written."""
+    """Creates the folder if needed and writes config.json; raises UserError where it cannot be written."""
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       write_json(self.config, config)
@@ -91,22 +91,22 @@ class RunFolder:
       raise UserError(f'the run folder {self.path} cannot be written: {error.strerror}') from error
 
   def _others(self) -> Iterator[Path]:
-    """What lies in the folder beside the lock and what was being written when a process died."""
+    """The folder's contents, without the lock and unfinished files of a process that died."""
     return (path for path in self.path.iterdir() if path != self.lock and path.suffix != UNFINISHED)
 
   def forget_findings(self) -> None:
-    """Deletes what was found of the best checkpoint by other modes."""
+    """Deletes the results of other modes on the best checkpoint."""
     for pattern in ('subsets.*', 'subset_predictions.npz', 'diagnostics.json'):
       for path in self.path.glob(pattern):
         path.unlink()
 
   @property
   def is_export(self) -> bool:
-    """Whether this is no run's folder but what was exported of one."""
+    """Whether this is an export of a run instead of a run folder."""
     return (self.path / EXPORT).exists()
 
   def read_config(self) -> dict:
-    """What config.json holds, of whatever version; raises UserError where this is no run folder."""
+    """The contents of config.json, of any version; raises UserError where this is no run folder."""
     if self.is_export:
       raise UserError(f'{self.path} is an export of a run, no run folder; mils_jax.load takes one of the format hub')
     if not self.config.exists():
@@ -114,11 +114,11 @@ class RunFolder:
     return read_json(self.config)
 
   def read_results(self) -> dict | None:
-    """The finished run's results, None where it is not finished."""
+    """The results of the run, None where it is not finished."""
     return schema.upgraded_results(read_json(self.results)) if self.results.exists() else None
 
   def read_metrics(self) -> list[dict]:
-    """The epochs so far, a line each; a last line that a dying process left unfinished is not one."""
+    """The metrics of each epoch so far; a last line that a dying process left unfinished is ignored."""
     if not self.metrics.exists():
       return []
     try:
@@ -129,13 +129,13 @@ class RunFolder:
 
 
 def write_json(path: Path, values: Any) -> None:
-  """Writes a whole file or nothing: a reader never sees half of it."""
+  """Writes a JSON file atomically: a reader never sees half of it."""
   with replaced(path) as unfinished:
     unfinished.write_text(json.dumps(values, indent=2) + '\n')
 
 
 def read_json(path: Path) -> dict:
-  """Raises RunError where the file cannot be read."""
+  """Reads a JSON object; raises RunError where the file cannot be read."""
   try:
     values = json.loads(path.read_text())
     if not isinstance(values, dict):

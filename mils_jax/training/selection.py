@@ -1,11 +1,11 @@
-"""Which epoch is the best: by one validation score, and among equals by the loss."""
+"""Selects the best epoch: by one validation score, and among equals by the loss."""
 
 import math
 from collections.abc import Callable
 
 from mils_jax.metrics.predictions import Predictions
 
-Score = tuple[float, float]  # what is compared, then minus the loss; more is better
+Score = tuple[float, float]  # (validation score, minus the loss); higher is better
 
 BEST_BY: dict[str, Callable[[Predictions], float]] = {
     'accuracy': lambda predictions: predictions.accuracy.rate,
@@ -22,12 +22,12 @@ def score_of(by: str, validation: Predictions, dropped: Predictions | None) -> S
   Args:
     by: a key of `BEST_BY`, or `SUBSETS`.
     validation: predictions of the validation split.
-    dropped: likewise with the channels that channel dropout keeps; None where nothing is dropped.
+    dropped: predictions with the channels that channel dropout keeps; None where nothing is dropped.
   """
   if by == SUBSETS:
-    assert dropped is not None  # build.py sees to it
+    assert dropped is not None  # build.py checks that
     score = (validation.accuracy.rate + dropped.accuracy.rate) / 2, -(validation.loss + dropped.loss) / 2
   else:
     score = BEST_BY[by](validation), -validation.loss
-  first, second = (value if math.isfinite(value) else -math.inf for value in score)  # NaN is no better than anything
+  first, second = (value if math.isfinite(value) else -math.inf for value in score)  # NaN is never better
   return first, second

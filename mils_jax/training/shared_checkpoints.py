@@ -1,6 +1,7 @@
 """One run's checkpoints for all of its processes: the first one saves and restores, the others get what it restored.
 
-So all go on from the same step by construction, whatever is damaged, and only the first needs the run folder.
+So all processes resume from the same step by construction, whatever is damaged, and only the first needs the run
+folder.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ class SharedCheckpoints:
   """Checkpoints that every process may call; all call the same methods in the same order.
 
   Args:
-    folder: where they lie, or will; looked at by the first process only.
+    folder: folder of the checkpoints, which need not exist yet; only the first process accesses it.
   """
 
   def __init__(self, folder: Path):
@@ -26,12 +27,12 @@ class SharedCheckpoints:
 
   @property
   def latest_step(self) -> int | None:
-    """As the first process knows it; None on the others."""
+    """The latest step on the first process; None on the others."""
     return self._own.latest_step if self._own else None
 
   @property
   def _of_first(self) -> Checkpoints:
-    assert self._own is not None  # only the first process asks
+    assert self._own is not None  # only the first process calls this
     return self._own
 
   def save(self, step: int, state: TrainState, spec: ModelSpec) -> None:
@@ -39,7 +40,7 @@ class SharedCheckpoints:
       self._own.save(step, state, spec)
 
   def save_best(self, step: int, variables: dict, spec: ModelSpec, score: Score) -> int:
-    """As `Checkpoints.save_best`; every process learns which step is the best."""
+    """Does what `Checkpoints.save_best` does; every process learns which step is the best."""
     return processes.value_of_first('best step', lambda: self._of_first.save_best(step, variables, spec, score))
 
   def first_state(self, choose: Callable[[Checkpoints], TrainState], like: TrainState) -> TrainState:
@@ -47,7 +48,7 @@ class SharedCheckpoints:
     return processes.arrays_of_first('first state', lambda: choose(self._of_first), like)
 
   def restore_best(self, like: dict) -> tuple[int, dict]:
-    """The step of the best variables and these, on the host, once everything is saved."""
+    """The step of the best variables, and these on the host, once everything is saved."""
 
     def best_step() -> int:
       self._of_first.wait()

@@ -1,8 +1,8 @@
 """SIGTERM, SIGINT, SIGHUP and SIGUSR1: the current step finishes and is saved; a second one ends the process at once.
 
 Several processes must stop after the same step. JAX's preemption service, which `jax.distributed.initialize` starts,
-sees to that: it hears SIGTERM itself, on whichever process, and finds a step that none of them has begun. Ctrl-C and
-the others are passed on to it as a SIGTERM; a second one ends its process at once, and JAX then ends the others.
+ensures that: it handles SIGTERM itself, on any process, and finds a step that none of them has begun. Ctrl-C and the
+other signals are forwarded to it as SIGTERM; a second one ends its process at once, and JAX then ends the others.
 https://docs.jax.dev/en/latest/_autosummary/jax.experimental.multihost_utils.reached_preemption_sync_point.html
 """
 
@@ -18,19 +18,19 @@ from jax.experimental import multihost_utils
 from mils_jax.distributed import processes
 from mils_jax.errors import Stopped
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the last two: some schedulers' warnings
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the last two: warnings of some schedulers
 
 
 class StopSignals:
-  """While entered, turns the first signal into `Stopped`, raised where it arrives or, when deferred, a little later.
+  """A context in which the first signal raises `Stopped`, where it arrives or, when deferred, a little later.
 
-  With several processes it is raised by the training loop alone, which asks `after_step`. Where it arrives may be a
-  callback of Python's own, which ignores what is raised: so it is raised again at the end, and where another one is
-  entered within.
+  With several processes only the training loop raises it, which calls `after_step`. The signal may arrive in a callback
+  of Python itself, which ignores exceptions: so `Stopped` is raised again at the end of the context, and where another
+  such context is entered inside.
   """
 
   def __init__(self):
-    self._number = 0  # of the signal that came
+    self._number = 0  # number of the received signal
     self._deferred = False
     self._undo = contextlib.ExitStack()
 
@@ -41,10 +41,10 @@ class StopSignals:
     seen, told = os.pipe()
     os.set_blocking(told, False)
     threading.Thread(target=self._watch, args=(seen,), name='signals', daemon=True).start()
-    self._undo.callback(os.close, told)  # which ends the thread
+    self._undo.callback(os.close, told)  # ends the thread
     self._undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told, warn_on_full_buffer=False))
     for number in SIGNALS:
-      if number == signal.SIGTERM and processes.count() > 1:  # it is then JAX's
+      if number == signal.SIGTERM and processes.count() > 1:  # JAX handles it then
         continue
       if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # as nohup asks for
         continue
@@ -58,7 +58,7 @@ class StopSignals:
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
-    """Within, a signal is only noted, so that no step or save is torn; it is raised at the outermost's end."""
+    """Inside this context a signal is only recorded, so that no step or save is torn; the outermost one raises it."""
     outer, self._deferred = self._deferred, True
     try:
       yield
@@ -68,9 +68,9 @@ class StopSignals:
       raise Stopped(self._number)
 
   def after_step(self, step: int) -> int:
-    """The signal for which all processes stop after this step; 0: they go on.
+    """The signal for which all processes stop after this step; 0: they continue.
 
-    With several processes, to be asked after every training step. It takes 30 microseconds.
+    With several processes it must be called after every training step. It takes 30 microseconds.
     """
     if processes.count() > 1:
       return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
@@ -85,7 +85,7 @@ class StopSignals:
         raise Stopped(number)
 
   def _watch(self, seen: int) -> None:
-    """Ends the process at the second signal, on a thread: Python hears none inside of a long call such as compiling."""
+    """Ends the process at the second signal, on a thread: Python handles none inside a long call such as compiling."""
     came = 0
     while number := os.read(seen, 1):
       came += number[0] in SIGNALS

@@ -1,8 +1,8 @@
-"""What a new run can start from: another run's best weights, or a file of weights in PyTorch's names.
+"""Weights that a new run can start from: another run's best weights, or a file of weights in PyTorch's names.
 
-Such a file names neither channels nor classes. Three channels are R, G and B where an input channel has such a name;
-as many channels or classes as the model has are otherwise taken to be the same ones, in order, and everything that is
-assumed is printed.
+Such a file names neither channels nor classes. Three channels are R, G and B where an input channel has such a name.
+Otherwise, if there are as many channels or classes as the model has, they are assumed to be the same ones, in order.
+Every assumption is printed.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ class Start:
   """Weights to start from.
 
   Attributes:
-    title: what they are, for messages.
-    arrays: by their paths in the variables.
+    title: description for messages.
+    arrays: the arrays by their paths in the variables.
     channels: names of their input channels.
-    classes: names of their classes; empty where they cannot be the new run's.
-    blends: whether an input channel that is none of theirs gets their mean, where it only enters a weighted sum.
-    notes: what has to be said of them.
+    classes: names of their classes; empty where they cannot be those of the new run.
+    blends: whether an input channel that they lack gets their mean, where it only enters a weighted sum.
+    notes: notes on them for the user.
   """
 
   title: str
@@ -45,7 +45,7 @@ class Start:
 
 
 def start_weights(path: str, model: Any, spec: ModelSpec) -> Start:
-  """The weights in a run folder or a file, for a new run of this model and specification.
+  """Loads the weights in a run folder or a file, for a new run of this model and specification.
 
   Raises:
     UserError: as `check_start` and `check_network`, or the run has no best checkpoint yet.
@@ -63,7 +63,7 @@ def check_start(path: str) -> None:
 
 
 def check_network(path: str, model: nn.Module) -> None:
-  """Raises UserError for a file of another network's weights; of a run, `warm_start` takes what fits."""
+  """Raises UserError for a file of another network's weights; from a run, `warm_start` takes what fits."""
   if is_weight_file(path):
     _variables(path, model)
 
@@ -88,7 +88,7 @@ def _of_file(path: str, model: Any, spec: ModelSpec) -> Start:
   if 'classifier' not in variables['params']:
     head = 'it has no classifier'
   elif same:
-    head = f'its {classes} classes have no names and are taken to be those here, in order'
+    head = f'its {classes} classes have no names and are assumed to be those here, in order'
   else:
     head = f'its {classes} classes have no names and here are {model.num_classes}: the classifier is left fresh'
   return Start(f'the weights in {path}', by_path(variables), channels, spec.classes if same else (), True,
@@ -96,7 +96,7 @@ def _of_file(path: str, model: Any, spec: ModelSpec) -> Start:
 
 
 def _variables(path: str, model: nn.Module) -> tuple[Any, dict, list[str]]:
-  """The network with a file's numbers of channels and classes, its variables, and notes on what was read."""
+  """The network with the file's numbers of channels and classes, its variables, and notes on what was read."""
   arrays, notes = _read(path)
   their_model = resized_for(model, arrays)
   try:
@@ -113,10 +113,10 @@ def _read(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def _channels(count: int, names: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-  """What a file's channels are called, in the words of a model's input channels, and how that was decided."""
+  """The names of a file's channels, by a model's input channels, and a note on how they were decided."""
   own = {color: name for color, known in COLORS.items() for name in reversed(names) if name.lower() in known}
   if count == len(COLORS) and (own or len(names) != count):
-    return tuple(own.get(color, color) for color in COLORS), f'its {count} channels are taken to be R, G and B'
+    return tuple(own.get(color, color) for color in COLORS), f'its {count} channels are assumed to be R, G and B'
   if count == len(names):
-    return names, f'its {count} channels have no names and are taken in order: {", ".join(names)}'
+    return names, f'its {count} channels have no names and are matched in order: {", ".join(names)}'
   return tuple(f'number {number} in the file' for number in range(1, count + 1)), f'its {count} channels have no names'

@@ -1,4 +1,4 @@
-"""What training changes: everything that a checkpoint must hold for a run to go on as if never stopped."""
+"""The training state: everything that a checkpoint must hold for a bit-exact resume."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -18,9 +18,9 @@ class EpochSums:
   """Sums over the epoch's steps so far, so that an epoch's metrics survive a stop in its middle.
 
   Attributes:
-    loss: of all examples (label smoothing included).
-    correct: examples whose largest logit is their label's.
-    count: examples.
+    loss: sum of the losses of all examples (label smoothing included).
+    correct: number of examples whose largest logit is their label's.
+    count: number of examples.
   """
 
   loss: jax.Array
@@ -34,12 +34,12 @@ class EpochSums:
 
 @struct.dataclass
 class NonFinite:
-  """What was infinite or no number.
+  """Non-finite values met so far.
 
   Attributes:
-    count: steps so far in which anything was.
+    count: number of steps so far with a non-finite value.
     step: the latest of them, -1 while there is none.
-    kind: index into `KINDS` of what it began with in that step.
+    kind: index into `KINDS` of the first non-finite value in that step.
   """
 
   KINDS: ClassVar[tuple[str, ...]] = ('loss', 'gradient', 'parameter')
@@ -61,11 +61,11 @@ class TrainState:
     step: number of finished steps.
     params: trained parameters.
     batch_stats: running statistics, of the batch normalisations and of the channels.
-    schedules: scheduled values that the model reads, such as its attention's temperature, as of the last step; what
-      evaluation uses.
-    optimizer_state: optax's.
-    sums: metrics of the current epoch.
-    not_finite: steps that went wrong.
+    schedules: scheduled values that the model reads, such as its attention's temperature, at the last step; evaluation
+      uses them.
+    optimizer_state: state of the optax optimizer.
+    sums: sums of the current epoch's metrics.
+    not_finite: non-finite values met so far.
     average: exponential moving average of the parameters and batch statistics; None where none is kept.
   """
 
@@ -82,27 +82,27 @@ class TrainState:
 
   @property
   def collections(self) -> dict:
-    """The model's collections that hold anything, as training goes on from them."""
+    """The non-empty collections of the model from which training continues."""
     return {name: getattr(self, name) for name in self.COLLECTIONS if getattr(self, name)}
 
   @property
   def variables(self) -> dict:
-    """What is validated, tested and handed out: what the model's apply takes."""
+    """The variables for the model's apply that are validated, tested and exported."""
     return self.collections | {name: values for name, values in (self.average or {}).items() if values}
 
 
 def scheduled_values(schedules: Mapping[str, optax.Schedule], step: jax.Array | int) -> dict[str, jax.Array]:
-  """Every schedule's value at a step, float32."""
+  """The value of every schedule at a step, float32."""
   return {name: jnp.asarray(schedule(step), jnp.float32) for name, schedule in schedules.items()}
 
 
 def state_creator(plan: StepPlan, image_shape: tuple[int, int, int]) -> Callable[[], TrainState]:
-  """The compiled function that makes the state before the first step, for images (H, W, input channels)."""
+  """The compiled function that creates the state before the first step, for images (H, W, input channels)."""
   return jax.jit(lambda: first_state(plan, initial_variables(plan.model, plan.train.seed, image_shape)))
 
 
 def initial_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> Mapping:
-  """What the model draws before the first step."""
+  """The model's randomly initialised variables."""
   return model.init(stream_key(seed, 'initialise'), jnp.zeros((1, *image_shape)), train=False)
 
 

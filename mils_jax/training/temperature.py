@@ -1,4 +1,4 @@
-"""The temperature of kernel attention over the steps of a run."""
+"""Schedules for the temperature of the kernel attention."""
 
 import dataclasses
 from typing import ClassVar
@@ -10,7 +10,7 @@ from mils_jax.config import Section, option
 
 @dataclasses.dataclass(frozen=True)
 class AttentionOptions(Section):
-  """How the temperature of the attention's softmax gets to model.temperature; of networks with attention over kernels.
+  """How the temperature of the attention's softmax reaches model.temperature, for networks with kernel attention.
 
   "Dynamic Convolution: Attention over Convolution Kernels" (Chen et al., CVPR 2020, https://arxiv.org/abs/1912.03458)
   takes it from 30 to 1 over the first ten epochs, so that all kernels learn early on.

@@ -26,8 +26,8 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
 
   Returns:
     step(state, batch) -> (state, (sums, not_finite)), identical on every device. The batch holds image (B, H, W, C)
-    as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats what of
-    the state is worth watching, because the state's own memory is given to the next step.
+    as stored, label (B,), mask (B,) and, where images lack channels, present (B, C). The second part repeats the parts
+    of the state that are monitored, because the next step reuses the memory of the state itself.
   """
   def train_step(state: TrainState, batch: dict) -> tuple[TrainState, tuple]:
     samples, count = _samples(plan, axis, state.step, batch)
@@ -49,15 +49,15 @@ def make_train_step(plan: StepPlan, axis: str) -> Callable[[TrainState, dict], t
 
 
 def _samples(plan: StepPlan, axis: str, step: jax.Array, batch: dict) -> tuple[dict, jax.Array]:
-  """What the loss takes of a device's share of a batch, augmented and with dropped channels; the whole batch's count.
+  """The inputs of the loss from a device's share of a batch, augmented and with dropped channels.
 
   Returns:
-    Arrays (B, ...): image, present (channels that are there), kept (those that channel dropout leaves), mask, target
-    (B, classes) and weight (B,), whose sum over all devices is 1 where classes weigh alike. And the number of examples
-    of all devices.
+    Arrays (B, ...): image, present (the channels of each image), kept (the channels that channel dropout keeps), mask,
+    target (B, classes) and weight (B,), which sums to 1 over all devices if classes have equal weights; and the number
+    of examples on all devices.
   """
   local, seed = batch['label'].shape[0], plan.train.seed
-  positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,), in the batch of all devices
+  positions = lax.axis_index(axis) * local + jnp.arange(local)  # (B,) global indices
   targets = jax.nn.one_hot(batch['label'], plan.model.num_classes)
   images, targets = plan.augmentation(stream_key(seed, 'augment', step), batch['image'], targets, batch['mask'],
                                       positions)
@@ -71,7 +71,7 @@ def _samples(plan: StepPlan, axis: str, step: jax.Array, batch: dict) -> tuple[d
 
 
 def _loss(plan: StepPlan, params: dict, variables: dict, part: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
-  """What some samples add to the loss; their logits (with all channels) and the new batch statistics."""
+  """The loss summed over some samples, their logits (with all channels) and the new batch statistics."""
   views = 2 if plan.channel_dropout.full_view else 1
   images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
   present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
@@ -87,7 +87,7 @@ def _loss(plan: StepPlan, params: dict, variables: dict, part: dict, key: jax.Ar
 
 def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: dict, scheduled: dict,
               loss: jax.Array, added: EpochSums) -> TrainState:
-  """The state after a step of these gradients, or, where a non-finite step is skipped, with the step counted alone."""
+  """The state after a step with these gradients; if the step is skipped as non-finite, only its counters change."""
   first_of_epoch = state.step % plan.steps_per_epoch == 0
   state = state.replace(sums=jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), state.sums))
   batch_stats = {name: state.batch_stats[name] if name.startswith(plan.frozen) else values
@@ -99,7 +99,7 @@ def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: d
   not_finite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.not_finite)
   average = state.average
   if average is not None:
-    # The first steps count more, so that the average does not hold on to the weights as they were drawn.
+    # The first steps count more, so that the average does not keep the initial weights for long.
     decay = jnp.minimum(plan.train.ema_decay, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update({'params': params, 'batch_stats': batch_stats}, average, 1 - decay)
   after = TrainState(state.step + 1, params, batch_stats, scheduled, optimizer_state,
@@ -115,16 +115,16 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
              axis: str) -> tuple:
   """((loss, (logits, batch statistics)), gradients) of a batch in equal parts, one after the other in less memory.
 
-  Losses and gradients are added up. Each part is normalised by its own statistics, so only networks without batch
+  Losses and gradients are summed. Each part is normalised by its own statistics, so only networks without batch
   normalisation train exactly as with the whole batch. A part takes every `parts`-th sample, so that the padding of a
-  last short batch spreads over all; one that holds nothing but padding leaves the statistics as they are.
+  last short batch is spread over all parts; a part of nothing but padding does not change the statistics.
 
   Args:
-    gradients_of: (batch statistics, samples, key) -> what is returned here, of some samples.
-    parts: how many.
-    batch_stats: before the step.
-    samples: arrays (B, ...), B a multiple of `parts`.
-    key: of what is random in the network.
+    gradients_of: (batch statistics, samples, key) -> what is returned here, for some samples.
+    parts: number of parts.
+    batch_stats: batch statistics before the step.
+    samples: arrays (B, ...) with B a multiple of `parts`.
+    key: random key for the network.
     axis: name of the mapped axis over the devices.
   """
   if parts == 1:
@@ -149,13 +149,13 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
 def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> jax.Array:
   """Cross-entropy of each view of each sample; the second view may learn from the first, which sees all channels.
 
-  In-place distillation ("Universally Slimmable Networks and Improved Training Techniques", Yu & Huang, ICCV 2019,
-  https://arxiv.org/abs/1903.05134).
+  This is in-place distillation ("Universally Slimmable Networks and Improved Training Techniques", Yu & Huang, ICCV
+  2019, https://arxiv.org/abs/1903.05134).
 
   Args:
     logits: (views, N, classes).
     targets: (N, classes), each row summing to 1.
-    distillation: share of the second view's target that is what the first view predicts.
+    distillation: share of the second view's target that is the prediction of the first view.
 
   Returns:
     (views, N).
@@ -168,5 +168,5 @@ def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> j
 
 
 def _all_finite(tree: Any) -> jax.Array:
-  """Whether all numbers are."""
+  """Whether all numbers of a tree are finite."""
   return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -1,4 +1,4 @@
-"""The training loop: from the last checkpoint, or the beginning, to the tested best epoch."""
+"""The training loop: from the last checkpoint or the beginning to the test of the best epoch."""
 
 import dataclasses
 import time
@@ -27,18 +27,18 @@ from mils_jax.training.state import NonFinite, TrainState, state_creator
 from mils_jax.training.train_step import make_train_step
 from mils_jax.training.warm_start import warm_start
 
-STEPS_UNDER_WAY = 2  # dispatched and not yet read back: enough to keep the devices busy, few enough to stop at once
+STEPS_UNDER_WAY = 2  # dispatched and not yet read back: enough to keep the devices busy, few enough to stop quickly
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What a finished run came to.
+  """The outcome of a finished run.
 
   Attributes:
-    epochs: that were trained.
-    best_epoch: the one that was best in validation, counted from 1.
+    epochs: number of trained epochs.
+    best_epoch: the best epoch by validation, counted from 1.
     validation: predictions of the best epoch on the validation split.
-    test: likewise on the test split.
+    test: predictions of the best epoch on the test split.
   """
 
   epochs: int
@@ -48,12 +48,12 @@ class Outcome:
 
 
 def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
-  """Trains to the end, going on from the run folder's last checkpoint where there is one.
+  """Trains to the end, resuming from the run folder's last checkpoint if there is one.
 
   Raises:
-    RunError: the loss or a gradient became infinite or no number, saving failed, or no checkpoint is whole.
+    RunError: the loss or a gradient became NaN or Inf, saving failed, or every checkpoint is damaged.
     UserError: the data changed since the last checkpoint.
-    Stopped: a signal came; during training the current step was finished and saved.
+    Stopped: a signal arrived; during training the current step was finished and saved.
   """
   order = training_order(plan)
   create = first_state_creator(plan)
@@ -62,7 +62,7 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
     trainer = Trainer(plan, order, checkpoints, stop)
 
     def choose(own: Checkpoints) -> TrainState:
-      """What the run goes on from: its last checkpoint, another run's best weights, or freshly drawn ones."""
+      """The initial state: the run's last checkpoint, another run's best weights, or freshly drawn ones."""
       restored = _restore(plan, order, own, like)
       if restored is not None:
         return restored
@@ -82,10 +82,10 @@ def train(plan: TrainingPlan, stop: StopSignals) -> Outcome:
 
 
 def dropped_channels(plan: TrainingPlan) -> np.ndarray:
-  """(N, in_channels) bool: what channel dropout keeps of each validation image, the same in every epoch."""
+  """(N, in_channels) bool: the channels that dropout keeps of each validation image, the same in every epoch."""
   split = plan.data.splits['val']
   present = plan.step.mapping.present_of(len(split.labels), split.present)
-  dropout = dataclasses.replace(plan.step.channel_dropout, per='sample')  # one draw for all would judge one subset
+  dropout = dataclasses.replace(plan.step.channel_dropout, per='sample')  # one draw for all would test one subset only
   key = stream_key(plan.train.seed, 'validation channels')
   return np.asarray(dropout(key, present, jnp.arange(len(split.labels)), plan.step.subsets))
 
@@ -95,17 +95,17 @@ def batches_of(plan: TrainingPlan, split: str) -> OnDevice | OnHost:
 
 
 def first_state_creator(plan: TrainingPlan) -> Callable[[], TrainState]:
-  """The compiled function that makes the state before the first step."""
+  """The compiled function that creates the state before the first step."""
   return state_creator(plan.step, (*plan.data.image_shape[:2], len(plan.step.mapping.source)))
 
 
 def parallel_step(plan: TrainingPlan) -> Callable[[TrainState, dict], tuple]:
-  """The training step on all devices; a state given to it is used up."""
+  """The training step on all devices; it donates the state that it is given."""
   return plan.devices.parallel(make_train_step(plan.step, AXIS), replicated=1, shared=1, donate=(0,))
 
 
 def training_order(plan: TrainingPlan) -> TrainingOrder:
-  """Which examples make which step."""
+  """The order in which examples are drawn for the steps."""
   if plan.train.sampling == 'balanced':
     return BalancedOrder(plan.train.seed, np.asarray(plan.data.splits['train'].labels), plan.train.batch_size)
   return TrainingOrder(plan.train.seed, len(plan.data.splits['train']), plan.train.batch_size)
@@ -113,7 +113,7 @@ def training_order(plan: TrainingPlan) -> TrainingOrder:
 
 def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints, like: TrainState
              ) -> TrainState | None:
-  """The state of the last checkpoint, None where there is no checkpoint."""
+  """The state of the last checkpoint, None where there is none."""
   restored, skipped = checkpoints.restore_latest(like)
   for line in skipped:
     log(line)
@@ -130,8 +130,8 @@ def _restore(plan: TrainingPlan, order: TrainingOrder, checkpoints: Checkpoints,
 class Trainer:
   """Runs the epochs of one plan, from any step on.
 
-  The state at an epoch's end is saved before its validation. A run that goes on from there validates again, so what
-  comes of an epoch never depends on which of its files had been written.
+  The state at an epoch's end is saved before its validation. A run that resumes from there validates again, so the
+  result of an epoch never depends on which of its files had been written.
   """
 
   def __init__(self, plan: TrainingPlan, order: TrainingOrder, checkpoints: SharedCheckpoints,
@@ -145,14 +145,14 @@ class Trainer:
     self._saved = time.perf_counter()
 
   def compile_ahead(self, like: TrainState) -> None:
-    """Begins to compile the step for a state of these shapes, while this thread does something else."""
+    """Starts compiling the step for a state of these shapes in the background."""
     (any_batch,) = self._batches.batches(self._order, 0, 1)
     compile_ahead(self._step, like, any_batch)
 
   def train(self, state: TrainState) -> TrainState:
-    """All epochs that are not finished and validated."""
+    """Runs all epochs that are not finished and validated."""
     step, length = int(state.step), self._order.steps_per_epoch
-    first_epoch = max(step - 1, 0) // length  # at an epoch's end, that epoch: its validation may not have been
+    first_epoch = max(step - 1, 0) // length  # an epoch at its end is repeated for its validation
     writers = Writers(self._plan.folder, step)
     if step < self._plan.train.epochs * length:
       log('compiling the first step (later starts are faster)')
@@ -187,11 +187,11 @@ class Trainer:
     return state
 
   def _train_epoch(self, state: TrainState, epoch: int, first: int, last: int) -> tuple[TrainState, int]:
-    """The steps first..last - 1 of an epoch, the state at its end saved; also how many images they took."""
+    """Runs the steps first..last - 1 of an epoch and saves the state at its end; also returns the number of images."""
     under_way: deque = deque()
     before = seen = int(state.sums.count) if first % self._order.steps_per_epoch else 0
     title = f'epoch {epoch + 1}/{self._plan.train.epochs}'
-    # Whatever goes to a device in here by itself, unasked, would make every step wait.
+    # An implicit transfer to a device in here would make every step wait.
     with bar(title, self._order.num_examples) as advance, self._stop.deferred(), jax.transfer_guard('disallow'):
       advance(seen)
 
@@ -199,7 +199,7 @@ class Trainer:
         nonlocal seen
         sums, nonfinite = jax.device_get(under_way.popleft())
         self._check(nonfinite)
-        count = max(sums.count, 1)  # no example yet where steps were skipped
+        count = max(sums.count, 1)  # 0 where all steps so far were skipped
         advance(int(sums.count) - seen, f'loss {sums.loss / count:.3f}, accuracy {sums.correct / count:.1%}')
         seen = int(sums.count)
 
@@ -237,7 +237,7 @@ class Trainer:
 
 def _epoch_metrics(epoch: int, step: int, learning_rate: float, state: TrainState, validation: Predictions,
                    dropped: Predictions | None) -> dict:
-  """What state and data determine of an epoch, with counts so that it can be pooled and compared."""
+  """The metrics of an epoch that state and data determine, with counts so that they can be pooled and compared."""
   of_dropped = {'val_dropped_accuracy': dropped.accuracy.rate, 'val_dropped_correct': dropped.accuracy.correct,
                 'val_dropped_loss': dropped.loss} if dropped else {}
   sums = jax.tree.map(np.asarray, state.sums)

@@ -1,4 +1,4 @@
-"""A new run from weights that are there already: what fits is taken, by the names of channels and classes."""
+"""Starts a new run from existing weights: whatever fits is taken, by the names of channels and classes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from mils_jax.training.state import TrainState
 
 
 def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) -> TrainState:
-  """The state before the first step, its variables replaced by others where they fit, and says which.
+  """Replaces variables of the state before the first step by others where they fit, and logs which.
 
   Args:
-    state: freshly drawn.
-    model: that it is of; its axis of channels and of classes is found by varying their number.
-    spec: of the new run.
-    path: run folder of the other, or a file of weights.
+    state: the freshly drawn state.
+    model: its model; the axes of channels and classes are found by varying their number.
+    spec: specification of the new run.
+    path: folder of another run, or a file of weights.
 
   Raises:
-    UserError: as `start_weights`, or nothing of it fits.
+    UserError: as `start_weights`, or none of the weights fit.
     RunError: the other run's best checkpoint is damaged.
   """
   start = start_weights(path, model, spec)
@@ -35,7 +35,7 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
   named_axes, bound = {}, set()
   for field, (before, after) in axes.items():
     named_axes[field], several = _axes_that_follow(model, field)
-    if before != after:  # several values for each name: which is whose is not known here
+    if before != after:  # several values for each name: their assignment is not known here
       bound |= several
   groups: dict[str, list[str]] = {'taken': [], 'adapted': [], 'left fresh': []}
 
@@ -49,7 +49,7 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
     groups[how].append(name)
     return value
 
-  trained = {name: value for name, value in state.collections.items() if name != 'schedules'}  # these begin anew
+  trained = {name: value for name, value in state.collections.items() if name != 'schedules'}  # schedules restart
   variables = jax.tree_util.tree_map_with_path(fill, trained)
   if not groups['taken'] and not groups['adapted']:
     raise UserError(f'train.init_from={path}: nothing of it fits this model')
@@ -60,13 +60,13 @@ def warm_start(state: TrainState, model: nn.Module, spec: ModelSpec, path: str) 
 
 def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: Sequence[tuple],
          blended: int | None = None) -> tuple[np.ndarray, str]:
-  """An array of the new run, and whether the old one was taken, adapted or of no use.
+  """An array of the new run, and whether the old one was taken, adapted or not used.
 
   Args:
-    old: to start from, None where there is none.
-    fresh: newly drawn; what has no counterpart keeps its values.
-    named_axes: (axis, old names, new names) of the axes that stand for channels or classes.
-    blended: that of these axes in which what has no counterpart gets the mean of all old ones instead.
+    old: array to start from, None where there is none.
+    fresh: newly drawn array; entries without a counterpart keep its values.
+    named_axes: (axis, old names, new names) of the axes of channels or classes.
+    blended: the one of these axes along which entries without a counterpart get the mean of all old ones instead.
   """
   free = {axis for axis, _, _ in named_axes}
   if old is None or old.ndim != fresh.ndim or any(
@@ -91,22 +91,22 @@ def _fit(old: np.ndarray | None, fresh: np.ndarray, named_axes: Sequence[tuple],
 
 
 def _blended(old: np.ndarray, axis: int, before: Sequence[str], after: Sequence[str]) -> np.ndarray:
-  """The old array with the new channels along an axis: by name, else the mean; scaled to the same sum for the same."""
+  """The old array with the new channels along an axis: by name, else the mean; scaled to keep the sum of the whole."""
   mean = old.mean(axis=axis, dtype=np.float64).astype(old.dtype)
   channels = [old.take(before.index(name), axis) if name in before else mean for name in after]
   return np.stack(channels, axis) * (len(before) / len(after))
 
 
 def _axes_that_follow(model: nn.Module, field: str) -> tuple[dict[str, list[int]], set[str]]:
-  """Which axes of which variables have the size of a model's field, and which variables one of a multiple of it."""
+  """Which axes of which variables have the size of a model's field, and which variables have a multiple of it."""
   def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in by_path(abstract_variables(network, (32, 32))).items()}
 
   before = shapes(model)
-  # By two amounts: an axis that only depends on the field, such as a quarter of the channels, grows by others.
+  # Grow the field by two amounts: an axis that only depends on it, such as a quarter of the channels, grows otherwise.
   grown = {amount: shapes(model.clone(**{field: getattr(model, field) + amount})) for amount in (4, 8)}
   def growth(name: str, axis: int) -> set[float]:
-    """By how many the axis grows for each that the field does."""
+    """By how much the axis grows per unit of the field."""
     return {(after[name][axis] - before[name][axis]) / amount for amount, after in grown.items()}
 
   axes = [(name, axis, growth(name, axis)) for name, shape in before.items() for axis in range(len(shape))]
@@ -126,10 +126,10 @@ def _tell(start: Start, groups: dict[str, list[str]], axes: dict[str, tuple]) ->
       kind = {'in_channels': 'channels', 'num_classes': 'classes'}[field]
       blends = start.blends and field == 'in_channels'
       taken, rest = ([name for name in after if (name in before) == there] for there in (True, False))
-      unused = [name for name in before if name not in after and not (blends and rest)]  # else they are in the mean
+      unused = [name for name in before if name not in after and not (blends and rest)]  # else in the mean
       for what, names in (('taken', taken), ('from the mean of all' if blends else 'left fresh', rest),
                           ('not needed', unused)):
         if names:
           log(f'  {kind} {what}: {", ".join(names)}')
       if blends and len(before) != len(after):
-        log(f'  weights of channels scaled by {len(before)}/{len(after)}: what they add up to keeps its size')
+        log(f'  weights of channels scaled by {len(before)}/{len(after)}: their sum keeps its size')

@@ -1,4 +1,4 @@
-"""Files of weights as PyTorch and timm write them: safetensors, and PyTorch's own format without running its code."""
+"""Reads files of weights that PyTorch and timm write: safetensors, and PyTorch's own format without running code."""
 
 import argparse
 import re
@@ -17,18 +17,18 @@ from mils_jax.models.torch_names import COUNTER
 from mils_jax.packages import require
 
 SAFETENSORS, PICKLES = '.safetensors', ('.pth', '.pt')
-WRAPPERS = ('state_dict', 'model')  # where the weights lie in a checkpoint of a whole training
-PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and of torch.compile
-OLDEST_TORCH = (2, 6)  # before it weights_only could be made to run code: CVE-2025-32434
+WRAPPERS = ('state_dict', 'model')  # keys of the weights in a full training checkpoint
+PREFIXES = ('module.', '_orig_mod.')  # added by DataParallel and torch.compile
+OLDEST_TORCH = (2, 6)  # in earlier versions weights_only could be made to run code: CVE-2025-32434
 
 
 def is_weight_file(path: str) -> bool:
-  """Whether a path means a file of weights and no run folder; it need not exist."""
+  """Whether a path names a file of weights instead of a run folder; it need not exist."""
   return not Path(path).is_dir() and (Path(path).suffix.lower() in (SAFETENSORS, *PICKLES) or Path(path).is_file())
 
 
 def read_weight_file(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
-  """The arrays of a file by their names in it, float32, and notes on what was done to the names.
+  """Reads the arrays of a file by their names, as float32, with notes on changes of the names.
 
   Raises:
     UserError: there is no such file, it is damaged, holds anything but weights, or PyTorch is needed and missing.
@@ -37,7 +37,7 @@ def read_weight_file(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
   if suffix not in (SAFETENSORS, *PICKLES):
     raise UserError(f'{path}: is no run folder and no file of weights. Valid: .safetensors, .pth, .pt')
   try:
-    with open(path, 'rb'):  # the libraries say less clearly what keeps a file from being read
+    with open(path, 'rb'):  # the libraries report less clearly why a file cannot be read
       pass
   except OSError as error:
     raise UserError(f'{path} cannot be read: {error.strerror}') from error
@@ -51,7 +51,7 @@ def read_weight_file(path: str) -> tuple[dict[str, np.ndarray], list[str]]:
 def _safetensors(path: str) -> Mapping[str, Any]:
   try:
     return safetensors.numpy.load_file(path)
-  except (safetensors.SafetensorError, OSError, AttributeError, TypeError, ValueError) as error:  # the last of dtypes
+  except (safetensors.SafetensorError, OSError, AttributeError, TypeError, ValueError) as error:  # the last for dtypes
     raise UserError(f'{path}: cannot be read as safetensors ({_reason(error)})') from error
 
 
@@ -59,9 +59,9 @@ def _pickled(path: str) -> Any:
   torch = import_torch(path)
   try:
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():  # timm saves its options
-      warnings.simplefilter('ignore')  # it warns of what it then fails at
+      warnings.simplefilter('ignore')  # it warns about what it then fails at
       return torch.load(path, map_location='cpu', weights_only=True)
-  except Exception as error:  # of many kinds, by where the reading fails
+  except Exception as error:  # many kinds, by where the reading fails
     forbidden = re.search(r'[Uu]nsupported (?:global: )?GLOBAL (\S+)', str(error))
     if forbidden:
       raise UserError(f'{path}: holds {forbidden[1]}, which only running its code would load; expected tensors alone, '
@@ -70,7 +70,7 @@ def _pickled(path: str) -> Any:
 
 
 def import_torch(path: str) -> Any:
-  """The module; raises UserError where it is not installed, or so old that reading a file may run code in it."""
+  """Imports PyTorch; raises UserError where it is missing, or so old that reading a file may run code in it."""
   torch = require('torch', path, f'{invocation.install("torch")}, or save it as .safetensors')
   if tuple(map(int, torch.__version__.split('.')[:2])) < OLDEST_TORCH:
     raise UserError(f'{path}: PyTorch {torch.__version__} may run code that a file brings (CVE-2025-32434); expected '
@@ -79,7 +79,7 @@ def import_torch(path: str) -> Any:
 
 
 def _unwrapped(loaded: Any, path: str) -> tuple[dict[str, Any], list[str]]:
-  """The weights inside of a checkpoint, by names without prefixes, and notes."""
+  """The weights inside a checkpoint, by names without prefixes, and notes."""
   notes = []
   for wrapper in WRAPPERS:
     if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
@@ -87,7 +87,7 @@ def _unwrapped(loaded: Any, path: str) -> tuple[dict[str, Any], list[str]]:
       notes.append(f"its weights are those under '{wrapper}'")
   if not isinstance(loaded, Mapping) or not all(isinstance(name, str) and hasattr(value, 'shape')
                                                 for name, value in loaded.items()):
-    raise UserError(f'{path}: holds something else than arrays by name; expected a state dict, alone or under '
+    raise UserError(f'{path}: holds something other than arrays by name; expected a state dict, alone or under '
                     + ' or '.join(f"'{wrapper}'" for wrapper in WRAPPERS))
   arrays = dict(loaded)
   for prefix in PREFIXES:
@@ -113,6 +113,6 @@ def _float32(array: Any, name: str) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-  """The first sentence of a message; of PyTorch's long ones about what it does not load, the one that says why."""
+  """The first sentence of a message; for PyTorch's long ones about what it does not load, the one with the reason."""
   text = str(error).rpartition('WeightsUnpickler error: ')[2].strip()
   return text.splitlines()[0].partition('. ')[0][:200] if text else type(error).__name__

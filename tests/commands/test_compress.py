@@ -137,7 +137,7 @@ def test_a_damaged_checkpoint_with_no_other_is_to_be_made_again(merged, tmp_path
   assert 'rm -rf' not in error
 
 
-def test_training_goes_on_from_it_by_init_from_with_every_array(merged):
+def test_training_continues_from_it_by_init_from_with_every_array(merged):
   config, folder = opened(merged[1])
   plan = build.build_plan(config, folder)
   fresh = state_creator(plan.step, (16, 16, 3))()

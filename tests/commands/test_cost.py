@@ -13,7 +13,7 @@ def test_a_dynamic_network_is_counted_in_both_formulations():
   cost = measure_cost(RunConfig.read(config), compiled=True)
   parallel, mixed = cost.mixes
   assert (parallel.mix, mixed.mix) == ('outputs', 'kernels')
-  # 3x3 of 3 to 8 channels on 16x16 places, for both kernels; or for the mixture, and the mixing itself; the attention.
+  # 3x3 of 3 to 8 channels on 16x16 positions, for both kernels, or for the mixture and the mixing; plus the attention.
   convolution, attention = 9 * 3 * 8, 3 * 1 + 1 * 2
   assert parallel.macs['stem_conv'] == 2 * 256 * convolution + attention
   assert mixed.macs['stem_conv'] == 256 * convolution + 2 * convolution + attention

@@ -64,7 +64,7 @@ def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('name', 'package'), [('onnx', 'jax2onnx'), ('stablehlo', 'flatbuffers')])
-def test_a_missing_package_is_one_line_that_says_how_to_install_it(run, name, package, monkeypatch, capsys):
+def test_a_missing_package_is_one_line_that_names_how_to_install_it(run, name, package, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, package, None)
   assert export(run, f'--format={name}') == 2
   error = capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_colours_go_by_name(channels, expected):
   assert colour_channels(channels) == expected
 
 
-def test_values_that_are_not_finite_are_drawn(tmp_path):
+def test_non_finite_values_are_drawn(tmp_path):
   source = memory_source(dtype='float32')
   source.images['train'][0] = np.nan
   data = open_dataset(source, tmp_path / 'cache')

@@ -111,7 +111,7 @@ class WatchedSource:
 
 def memory_source(train: int = 20, val: int = 5, test: int = 7, shape: tuple = (4, 5, 3), dtype: str = 'uint8',
                   seed: int = 0) -> MemorySource:
-  """Random images of any dtype, two classes taking turns."""
+  """Random images of any dtype, two alternating classes."""
   random = np.random.default_rng(seed)
   limits = (0, 1000) if dtype == 'float32' else (np.iinfo(dtype).min, np.iinfo(dtype).max)
   counts = {'train': train, 'val': val, 'test': test}

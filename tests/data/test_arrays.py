@@ -262,7 +262,7 @@ def test_three_channels_that_nothing_names_are_taken_for_colours_with_a_note(tmp
     np.savez(tmp_path / 'x.npz', **arrays, **names)
     source = ArraysSource(str(tmp_path / 'x.npz'))
     assert source.channels == tuple(names.get('channels', 'RGB'))
-    assert sum('taken for R, G and B (data.channel_names names them)' in note for note in source.notes) == notes
+    assert sum('assumed to be R, G and B (data.channel_names names them)' in note for note in source.notes) == notes
 
 
 def test_images_and_labels_alone_are_what_all_splits_are_cut_from(tmp_path):

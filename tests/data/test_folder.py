@@ -227,7 +227,7 @@ def test_images_in_a_folder_that_is_no_class_have_no_labels_in_every_layout(tmp_
     refused(tmp_path / root, "class folder 'images' is not in the training split. Valid: cat, dog")
 
 
-def test_a_table_is_one_in_capitals_too_and_class_folders_beside_it_are_not_said_to_lack_labels(tmp_path):
+def test_a_table_is_one_in_capitals_too_and_class_folders_beside_it_are_not_reported_to_lack_labels(tmp_path):
   write_classes(tmp_path / 'val')
   (tmp_path / 'Train.CSV').write_text('path,label\nval/cat/0.png,cat\nval/dog/0.png,dog\n')
   source = folder_source(tmp_path)
@@ -267,7 +267,7 @@ def test_a_folder_that_may_not_be_read_does_not_end_a_note(tmp_path, monkeypatch
   assert folder_source(tmp_path).notes == ()
 
 
-def test_a_test_folder_without_labels_is_said_to_have_none(tmp_path):
+def test_a_test_folder_without_labels_is_reported(tmp_path):
   write_classes(tmp_path / 'train')
   write_image(tmp_path / 'test/1.png')
   source = folder_source(tmp_path)
@@ -324,7 +324,7 @@ def test_a_first_line_is_only_a_header_where_it_names_no_image(tmp_path):
   (tmp_path / 'train.csv').write_text('0001,cat\n0002,dog\n')
   source = folder_source(tmp_path)
   assert source.length('train') == 1
-  assert 'train.csv: its first line (0001,cat) was taken for the names of its columns' in source.notes
+  assert 'train.csv: its first line (0001,cat) was read as the names of its columns' in source.notes
 
 
 def test_an_id_that_means_two_images_is_refused_and_hidden_files_mean_none(tmp_path):
@@ -353,7 +353,7 @@ def test_of_several_columns_of_labels_one_is_named(tmp_path):
   refused(tmp_path, "'7'", 'no such image')
 
 
-def test_one_grey_picture_first_does_not_make_the_set_grey(tmp_path):
+def test_one_grey_image_first_does_not_make_the_set_grey(tmp_path):
   write_classes(tmp_path, count=6)
   write_image(tmp_path / 'cat/0.png', mode='L')
   write_image(tmp_path / 'dog/3.png', mode='RGBA')
@@ -367,7 +367,7 @@ def test_one_grey_picture_first_does_not_make_the_set_grey(tmp_path):
       assert not remark or remark in source.remarks(split, index)[0]
 
 
-def test_a_set_of_grey_pictures_is_grey(tmp_path):
+def test_a_set_of_grey_images_is_grey(tmp_path):
   for number in range(4):
     for name in ('cat', 'dog'):
       write_image(tmp_path / name / f'{number}.png', mode='L')
@@ -595,8 +595,8 @@ def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):
   for index in range(3):
     source.read('train', index)
     remarks.append(source.remarks('train', index))
-  assert remarks == [('channels called red, green were taken for green, red, as data.channel_names says',),
-                     ('channels called blue, green were taken for green, red, as data.channel_names says',), ()]
+  assert remarks == [('channels called red, green were read as green, red, by data.channel_names',),
+                     ('channels called blue, green were read as green, red, by data.channel_names',), ()]
 
 
 def test_files_that_do_not_agree_say_nothing(tmp_path):
@@ -627,7 +627,7 @@ def test_groups_by_a_column_of_a_table(tmp_path):
   (tmp_path / 'train.csv').write_text('id,kind,patient\n' + ''.join(f'{n},{"ab"[n % 2]},p{n // 2}\n' for n in range(6)))
   source = FolderSource(str(tmp_path), group_by='patient')
   assert source.groups('train').tolist() == ['p0', 'p0', 'p1', 'p1', 'p2', 'p2']
-  assert source.labels('train').tolist() == [0, 1, 0, 1, 0, 1]  # the groups are not taken for them
+  assert source.labels('train').tolist() == [0, 1, 0, 1, 0, 1]  # the groups are not used as labels
   with pytest.raises(UserError, match=r"train.csv: unknown data.group_by 'patien'. Did you mean 'patient'"):
     FolderSource(str(tmp_path), group_by='patien')
 
@@ -635,7 +635,7 @@ def test_groups_by_a_column_of_a_table(tmp_path):
 def test_groups_that_are_not_there_are_refused(tmp_path):
   for name in ('s_1.png', 's_2.png', 'odd.png'):
     write_image(tmp_path / 'train/a' / name)
-  with pytest.raises(UserError, match=r'train/a/odd.png is not called as the pattern says'):
+  with pytest.raises(UserError, match=r'train/a/odd.png does not match the pattern'):
     FolderSource(str(tmp_path), group_by='{group}_*.png').groups('train')
   with pytest.raises(UserError, match=r"data.group_by='scene': expected a column of train.csv, or a pattern"):
     FolderSource(str(tmp_path), group_by='scene')

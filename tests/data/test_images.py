@@ -92,7 +92,7 @@ def test_a_large_jpeg_read_at_reduced_size_is_as_good_as_the_whole(tmp_path):
     ({'planarconfig': 'contig', 'photometric': 'minisblack'}, (6, 5, 4)),
     ({'planarconfig': 'separate', 'photometric': 'minisblack'}, (4, 6, 5)),
 ])
-def test_tiff_says_where_its_channels_are(tmp_path, dtype, options, stored):
+def test_tiff_states_where_its_channels_are(tmp_path, dtype, options, stored):
   image = np.random.default_rng(0).integers(0, 120, stored).astype(dtype)
   tifffile.imwrite(tmp_path / 'a.tif', image, **options)
   found = read_pixels(tmp_path / 'a.tif', 0, '')
@@ -256,7 +256,7 @@ NOTES = {'L': ('grey image',), 'LA': ('alpha', 'grey image'), 'RGBA': ('alpha',)
 
 
 @pytest.mark.parametrize('mode', NOTES)
-def test_pictures_of_any_mode_become_colours_and_what_changed_is_noted(tmp_path, mode):
+def test_images_of_any_mode_become_colours_and_what_changed_is_noted(tmp_path, mode):
   image = Image.fromarray(PLAIN).convert(mode)
   image.save(tmp_path / 'a.png')
   found = read_image(str(tmp_path / 'a.png'), Reading(color='rgb'))
@@ -269,7 +269,7 @@ def test_pictures_of_any_mode_become_colours_and_what_changed_is_noted(tmp_path,
 
 
 @pytest.mark.parametrize('mode', NOTES)
-def test_pictures_of_any_mode_become_grey_by_their_luminance(tmp_path, mode):
+def test_images_of_any_mode_become_grey_by_their_luminance(tmp_path, mode):
   image = Image.fromarray(PLAIN).convert(mode)
   image.save(tmp_path / 'a.png')
   found = read_image(str(tmp_path / 'a.png'), Reading(color='grey'))

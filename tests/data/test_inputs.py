@@ -102,7 +102,7 @@ def test_names_by_the_configuration_are_those_of_files_like_the_training_files_a
     fitted(BANDS, **{other: ('B03', 'B04', 'B08', 'B11')}, **given)
 
 
-def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were():
+def test_a_colour_image_is_no_infrared_one_unless_the_training_images_were():
   bands = ('nir', 'red', 'green')
   for flagged in (False, True):
     given = {'data': bands, 'flagged': flagged}
@@ -121,12 +121,12 @@ def test_a_colour_picture_is_no_infrared_one_unless_the_training_pictures_were()
   assert fitted(BANDS, alpha, data=BANDS, training=alike) == dict(zip(BANDS, range(4), strict=True))
 
 
-def test_a_checkpoint_of_before_takes_pictures_in_order_and_says_so():
-  for flagged, reason in ((True, 'as data.channel_names says'), (False, 'in order')):
+def test_an_older_checkpoint_takes_channels_in_order_with_a_note():
+  for flagged, reason in ((True, 'by data.channel_names'), (False, 'in order')):
     channels = ModelChannels(('B', 'G', 'R'), ('B', 'G', 'R'), flagged)
     _, names, notes = fit(Decoded(IMAGE[..., :3], color=COLOUR), None, channels)
     assert names == ['B', 'G', 'R']
-    assert notes == [f'channels called R, G, B were taken for B, G, R, {reason}']
+    assert notes == [f'channels called R, G, B were read as B, G, R, {reason}']
 
 
 def test_names_that_are_numbers_say_an_order_and_others_are_not_taken_for_the_channels():
@@ -163,7 +163,7 @@ def test_bands_go_by_what_the_training_files_were_called(tmp_path):
   assert notes == ['left out, because the model has no channel of this name: B11']
 
 
-def test_an_image_with_an_alpha_band_says_so(tmp_path):
+def test_an_image_with_an_alpha_band_is_noted(tmp_path):
   tifffile.imwrite(tmp_path / 'x.tif', IMAGE, photometric='rgb', extrasamples=['unassalpha'])
   tifffile.imwrite(tmp_path / 'y.tif', IMAGE, photometric='rgb', extrasamples=['unspecified'])
   assert read(tmp_path / 'x.tif')[0].color == (*COLOUR, 'alpha')
@@ -210,7 +210,7 @@ def test_three_channels_of_an_image_are_red_green_and_blue(tmp_path):
 
 
 @pytest.mark.parametrize(('data_channels', 'expected'), [(('grey',), 'grey'), (COLOUR, 'rgb'), (('a',) * 7, 'rgb')])
-def test_pictures_are_read_in_colour_or_grey_as_the_training_data_was(data_channels, expected):
+def test_images_are_read_in_colour_or_grey_as_the_training_data_was(data_channels, expected):
   assert settled_reading(Reading(color='auto'), data_channels).color == expected
   assert settled_reading(Reading(color='as_is'), data_channels).color == 'as_is'
 
@@ -291,7 +291,7 @@ def test_arrays_that_are_no_images_or_names(tmp_path, arrays, message):
     open_inputs([save_to(tmp_path / 'x.npz', np.savez, **arrays)], Reading(8))
 
 
-def test_a_member_that_is_no_array(tmp_path):
+def test_an_array_that_is_none(tmp_path):
   path = tmp_path / 'x.npz'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('images', b'text')

@@ -185,7 +185,7 @@ def test_a_set_prepared_for_tensorflow_alone_is_no_unknown_one(tmp_path):
   builder.download_and_prepare(file_format='array_record')
   info = Path(builder.data_dir, 'dataset_info.json')
   info.write_text(info.read_text().replace('array_record', 'tfrecord'))
-  with pytest.raises(UserError, match='colour_patches: lies prepared in a format that only TensorFlow reads'):
+  with pytest.raises(UserError, match='colour_patches: is prepared in a format that only TensorFlow reads'):
     open_patches(str(tmp_path))
 
 

@@ -59,9 +59,10 @@ def own_lines(lines):
   return [line for line in lines if line and 'peer rank' not in line and 'SIGTERM caught at' not in line]
 
 
-@pytest.mark.parametrize('gather', ['device', 'host'])
-def test_two_processes_train_as_one_does(gather, alone, cache, tmp_path):
-  first, second = ended = finish(start_together(tmp_path / 'run', cache, f'--config.runtime.data_placement={gather}'))
+@pytest.mark.parametrize('placement', ['device', 'host'])
+def test_two_processes_train_as_one_does(placement, alone, cache, tmp_path):
+  setting = f'--config.runtime.data_placement={placement}'
+  first, second = ended = finish(start_together(tmp_path / 'run', cache, setting))
   assert_codes(ended, 0, 0)
   assert_same_up_to_rounding(tmp_path / 'run', alone)
   assert any('on 4 devices of 2 processes' in line for line in first[1])
@@ -75,7 +76,7 @@ def test_two_processes_train_as_one_does(gather, alone, cache, tmp_path):
 
 
 @pytest.mark.parametrize('victim', [0, 1])
-def test_a_killed_process_ends_the_other_and_the_run_goes_on_with_one(victim, alone, cache, tmp_path):
+def test_a_killed_process_ends_the_other_and_the_run_resumes_with_one(victim, alone, cache, tmp_path):
   processes = start_together(tmp_path / 'run', cache, '--config.checkpoint.every_steps=1', *SOON)
   wait_for_step(tmp_path / 'run', 3, processes)
   processes[victim].kill()
@@ -87,7 +88,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on_with_one(victim, al
   assert_same_up_to_rounding(tmp_path / 'run', alone)
 
 
-def test_a_run_of_one_process_goes_on_with_two(alone, cache, tmp_path):
+def test_a_run_of_one_process_resumes_with_two(alone, cache, tmp_path):
   done = run(tmp_path / 'run', cache, '--config.checkpoint.every_steps=3')
   assert done.returncode == 0, done.stderr
   for step in latest(tmp_path / 'run')[1:]:
@@ -174,4 +175,4 @@ def test_a_mistake_that_the_first_alone_meets_ends_all_by_a_line(cache, tmp_path
   first, second = ended = finish(start_together(tmp_path / 'run', cache))
   assert_codes(ended, 2, 1)
   assert len(own_lines(first[2])) == 1
-  assert own_lines(second[2]) == ['process 1: failed: the first process failed; its own line says why']
+  assert own_lines(second[2]) == ['process 1: failed: the first process failed; its own line has the reason']

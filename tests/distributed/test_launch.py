@@ -52,7 +52,7 @@ def test_a_port_that_cannot_be_opened_is_refused(port):
       join(Place(coordinator, 2, 0), 5, 5)
 
 
-def test_alone_a_line_is_said_and_the_code_returned(capsys):
+def test_alone_a_line_is_printed_and_the_code_returned(capsys):
   assert leave(2, 'error: so it is') == 2
   assert capsys.readouterr().err == 'error: so it is\n'
 
@@ -80,9 +80,9 @@ def test_an_output_that_nobody_reads_changes_no_exit_code(output):
     assert (process.stderr.read(), process.wait()) == ('stopped\n', 143)
 
 
-def test_who_loses_another_at_the_end_says_so():
+def test_a_process_that_loses_another_at_the_end_reports_it():
   failing = '(_ for _ in ()).throw(jax.errors.JaxRuntimeError("gone"))'
   done = subprocess.run([sys.executable, '-c', LEAVES.format(failing, 0, '')], capture_output=True,
                         check=False, **OPTIONS)
   assert (done.returncode, done.stdout) == (1, 'a line that nobody reads\n')
-  assert done.stderr == 'failed: another process was lost before all had come to the end\n'
+  assert done.stderr == 'failed: another process was lost before all had finished\n'

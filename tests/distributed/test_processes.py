@@ -73,7 +73,7 @@ def test_all_have_the_values_and_arrays_of_the_first(both):
 
 def test_what_fails_on_the_first_fails_on_all(both):
   assert [seen['failure'] for seen in both] == ['ValueError: on the first alone',
-                                                'RunError: the first process failed; its own line says why']
+                                                'RunError: the first process failed; its own line has the reason']
 
 
 def test_the_others_wait_longer_than_a_collective_would(both):

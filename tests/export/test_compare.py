@@ -60,7 +60,7 @@ def test_what_answers_otherwise_is_refused(model, images, function, wrong):
     compare(model, lambda images, present: wrong(np.asarray(function(images, present)), images), images)
 
 
-def test_without_the_data_values_are_drawn_by_its_statistics_and_that_is_said(run, tmp_path):
+def test_without_the_data_values_are_drawn_by_its_statistics_and_that_is_reported(run, tmp_path):
   folder = RunFolder(shutil.copytree(run.path, tmp_path / 'run'))
   config = saved_config(folder)
   gone = type(config.data)(**{**vars(config.data), 'source': 'folder', 'path': str(tmp_path / 'gone')})

@@ -28,7 +28,7 @@ def function(restored):
   return jax.jit(ExportedModel(restored).function())
 
 
-def test_its_softmax_is_what_the_loaded_run_says_of_the_named_classes(function, small_runs):
+def test_its_softmax_equals_the_loaded_runs_for_the_named_classes(function, small_runs):
   classifier = mils_jax.load(small_runs['wide_cnn'])  # of 23 logits, 20 have names
   np.testing.assert_allclose(softmax(function(IMAGES, ALL), axis=1), classifier(IMAGES), rtol=1e-4, atol=1e-6)
   spoilt, without_green = IMAGES.copy(), ALL & [True, False, True]

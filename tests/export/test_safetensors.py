@@ -31,13 +31,13 @@ def test_the_arrays_are_written_by_the_names_and_in_the_layout_of_pytorch(model,
   np.testing.assert_array_equal(logits(images, present), jax.jit(model.function())(images, present))
 
 
-def test_it_says_how_many_logits_there_are_where_they_are_more_than_the_classes(model, tmp_path):
+def test_it_states_the_number_of_logits_where_they_are_more_than_the_classes(model, tmp_path):
   safetensors.write(model, tmp_path)
   write_sidecar(tmp_path, model, 'safetensors', ('safetensors',), Comparison('drawn', (('R',),), 0.0, 0.0).to_json())
-  said = json.loads((tmp_path / 'export.json').read_text())
-  assert said['num_logits'] == 23 == len(load_file(tmp_path / 'model.safetensors')['classifier.weight'])
-  assert len(said['classes']) == 20
-  assert 'num_logits' in said['output']['logits']
+  values = json.loads((tmp_path / 'export.json').read_text())
+  assert values['num_logits'] == 23 == len(load_file(tmp_path / 'model.safetensors')['classifier.weight'])
+  assert len(values['classes']) == 20
+  assert 'num_logits' in values['output']['logits']
 
 
 def test_the_temperature_of_attention_is_told_and_is_no_array(small_runs, tmp_path):

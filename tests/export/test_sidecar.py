@@ -18,7 +18,7 @@ def folder(hub_folder, tmp_path):
   return shutil.copytree(hub_folder, tmp_path / 'copy')
 
 
-def test_it_says_what_goes_in_and_what_comes_out(hub_folder, small_runs):
+def test_it_describes_inputs_and_outputs(hub_folder, small_runs):
   values = read_sidecar(hub_folder)
   channels = restore(RunFolder(small_runs['wide_cnn'])).spec.channels
   assert {key: tuple(value) for key, value in values['channels'].items()} == dataclasses.asdict(channels)

@@ -74,6 +74,6 @@ def test_calibration_worked_by_hand():
   np.testing.assert_array_equal(found.accuracy, [np.nan, np.nan, 1, 0, 1])
 
 
-def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error():
+def test_a_model_that_is_right_as_often_as_it_predicts_has_no_calibration_error():
   probabilities = np.tile([0.75, 0.25], (400, 1))
   assert Calibration.of(probabilities, (np.arange(400) % 4 == 0).astype(int)).error == pytest.approx(0)

@@ -14,7 +14,7 @@ def test_the_spread_over_seeds_is_statsmodels():
   assert spread.interval() == pytest.approx(expected.tconfint_mean(0.05))
 
 
-def test_one_seed_says_nothing_of_the_spread():
+def test_one_seed_has_no_spread():
   spread = SeedSpread((0.5,))
   assert math.isnan(spread.std)
   assert all(math.isnan(end) for end in spread.interval())

@@ -9,7 +9,7 @@ import pytest
 from mils_jax.models import DynamicResNet12, ResNet34, WideCNN, networks
 from mils_jax.models.flops import as_defined, count_multiply_adds, count_parameters
 
-REPORTED = [  # network, parameters, multiply-adds at 84x84 with K kernels in parallel: the report's own figures
+REPORTED = [  # network, parameters, multiply-adds at 84x84 with mix outputs: the report's own figures
     (DynamicResNet12(100, mix='outputs'), 17_446_699, 1_314_665_159),
     (WideCNN(100), 2_068_132, 459_701_248),
     (ResNet34(100), 21_335_972, 612_328_192),
@@ -95,7 +95,7 @@ class TestEveryNetwork:
   def variables(self, model):
     return jax.jit(lambda: model.init(jax.random.key(1), jnp.zeros((1, 16, 16, 3)), train=False))()
 
-  def test_garbage_in_an_absent_channel_changes_no_logit(self, model):
+  def test_garbage_in_a_missing_channel_changes_no_logit(self, model):
     variables = self.variables(model)
     images = jax.random.normal(jax.random.key(2), (3, 16, 16, 3))
     present = jnp.array([[True, False, True], [True, True, True], [False, True, False]])

@@ -21,12 +21,12 @@ def images(seed=0, shape=(2, 6, 5, 3)):
 def test_statistics_are_those_of_float64_numpy_and_zero_where_a_channel_is_missing():
   x = images().astype(np.float64)
   flat = x.reshape(2, 30, 3)
-  deviations = flat - flat.mean(axis=1, keepdims=True)
+  centred = flat - flat.mean(axis=1, keepdims=True)
   std = np.sqrt(flat.var(axis=1) + 1e-6)
   steps = [np.log(np.abs(np.diff(x, axis=axis)).sum(axis=(1, 2)) / 30 + 1e-3) for axis in (1, 2)]
   expected = np.stack([
-      flat.mean(axis=1), np.log(std), np.arcsinh((deviations ** 3).mean(axis=1) / std ** 3),
-      np.log1p((deviations ** 4).mean(axis=1) / std ** 4), np.maximum(deviations, 0).mean(axis=1) / std,
+      flat.mean(axis=1), np.log(std), np.arcsinh((centred ** 3).mean(axis=1) / std ** 3),
+      np.log1p((centred ** 4).mean(axis=1) / std ** 4), np.maximum(centred, 0).mean(axis=1) / std,
       flat.min(axis=1), flat.max(axis=1), *steps], axis=-1)
   expected = (expected - np.array(CENTRES)) / np.array(SPREADS) * PRESENT[..., None]
   found = channel_statistics(jnp.asarray(images()), jnp.asarray(PRESENT))
@@ -127,7 +127,7 @@ def test_opinions_are_averaged_as_probabilities_and_sown_for_training():
 
 
 def test_the_statistics_of_a_chessboard_are_these_numbers():
-  board = 0.75 + (-1.0) ** np.add.outer(np.arange(4), np.arange(4))  # mean 0.75, deviation 1, kurtosis 1
+  board = 0.75 + (-1.0) ** np.add.outer(np.arange(4), np.arange(4))  # mean 0.75, standard deviation 1, kurtosis 1
   found = channel_statistics(jnp.asarray(board[None, :, :, None], jnp.float32), jnp.ones((1, 1), bool))[0, 0]
   # By hand, each less where it usually lies and over how far it spreads: checkpoints depend on these constants.
   expected = [0.75 / 0.75, 1 / 0.7, -0.2 / 0.9, (np.log(2) - 1.6) / 0.5, 0.11 / 0.04, 0.95 / 0.8, 0.25 / 1.2,

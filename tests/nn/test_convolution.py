@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mils_jax.nn import Conv, DynamicConv, convolve, dynamic_convolve
 from mils_jax.nn.lowering.choice import chunks_of, faster_implementation
 from mils_jax.nn.lowering.chunks import Chunks
-from mils_jax.nn.lowering.gemm import output_size, places_in_use
+from mils_jax.nn.lowering.gemm import output_size, positions_in_use
 from tests.nn import reference
 
 
@@ -66,11 +66,11 @@ def test_every_way_has_the_same_gradients(implementation, kernel_size, stride, s
 
 
 @given(size=st.integers(1, 12), kernel_size=st.sampled_from([1, 3, 5, 7]), stride=st.integers(1, 3))
-def test_the_places_in_use_are_those_that_meet_the_map(size, kernel_size, stride):
+def test_the_positions_in_use_are_those_that_overlap_the_map(size, kernel_size, stride):
   positions = np.arange(kernel_size)[:, None] + stride * np.arange(output_size(size, kernel_size, stride))
   met = positions - kernel_size // 2
-  assert list(places_in_use(size, kernel_size, stride)) == [
-      place for place in range(kernel_size) if ((met[place] >= 0) & (met[place] < size)).any()]
+  assert list(positions_in_use(size, kernel_size, stride)) == [
+      position for position in range(kernel_size) if ((met[position] >= 0) & (met[position] < size)).any()]
 
 
 def test_places_that_meet_only_padding_cost_nothing():

@@ -1,4 +1,4 @@
-"""Linear imputation: what it gathers, what it predicts from it, and what it does where pairs contradict each other."""
+"""Linear imputation: what it accumulates and predicts, and what it does where pairs contradict each other."""
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,14 @@ def batches(seed, steps=3, batch=6, size=4):
   return images * present[:, :, None, None], present, (rng.random((steps, batch)) < 0.7).astype(np.float32)
 
 
-def gathered(images, present, mask, module=MODULE):
+def accumulated(images, present, mask, module=MODULE):
   variables = module.init(jax.random.key(0), images[0], present[0], False)
   for step in zip(images, present, mask, strict=True):
     _, variables = module.apply(variables, step[0], step[1], True, step[2], mutable=['batch_stats'])
   return variables
 
 
-def test_what_is_gathered_are_the_moments_of_the_samples_that_have_both_channels_older_ones_counting_less():
+def test_accumulated_moments_are_those_of_the_samples_that_have_both_channels_older_ones_counting_less():
   images, present, mask = batches(0)
   sums, sizes = np.zeros(CHANNELS), np.full(CHANNELS, 100.0)
   products, pairs = 100.0 * np.eye(CHANNELS), np.full((CHANNELS, CHANNELS), 100.0)
@@ -41,7 +41,7 @@ def test_what_is_gathered_are_the_moments_of_the_samples_that_have_both_channels
       sizes += true * has
       products += true * own.T @ own / len(own)
       pairs += true * np.outer(has, has)
-  found = gathered(images, present, mask)['batch_stats']
+  found = accumulated(images, present, mask)['batch_stats']
   np.testing.assert_allclose(found['mean'], sums / sizes, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(found['products'], products / pairs, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(found['samples'], pairs, rtol=1e-6)
@@ -50,9 +50,9 @@ def test_what_is_gathered_are_the_moments_of_the_samples_that_have_both_channels
   np.testing.assert_allclose(found['covariance'], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_devices_gather_what_one_gathers_from_the_whole_batch():
+def test_devices_accumulate_what_one_accumulates_from_the_whole_batch():
   images, present, mask = batches(1, steps=1)
-  one = gathered(images, present, mask)
+  one = accumulated(images, present, mask)
   module = LinearImputation(axis_name='device')
   first = module.init(jax.random.key(0), images[0, :1], present[0, :1], False)
 
@@ -68,7 +68,7 @@ def test_devices_gather_what_one_gathers_from_the_whole_batch():
   np.testing.assert_allclose(predicted.reshape(expected.shape), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_nothing_is_gathered_when_variables_are_made_or_images_classified():
+def test_nothing_is_accumulated_when_variables_are_made_or_images_classified():
   images, present, _ = batches(2, steps=1)
   variables = MODULE.init(jax.random.key(0), images[0], present[0], True)
   np.testing.assert_array_equal(variables['batch_stats']['products'], np.eye(CHANNELS))
@@ -76,7 +76,7 @@ def test_nothing_is_gathered_when_variables_are_made_or_images_classified():
   jax.tree.map(np.testing.assert_array_equal, after['batch_stats'], variables['batch_stats'])
 
 
-def test_before_anything_is_gathered_missing_channels_are_zero():
+def test_before_anything_is_accumulated_missing_channels_are_zero():
   images, present, _ = batches(3, steps=1)
   variables = MODULE.init(jax.random.key(0), images[0], present[0], False)
   assert not np.any(MODULE.apply(variables, images[0], present[0], False))
@@ -110,7 +110,7 @@ def error_of(covariance, present, true):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), channels=st.sampled_from([5, 13, 40]))
-def test_pairs_that_were_gathered_from_different_samples_predict_no_worse_than_the_mean(seed, channels):
+def test_pairs_that_were_accumulated_from_different_samples_predict_no_worse_than_the_mean(seed, channels):
   rng = np.random.default_rng(seed)
   places = np.arange(channels)
   true = np.exp(-np.abs(places[:, None] - places) / 8)  # as of neighbouring bands of a spectrum

@@ -140,7 +140,7 @@ def test_no_line_is_drawn_over_a_number_of_channels_that_was_not_tried():
     assert sum(path.count('L') for path in drawn) == lines
 
 
-def test_a_channel_is_called_distinguishable_only_where_holm_says_so_too():
+def test_a_channel_is_called_distinguishable_only_by_holm_too():
   small = PairedDifference(60, 9, 1, 30)
   found = {'R': PairedDifference(50, 30, 2, 18), 'G': small, 'B': small}
   assert small.distinguishable  # by itself: p = 0.02; as one of the last two 0.04, of three 0.06

@@ -1,4 +1,4 @@
-"""Which folders become figures of a report, and what is said of the others."""
+"""Which folders become figures of a report, and what is reported about the others."""
 
 import json
 import re
@@ -14,10 +14,10 @@ from tests.report.fakes import add_subsets, fake_predictions, fake_run
 
 def test_every_finished_run_is_read_those_inside_of_a_sweep_too(tmp_path):
   fake_run(tmp_path / 'one')
-  fake_run(tmp_path / 'sweep' / 'member-seed0', accuracy=0.5)
-  fake_run(tmp_path / 'sweep' / 'member-seed1', accuracy=0.5, seed=1)
+  fake_run(tmp_path / 'sweep' / 'name-seed0', accuracy=0.5)
+  fake_run(tmp_path / 'sweep' / 'name-seed1', accuracy=0.5, seed=1)
   runs, others = collect(f'{tmp_path}/*')
-  assert [run.name.removeprefix(f'{tmp_path}/') for run in runs] == ['one', 'sweep/member-seed0', 'sweep/member-seed1']
+  assert [run.name.removeprefix(f'{tmp_path}/') for run in runs] == ['one', 'sweep/name-seed0', 'sweep/name-seed1']
   assert not others
   assert runs[1].test.accuracy.correct == 225
   for run in runs[1:]:
@@ -78,12 +78,12 @@ def test_a_configuration_that_cannot_be_read_is_named_and_ends_no_report(config,
 
 def test_what_is_left_of_a_run_inside_of_a_sweep_is_named_too(tmp_path):
   for seed in (0, 1):
-    fake_run(tmp_path / 'sweep' / f'member-seed{seed}', seed=seed)
-  (tmp_path / 'sweep' / 'member-seed1' / 'config.json').unlink()
+    fake_run(tmp_path / 'sweep' / f'name-seed{seed}', seed=seed)
+  (tmp_path / 'sweep' / 'name-seed1' / 'config.json').unlink()
   (tmp_path / 'sweep' / 'report').mkdir()
   (run,), (other,) = collect(f'{tmp_path}/*')
-  assert run.name.endswith('member-seed0')
-  assert (other.name, other.reason) == (f'{tmp_path}/sweep/member-seed1', 'damaged: it has no config.json')
+  assert run.name.endswith('name-seed0')
+  assert (other.name, other.reason) == (f'{tmp_path}/sweep/name-seed1', 'damaged: it has no config.json')
 
 
 def test_no_run_at_all_is_refused(tmp_path):
@@ -134,12 +134,12 @@ def test_subset_predictions_without_their_summary_are_used_and_damaged_ones_are_
 
 
 def test_subset_predictions_that_a_sweep_kept_before_schema_2_are_read_too(tmp_path):
-  folder, said = fake_run(tmp_path / 'run'), fake_predictions(0.4)
+  folder, test = fake_run(tmp_path / 'run'), fake_predictions(0.4)
   order = np.random.default_rng(0).permutation(450)
-  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], identity=said.example_ids[order],
-           label=said.labels[order], logits=said.logits[order][None])
+  np.savez(folder / 'subset_predictions.npz', subset=['R,B'], identity=test.example_ids[order],
+           label=test.labels[order], logits=test.logits[order][None])
   (run,), _ = collect(f'{tmp_path}/*')
-  np.testing.assert_array_equal(run.subset_correct['R', 'B'], said.correct)
+  np.testing.assert_array_equal(run.subset_correct['R', 'B'], test.correct)
   assert run.subset_accuracy['R', 'B'].correct == 180
   (folder / 'subset_predictions.npz').write_bytes(b'PK damaged')
   (run,), (damaged,) = collect(f'{tmp_path}/*')

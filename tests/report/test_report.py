@@ -71,7 +71,7 @@ def test_an_unfinished_run_is_listed(report):
     assert 'not finished: 6 of 6 epochs' in shown
 
 
-def test_every_run_says_how_to_make_it_again(report):
+def test_every_run_has_the_command_that_reproduces_it(report):
   assert '    python main.py --config configs/resnet34.py --config.train.seed=0' in report[1]
   assert '<span>--config</span> <span>configs/resnet34.py</span> <span>--config.train.seed=0</span></code>' in report[2]
   assert 'model.stages=2' in report[1].replace('\\', '')

@@ -1,4 +1,4 @@
-"""Several runs as one piece of work: what is skipped, gone on with, reported and refused."""
+"""Several runs as one job: what is skipped, resumed, reported and refused."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def files(folder):
   return {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
 
 
-def test_a_member_is_its_base_with_what_all_have_what_it_has_and_its_seed(tmp_path):
+def test_a_run_is_its_base_with_common_fields_its_own_and_its_seed(tmp_path):
   two, _, three = tiny(tmp_path).runs
   assert two.folder.path == tmp_path / 'two-seed0'
   assert (two.config.model.stages, three.config.model.stages) == (2, 3)
@@ -77,7 +77,7 @@ def test_a_sweep_that_cannot_be_is_refused(case, tmp_path):
   assert message in str(error.value)
 
 
-def test_a_member_that_does_not_fit_is_named_before_anything_is_trained(tmp_path):
+def test_a_run_that_does_not_fit_is_named_before_anything_is_trained(tmp_path):
   sweep = tiny(tmp_path / 'sweep', runs=(('good', BASE, {}, (0,)), ('bad', BASE, {'model.stages': 7}, (0,))))
   with pytest.raises(UserError, match=r"run 'bad': .*stages=7"):
     run_sweep(sweep, [])
@@ -102,7 +102,7 @@ def trainings(monkeypatch):
   return trained
 
 
-def test_a_failed_member_is_reported_and_the_others_go_on_and_the_finished_are_skipped(trainings, tmp_path, capsys):
+def test_a_failed_run_is_reported_and_the_others_continue_and_the_finished_are_skipped(trainings, tmp_path, capsys):
   sweep = tiny(tmp_path / 'sweep')
   assert list(run_sweep(sweep, [])) == ['diverging-seed0']
   assert trainings == ['two-seed0', 'diverging-seed0', 'three-seed1']
@@ -168,7 +168,7 @@ def test_a_wrong_command_is_one_line_with_exit_code_2(words, message, capsys, mo
   assert error.count('\n') == 1
 
 
-def test_a_sweeps_folder_is_named_by_what_its_members_have_in_common():
+def test_a_sweeps_folder_is_named_by_what_its_runs_have_in_common():
   assert run_name('tiny', 'tiny.py', {'common.train.epochs': 3, 'common.runtime.cache': '/c'}) == 'tiny-epochs=3'
 
 
@@ -196,7 +196,7 @@ def test_table2_has_the_recipe_that_its_variant_names(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
+def test_a_stopped_sweep_resumes_bit_exact(tmp_path):
   def command(folder):
     return [sys.executable, 'main.py', '--config=tests/sweeps/tiny_sweep.py', '--mode=sweep',
             f'--workdir={tmp_path / folder}', f'--config.common.runtime.cache={tmp_path / "cache"}',

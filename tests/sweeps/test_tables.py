@@ -55,7 +55,7 @@ def test_every_run_of_an_ablation_is_evaluated_on_its_own_choice_and_no_other_ki
   assert evaluated == {'a-seed0': None, 'b-seed3': None}
 
 
-def test_members_that_cannot_make_the_table_are_refused_before_training(tmp_path):
+def test_runs_that_cannot_make_the_table_are_refused_before_training(tmp_path):
   runs = (('a', DYNAMIC, {'channels.use': 'R'}, (0,)), ('b', DYNAMIC, {}, (0,)))
   with pytest.raises(UserError, match='needs a generalist'):
     TABLES['specialists'].check(make(tmp_path / '1', 'specialists', runs))

@@ -23,7 +23,7 @@ SPEC = ModelSpec(ChannelSpec(('R', 'G'), ('', 'm'), (0.5, 1.0), (1.0, 2.0)), ('a
                     ('R',))
 
 
-def test_a_run_goes_on_with_what_it_was_made_for():
+def test_a_run_resumes_on_what_it_was_made_for():
   def changed(**values):
     return dataclasses.replace(SPEC, channels=dataclasses.replace(SPEC.channels, **values))
 
@@ -37,7 +37,7 @@ def test_a_run_goes_on_with_what_it_was_made_for():
 
 
 @pytest.mark.parametrize('said', [None, Statement(), Statement(OWN, ('B04', 'B03'))])
-def test_what_training_files_said_of_channels_is_kept(said):
+def test_the_training_files_names_of_channels_are_kept(said):
   spec = dataclasses.replace(SPEC, files_say=said)
   assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == dataclasses.replace(
       spec, data_channels=())
@@ -185,7 +185,7 @@ def test_the_best_outlives_later_ones_and_among_equals_the_lower_loss_counts_the
 
 
 @pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])
-def test_a_damaged_best_is_an_error_that_says_how_to_go_on(damage, tmp_path):
+def test_a_damaged_best_is_an_error_that_names_how_to_resume(damage, tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(3, STATES[3], SPEC)
     checkpoints.save_best(3, STATES[3].variables, SPEC, (0.5, -1.0))

@@ -2,7 +2,7 @@ from mils_jax.training.logging import Writers
 from mils_jax.training.run_folder import RunFolder
 
 
-def test_each_step_is_there_once_however_often_a_run_goes_on(tmp_path):
+def test_each_step_is_there_once_however_often_a_run_resumes(tmp_path):
   folder = RunFolder(tmp_path)
   writers = Writers(folder, 0)
   for step in (8, 16, 24):

@@ -67,8 +67,8 @@ def test_the_same_channels_and_number_of_classes_take_all(pretrained, capsys):
   lines = capsys.readouterr().out
   assert f'starting from the weights in {pretrained[3]}: ' in lines
   assert '0 arrays adapted, 0 arrays left fresh' in lines
-  assert '  its 3 channels are taken to be R, G and B\n' in lines
-  assert '  its 5 classes have no names and are taken to be those here, in order\n' in lines
+  assert '  its 3 channels are assumed to be R, G and B\n' in lines
+  assert '  its 5 classes have no names and are assumed to be those here, in order\n' in lines
   assert 'scaled' not in lines
 
 
@@ -82,7 +82,7 @@ def test_channels_go_to_their_names_and_others_get_the_mean_at_the_same_size(pre
   np.testing.assert_allclose(after.sum(axis=-2), before.sum(axis=-2), atol=1e-5)  # the response to a grey image
   lines = capsys.readouterr().out
   assert '  channels taken: B, R, G\n  channels from the mean of all: NIR\n' in lines
-  assert '  weights of channels scaled by 3/4: what they add up to keeps its size\n' in lines
+  assert '  weights of channels scaled by 3/4: their sum keeps its size\n' in lines
   assert f'params/{first}' in next(line for line in lines.splitlines() if line.startswith('  adapted: '))
   assert 'not needed' not in lines
 
@@ -127,7 +127,7 @@ def test_channels_of_no_colour_get_the_mean(pretrained, capsys):
 def test_as_many_channels_of_no_colour_are_taken_in_order(pretrained, capsys):
   _, state = started(pretrained, ('VV', 'VH', 'ratio'))
   jax.tree.map(np.testing.assert_array_equal, state.variables, pretrained[1])
-  assert 'its 3 channels have no names and are taken in order: VV, VH, ratio' in capsys.readouterr().out
+  assert 'its 3 channels have no names and are matched in order: VV, VH, ratio' in capsys.readouterr().out
 
 
 def test_another_number_of_classes_leaves_the_head_fresh(pretrained, capsys):

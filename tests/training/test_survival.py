@@ -30,7 +30,7 @@ def test_a_run_killed_in_an_epoch_ends_as_if_it_had_not_been(step, whole, cache,
 
 
 @pytest.mark.parametrize('damaged', [True, False])
-def test_a_run_goes_on_from_an_epochs_end(damaged, whole, cache, tmp_path):
+def test_a_run_resumes_from_an_epochs_end(damaged, whole, cache, tmp_path):
   """With the best checkpoint and the metrics of a later step already there."""
   folder = shutil.copytree(whole, tmp_path / 'run')
   assert latest_steps(folder) == [8, 16]  # every epoch's end is saved
@@ -59,7 +59,7 @@ def test_a_run_killed_on_four_devices_ends_as_if_it_had_not_been(cache, tmp_path
   assert_same(tmp_path / 'run', tmp_path / 'whole')
 
 
-def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tmp_path):
+def test_another_number_of_devices_resumes_equal_up_to_rounding(whole, cache, tmp_path):
   stop_at_step(tmp_path / 'run', cache, 3)
   done = run(tmp_path / 'run', cache, devices=2)
   assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_another_number_of_devices_goes_on_equal_up_to_rounding(whole, cache, tm
 
 @pytest.mark.parametrize(('number', 'code'),
                          [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_after_the_current_step_and_says_how_to_go_on(number, code, cache, tmp_path):
+def test_a_signal_stops_after_the_current_step_and_prints_how_to_resume(number, code, cache, tmp_path):
   process = start(tmp_path / 'run', cache, *SLOWLY, '--config.checkpoint.every_steps=1')
   wait_for(lambda: latest_steps(tmp_path / 'run'), process)
   sent = time.monotonic()
@@ -148,7 +148,7 @@ def test_a_finished_run_is_evaluated_from_a_read_only_disk(whole, cache, tmp_pat
 
 
 @pytest.mark.parametrize('size', ['400k', '100k'])
-def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whole, cache, tmp_path):
+def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_resumes(size, whole, cache, tmp_path):
   """On a file system of its own, which runs full at different moments and then gets larger."""
   mount(tmp_path, f'size={size}')
   try:
@@ -169,7 +169,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(size, whol
 
 @pytest.fixture(scope='module')
 def usual_seconds(whole, cache, tmp_path_factory):
-  """How long an undisturbed run takes, packed and compiled before, and with everything anew."""
+  """How long an undisturbed run takes, with its cache and programs built before, and without."""
   folder = tmp_path_factory.mktemp('usual')
   seconds = []
   for place in (cache, folder / 'cache'):
@@ -181,8 +181,8 @@ def usual_seconds(whole, cache, tmp_path_factory):
 
 @pytest.mark.parametrize('moment', range(20))
 def test_a_kill_at_any_moment_costs_nothing(moment, usual_seconds, whole, cache, tmp_path):
-  """Spread over the whole life: starting, packing, compiling, training, saving, validating and the final test."""
-  anew = moment % 4 == 0  # packs and compiles
+  """Spread over a run: starting, building the cache, compiling, training, saving, validating and the final test."""
+  anew = moment % 4 == 0  # builds the cache and compiles
   own_cache = tmp_path / 'cache' if anew else cache
   process = start(tmp_path / 'run', own_cache, *OFTEN)
   time.sleep((moment + 0.5) / 20 * usual_seconds[anew])
@@ -198,7 +198,7 @@ def there(folder, pattern):
 
 
 PHASES = {  # what shows, in the run folder or the cache, that a run has come so far
-    'packing': lambda run, cache: there(cache, 'datasets/.unfinished-*/train'),
+    'building the cache': lambda run, cache: there(cache, 'datasets/.unfinished-*/train'),
     'compiling': lambda run, cache: there(run, 'metrics.jsonl'),
     'saving': lambda run, cache: there(run, 'checkpoints/latest/*tmp*'),
     'validating': lambda run, cache: there(run, 'checkpoints/latest/8'),
@@ -211,7 +211,7 @@ PHASES = {  # what shows, in the run folder or the cache, that a run has come so
 @pytest.mark.parametrize('phase', PHASES)
 def test_nor_does_one_in_any_phase(phase, whole, cache, tmp_path):
   """The moments above are drawn from the clock, and may miss what is short."""
-  own_cache = tmp_path / 'cache' if phase in ('packing', 'compiling') else cache
+  own_cache = tmp_path / 'cache' if phase in ('building the cache', 'compiling') else cache
   process = start(tmp_path / 'run', own_cache, *OFTEN)
   wait_for(lambda: PHASES[phase](tmp_path / 'run', own_cache), process)
   process.kill()

@@ -120,7 +120,7 @@ def test_training_lowers_the_loss():
   assert losses[-1] < 0.75 * losses[0]
 
 
-def test_the_first_step_that_is_not_finite_is_remembered():
+def test_the_first_non_finite_step_is_recorded():
   step, state = make(NETWORKS['wide'], learning_rate=1e20)
   after, (_, nonfinite) = run(step, state, Devices(1), [batch(8, seed=seed) for seed in range(5)])
   assert 1 <= nonfinite.count <= 4
@@ -128,7 +128,7 @@ def test_the_first_step_that_is_not_finite_is_remembered():
 
 
 class Sharp(nn.Module):
-  """A network that gives all-white images an infinite slope or no number at all."""
+  """A network that gives all-white images an infinite or NaN gradient."""
 
   kind: str
   num_classes: int = 5
@@ -145,7 +145,7 @@ class Sharp(nn.Module):
 
 
 @pytest.mark.parametrize('kind', NonFinite.KINDS)
-def test_what_was_not_finite_is_named_and_skipped(kind):
+def test_a_non_finite_value_is_named_and_skipped(kind):
   """A batch that is fine, one that spoils the named quantity, and again one that is fine."""
   def spoil(updates, count, params=None):
     factor = jnp.where((count == 1) & (kind == 'parameter'), jnp.inf, 1.0)
@@ -234,7 +234,7 @@ def test_the_state_carries_the_temperature_that_its_last_step_used():
     np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
-def test_the_averaged_weights_are_evaluated_and_training_goes_on_from_the_others():
+def test_the_averaged_weights_are_evaluated_and_training_continues_from_the_others():
   """The average takes (1 + step) / (10 + step) of itself, at most the decay, and the rest from the new values."""
   plain = step_plan(NETWORKS['wide'], MAPPING)
   plan = step_plan(NETWORKS['wide'], MAPPING, ema_decay=0.15)

@@ -48,7 +48,7 @@ def counts(monkeypatch):
 @pytest.mark.parametrize(('task', 'model'), [
     pytest.param(task_a, {'widths': (8, 8, 8), 'blocks': 1}, marks=pytest.mark.slow),
     (task_b, {'width': 16, 'stages': 2})])
-def test_a_run_traces_its_step_once_and_one_that_goes_on_draws_no_weights(task, model, counts, monkeypatch, tmp_path):
+def test_a_run_traces_its_step_once_and_a_resumed_one_draws_no_weights(task, model, counts, monkeypatch, tmp_path):
   config = task.get_config()
   config.model.update(model)
   config.data.shapes.update(num_train=50, num_val=16, num_test=16)

@@ -94,15 +94,15 @@ def test_what_holds_several_values_for_each_channel_is_not_taken_for_other_chann
 def test_moments_of_pairs_of_channels_follow_the_names_of_both(tmp_path):
   network = WideCNN(2, in_channels=3, stages=2, width=8, imputation='linear')
   _, old = fresh(('R', 'G', 'B'), ('cat', 'dog'), 1, network)
-  gathered = jax.tree.map(lambda values: np.arange(values.size, dtype=np.float32).reshape(values.shape),
+  stored = jax.tree.map(lambda values: np.arange(values.size, dtype=np.float32).reshape(values.shape),
                           old.batch_stats['input'])
   write_json(tmp_path / 'config.json', {})
   with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
-    variables = {**old.variables, 'batch_stats': {**old.batch_stats, 'input': gathered}}
+    variables = {**old.variables, 'batch_stats': {**old.batch_stats, 'input': stored}}
     checkpoints.save_best(4, variables, spec(('R', 'G', 'B'), ('cat', 'dog')), (0.5, -1.0))
   model, new = fresh(('B', 'N', 'R', 'G'), ('cat', 'dog'), 2, network.clone(in_channels=4))
   started = warm_start(new, model, spec(('B', 'N', 'R', 'G'), ('cat', 'dog')), str(tmp_path))
-  found, before, drawn = (stats['linear'] for stats in (started.batch_stats['input'], gathered,
+  found, before, drawn = (stats['linear'] for stats in (started.batch_stats['input'], stored,
                                                         new.batch_stats['input']))
   np.testing.assert_array_equal(found['mean'], [2, 0, 0, 1])
   for name in ('products', 'samples', 'covariance'):

@@ -22,7 +22,7 @@ from mils_jax.data.sources.source import Source, first_readable
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
-PIECE_BYTES = 2**22  # of images that a process holds at a time, at most
+PIECE_BYTES = 2**22  # most bytes of images that a process holds at a time
 PIECE_IMAGES = 256
 DAMAGED_SHOWN = 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -35,7 +35,7 @@ def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> Cac
   Args:
     source: has all three splits.
     cache: folder of dataset caches, made where missing.
-    skip_damaged: leave images out that cannot be read or used, and count them.
+    skip_damaged: skip images that cannot be read or used, and count them.
 
   Raises:
     UserError: images cannot be read or differ from the others; the first of them are named.
@@ -116,7 +116,7 @@ def _first_image(source: Source, length: int) -> np.ndarray:
 
 
 def _damage(damaged: list[str], count: int) -> str:
-  """The line that names what cannot be used, the first of them one by one."""
+  """The message that counts the images that cannot be used and names the first of them."""
   if len(damaged) == 1:
     return damaged[0]
   more = f'; and {len(damaged) - DAMAGED_SHOWN} more' if len(damaged) > DAMAGED_SHOWN else ''
@@ -144,7 +144,7 @@ def _lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[P
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-  """Holds an exclusive lock on a file; the system frees it when this process ends, however it ends."""
+  """Holds an exclusive lock on a file; the system releases it when this process ends, in whatever way."""
   with open(path, 'w') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,11 +161,11 @@ def _unfinished_folder(cache: Path, mark: str) -> Iterator[Path]:
   try:
     yield folder
   finally:
-    shutil.rmtree(folder, ignore_errors=True)  # gone already, by its renaming, where all went well
+    shutil.rmtree(folder, ignore_errors=True)  # already renamed where all went well
 
 
 def _remove_leftovers(cache: Path, own: str) -> None:
-  """Removes what killed processes left: unfinished folders of this dataset, locked here, or whose lock is free."""
+  """Removes what killed processes left: unfinished folders of this dataset, or of others whose lock is free."""
   for folder in cache.glob(f'{_UNFINISHED}*'):
     mark = folder.name.removeprefix(_UNFINISHED).split('-')[0]
     with open(cache / f'.{mark}.lock', 'w') as file:

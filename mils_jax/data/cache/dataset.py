@@ -14,7 +14,7 @@ import numpy as np
 from mils_jax.data.sources.source import NOTHING_SAID, Statement
 from mils_jax.errors import DamagedError
 
-FORMAT_VERSION = 3  # of the folder; a dataset cache of another version is built again
+FORMAT_VERSION = 3  # version of the folder; a dataset cache of another version is built again
 MANIFEST = 'manifest.json'
 
 
@@ -25,7 +25,7 @@ class Split:
   Attributes:
     images: (N, H, W, C) in the source's dtype, a read-only memory map.
     labels: (N,) int32.
-    example_ids: (N,) text that identifies each image, whatever its size in the cache.
+    example_ids: (N,) text that identifies each image, independent of its size in the cache.
     present: (N, C) bool, which channels each image has; None: every image has all.
   """
 
@@ -43,19 +43,19 @@ class CachedDataset:
   """A whole dataset, opened.
 
   Attributes:
-    folder: of the dataset cache.
+    folder: folder of the dataset cache.
     classes: name of each class.
     channels: name of each channel.
     units: unit of each channel's values, '' where unknown.
-    mean, std: (C,) float64, of the training split's finite values in the stored unit, those without data left out; a
-      std of 0 is replaced by 1.
-    low, high: (C,) float64, least and largest of these values.
-    fingerprint: of the inputs and settings that it was built from.
-    content: digest of all that a run sees: images, labels, and the names of classes and channels. A copy's is the same.
+    mean, std: (C,) float64, mean and standard deviation of the training split's finite values in the stored unit,
+      without those that have no data; a std of 0 is replaced by 1.
+    low, high: (C,) float64, smallest and largest of these values.
+    fingerprint: fingerprint of the inputs and settings that it was built from.
+    content: digest of all that a run sees: images, labels, and the names of classes and channels. A copy has the same.
     splits: train, val and test; without val or test where these were neither there nor cut.
-    nonfinite: per split, (C,) numbers of non-finite values and, per channel, the place of the first image with one.
+    nonfinite: per split, (C,) numbers of non-finite values and, per channel, the location of the first image with one.
     remarks: lines on what was done with images when they were read, and what was left out.
-    files_say: what the images' files say that the channels are; the source's, and no part of the folder.
+    files_say: what the image files call their channels; taken from the source, and not part of the folder.
   """
 
   folder: Path
@@ -75,7 +75,7 @@ class CachedDataset:
 
   @property
   def fill(self) -> np.ndarray:
-    """(C,) float64: what stands where there was no data: the mean, as the images' dtype holds it."""
+    """(C,) float64: what replaces pixels without data: the mean, rounded to the images' dtype."""
     return filling(self.mean, self.splits['train'].images.dtype).astype(np.float64)
 
   @property
@@ -85,7 +85,7 @@ class CachedDataset:
 
 
 def filling(mean: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """What a pixel without data gets, by the mean of its channel: rounded where the dtype is whole."""
+  """The value of pixels without data, by the mean of their channel; rounded for integer dtypes."""
   return (mean if dtype.kind == 'f' else np.rint(mean)).astype(dtype)
 
 

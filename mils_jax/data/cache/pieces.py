@@ -23,7 +23,7 @@ class Piece:
   """Images start..stop of a split, and where they go.
 
   Attributes:
-    split: of the source.
+    split: name of the split.
     start, stop: indices in the split.
     shape: (H, W, C) that every image must have.
     dtype: name of the dtype that every image must have.
@@ -41,27 +41,27 @@ class Piece:
 
   @property
   def mask_path(self) -> str:
-    """Where the mask of a piece lies that has masked values, until they are filled."""
+    """Path of the mask of a piece with masked values, until these are filled."""
     return f'{self.path}.{self.start}.mask'
 
 
 @dataclasses.dataclass(frozen=True)
 class PieceResult:
-  """What is kept of a piece beside its images.
+  """What is kept about a piece beside its images.
 
   Attributes:
     labels: (n,) int32.
     example_ids: one per image.
     digests: (n, DIGEST_BYTES) uint8, of each image's values and mask.
-    moments: of the training images' values, None for other splits.
-    low, high: (C,) least and largest finite value.
+    moments: moments of the training images' values, None for other splits.
+    low, high: (C,) smallest and largest finite value.
     nonfinite: (C,) number of non-finite values of each channel.
-    first_nonfinite: per channel, the place of the first image with such a value, '' without one.
+    first_nonfinite: per channel, the location of the first image with such a value, '' without one.
     present: (n, C) bool, which channels each image has.
-    filled: number of values that are masked in a channel which is there; they wait to be filled.
+    filled: number of masked values in present channels; they are filled later.
     masked: whether any value is masked.
-    remarks: how many images each remark of the source is about.
-    damaged: by the row in the piece, why an image cannot be used.
+    remarks: number of images that each remark of the source is about.
+    damaged: reason why an image cannot be used, by its row in the piece.
   """
 
   labels: np.ndarray
@@ -80,7 +80,7 @@ class PieceResult:
 
 
 def build_piece(source: Source, piece: Piece) -> PieceResult:
-  """Reads a piece's images and writes them to its file. An image that cannot be used leaves its place empty.
+  """Reads a piece's images and writes them to its file. The row of an image that cannot be used stays empty.
 
   Raises:
     OSError: the disk is full.
@@ -125,7 +125,7 @@ def build_piece(source: Source, piece: Piece) -> PieceResult:
 
 
 def fill(piece: Piece, values: np.ndarray) -> None:
-  """Gives the masked values of a piece each channel's value (C,), of the images' dtype.
+  """Fills the masked values of a piece with their channel's value from (C,), of the images' dtype.
 
   Raises:
     OSError: the disk is full.
@@ -140,7 +140,7 @@ def fill(piece: Piece, values: np.ndarray) -> None:
 
 
 def _check(image: np.ndarray, piece: Piece, place: str) -> np.ndarray | None:
-  """The image's mask, None where nothing is; raises UserError for one unlike the first training image."""
+  """The image's mask, None where nothing is masked; raises UserError for an image unlike the first training image."""
   if image.shape[-1] != piece.shape[-1]:
     raise UserError(f'{place}: {image.shape[-1]} channels, but the first training image has {piece.shape[-1]}; '
                     'expected the same in every image, or data.channel_names that name all there are')

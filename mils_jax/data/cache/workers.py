@@ -20,11 +20,11 @@ from mils_jax.errors import RunError
 
 PIECES_PER_PROCESS = 4  # with fewer, starting a process costs more than it saves
 
-_source: Source  # of a worker
+_source: Source  # a worker's own
 
 
 def available_cores() -> int:
-  """How many cores this process may use."""
+  """Number of cores that this process may use."""
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
@@ -36,7 +36,7 @@ def built_pieces(source: Source, pieces: Sequence[Piece], scratch: Path) -> Iter
   and a worker for each further core.
 
   Args:
-    source: of the images.
+    source: where the images come from.
     pieces: what to build.
     scratch: a folder that the workers can read.
 
@@ -89,9 +89,9 @@ def _start_worker(path: str) -> None:
 
 
 def _end_with_parent() -> None:
-  """Ends this worker when its parent is gone, however it went: the pool's own queue would wait forever."""
+  """Ends this worker when its parent has died, in whatever way: the pool's own queue would wait forever."""
   parent = multiprocessing.parent_process()
-  assert parent is not None  # this is no main process
+  assert parent is not None  # this is a child process
   parent.join()
   os._exit(1)
 

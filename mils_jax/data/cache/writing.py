@@ -1,4 +1,4 @@
-"""Puts the built pieces of a dataset cache together: fills what has no data, leaves out what is damaged, describes."""
+"""Joins the built pieces of a dataset cache: fills pixels without data, drops damaged images, writes the manifest."""
 
 import collections
 import hashlib
@@ -14,18 +14,18 @@ from mils_jax.data.moments import Moments
 from mils_jax.data.sources.source import Source
 from mils_jax.errors import UserError
 
-IMAGES_AT_ONCE = 256  # that are moved when damaged ones are left out
-_SHOWN = 20  # of the images that were left out
+IMAGES_AT_ONCE = 256  # moved together when damaged ones are left out
+_SHOWN = 20  # damaged images that are named
 
 
 def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceResult]], mark: str) -> None:
   """Writes everything beside the images that the pieces have written.
 
   Args:
-    folder: of the dataset cache.
-    source: that it is made from.
-    built: all pieces and what came of them, in order.
-    mark: the fingerprint.
+    folder: folder of the dataset cache.
+    source: source that it is made from.
+    built: all pieces and their results, in order.
+    mark: fingerprint of the source.
 
   Raises:
     UserError: a split has no image that can be used, or no training image has a value in one of the channels.
@@ -61,7 +61,7 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
 
 
 def _write_split(folder: Path, split: str, parts: list[tuple[Piece, PieceResult]]) -> int:
-  """Writes labels and example_ids, leaves out damaged images, and gives the number of the others."""
+  """Writes labels and example_ids, leaves out damaged images, and returns the number of the others."""
   labels = _kept('labels', parts)
   if not len(labels):
     raise UserError(f'the {split} split has no image that can be used; the first: '
@@ -103,7 +103,7 @@ def _nonfinite(results: list[PieceResult]) -> tuple[list[int], list[str]]:
 
 
 def _content(source: Source, parts: dict[str, list[tuple[Piece, PieceResult]]], piece: Piece) -> str:
-  """The digest of what a run sees, whatever the files are called and wherever they lie."""
+  """Digest of what a run sees, independent of the files' names and location."""
   head = [source.classes, source.channels, piece.shape, piece.dtype]
   digest = hashlib.blake2b(json.dumps(head).encode(), digest_size=12)
   for split, own in parts.items():
@@ -114,7 +114,7 @@ def _content(source: Source, parts: dict[str, list[tuple[Piece, PieceResult]]], 
 
 
 def _remarks(results: list[PieceResult]) -> list[str]:
-  """What is printed whenever the dataset is opened: what was done with how many images."""
+  """Lines to print whenever the dataset is opened: what was done with how many images."""
   total = sum(len(result.labels) for result in results)
   counts: collections.Counter = collections.Counter()
   for result in results:

@@ -1,4 +1,4 @@
-"""Sources of labelled images: where the data of a run comes from."""
+"""Sources of labelled images."""
 
 from mils_jax.data.sources.registry import DataOptions, data_section, open_configured, open_source
 

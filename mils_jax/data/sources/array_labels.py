@@ -1,4 +1,4 @@
-"""Labels in the shapes that arrays of them have: (N,), (N, 1) or one-hot rows, of numbers or text."""
+"""Labels from arrays of various shapes: (N,), (N, 1) or one-hot rows, of numbers or text."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from mils_jax.errors import UserError, unknown
 
 
 def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
-  """Labels as (N,) whole numbers or text, and a note on what was converted ('' where nothing that matters was).
+  """Labels as (N,) whole numbers or text, and a note on the conversion ('' where nothing relevant was converted).
 
   Args:
     labels: (N,), (N, 1) or, one-hot, (N, classes).
     where: the array's name, for messages.
 
   Raises:
-    UserError: they are of another shape or kind, or rows have several ones, as labels of several classes at once have.
+    UserError: the labels have another shape or kind, or are multi-label: rows have several ones.
   """
   if labels.ndim == 2 and labels.shape[1] == 1:
     labels = labels[:, 0]
@@ -35,7 +35,7 @@ def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
 
 
 def by_name(labels: np.ndarray, classes: tuple[str, ...], where: str) -> np.ndarray:
-  """(N,) int32: the positions of text labels (N,) among the classes; raises UserError for one that is none."""
+  """(N,) int32: indices of text labels (N,) among the classes; raises UserError for an unknown one."""
   numbers = {name: number for number, name in enumerate(classes)}
   for row, label in enumerate(labels.tolist()):
     if label not in numbers:

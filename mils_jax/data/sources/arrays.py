@@ -1,4 +1,4 @@
-"""Arrays: one .npz, or a folder of .npy, with train_images, train_labels and the like."""
+"""Arrays: one .npz, or a folder of .npy, with train_images, train_labels and so on."""
 
 import functools
 import os
@@ -13,24 +13,23 @@ from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import CALLED, SPLITS, Statement, hashed_example_id
 from mils_jax.errors import UserError, unknown
 
-MAX_CLASSES = 10**6  # that numbers alone may stand for: a damaged label must not make names without end
+MAX_CLASSES = 10**6  # limit for unnamed classes: a damaged label must not create endless names
 
 
 class ArraysSource:
-  """Images held as arrays.
+  """Images stored as arrays.
 
   A folder of .npy, or an .npz written by np.savez (without compression), is read through a memory map, whatever its
   size; of an .npz written by np.savez_compressed, one split at a time is held in memory.
 
   Args:
     path: the .npz, or the folder. Arrays: `<split>_images` (N, H, W, C) or (N, H, W) of uint8, int16, uint16 or
-      float32 and `<split>_labels` (`plain_labels` says in which shapes) for train and, if there, val and test, or
-      `images` and `labels` alone, which all splits are cut from; optionally `classes`,
-      `channels` (or `bands`) and `units`, arrays of text.
+      float32 and `<split>_labels` (in the shapes that `plain_labels` accepts) for train and, optionally, val and test,
+      or `images` and `labels` alone, which all splits are cut from; optionally `classes`, `channels` (or `bands`) and
+      `units`, arrays of text.
     reading: how images are read; channel_axis 'first' for (N, C, H, W).
     channel_names: names of the channels; empty: those in the file, else R, G, B for three, else c0, c1, ...
-    group_by: what the arrays `<split>_<group_by>` (N,) are called that say which scene, slide or patient each image is
-      of; '': none.
+    group_by: name of the arrays `<split>_<group_by>` (N,) with the scene, slide or patient of each image; '': none.
 
   Raises:
     UserError: shapes, counts or types are not as described; the message names the array.
@@ -110,7 +109,7 @@ class ArraysSource:
     return [(os.path.basename(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
 
   def __getstate__(self) -> dict:
-    # Open arrays stay behind when the source is pickled for another process.
+    # Open arrays are not pickled with the source for another process.
     return {key: value for key, value in self.__dict__.items() if key != '_opened'}
 
   @functools.cached_property
@@ -129,7 +128,7 @@ class ArraysSource:
     return self._array(self._key(split, 'images'))
 
   def _key(self, split: str, what: str) -> str:
-    """What an array of a split is called."""
+    """The name of an array of a split."""
     return f'{self._called[split]}_{what}' if self._called[split] else what
 
   def _load(self, name: str) -> np.ndarray:
@@ -146,7 +145,7 @@ class ArraysSource:
       raise UserError(f'{self.path}: {name} does not load: {npy.reason(error)}') from error
 
   def _find_splits(self) -> dict[str, str]:
-    """By split, what its arrays are called: val, valid or the like; '' where they are just called images and labels."""
+    """By split, the prefix of its arrays, such as val or valid; '' where they are just called images and labels."""
     found = {}
     for split in SPLITS:
       called = [name for name in CALLED[split] if f'{name}_images' in self._headers]
@@ -160,7 +159,7 @@ class ArraysSource:
     return found
 
   def _check_split(self, split: str) -> int:
-    """Checks one split's shapes and types, and gives its number of channels."""
+    """Checks one split's shapes and types, and returns its number of channels."""
     images, labels = (self._key(split, what) for what in ('images', 'labels'))
     where = f'{self.path}: {images}'
     shape, _, dtype = self._headers[images]
@@ -203,7 +202,7 @@ class ArraysSource:
       raise UserError(f'{self.path}: {len(self.units)} units, but the images have {count} channels')
 
   def _settle_classes(self) -> None:
-    """The names of the classes, and text labels by them as numbers."""
+    """Determines the names of the classes, and converts text labels to numbers by them."""
     train = self._labels['train']
     if 'classes' in self._headers:
       self.classes = self._texts('classes')

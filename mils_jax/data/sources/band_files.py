@@ -1,4 +1,4 @@
-"""Images whose channels lie in a file each, as satellites' bands do: found by the names of the files."""
+"""Images with one file per channel, as for satellite bands: grouped by the names of the files."""
 
 import collections
 import dataclasses
@@ -15,9 +15,9 @@ from mils_jax.errors import UserError
 AUTO, OFF = 'auto', 'none'
 # tile0_B02.tif, T32UMD_20200101_B8A_20m.jp2 (Sentinel-2); LC08_..._SR_B4.TIF, LC08_..._B10.TIF (Landsat)
 _SATELLITES = re.compile(r'(?P<image>.+)_(?P<band>(?:SR_|ST_)?B(?:[0-9]{1,2}|8A))(?P<rest>_[0-9]{2}m)?\.(?i:tiff?|jp2)')
-_LIKE_SATELLITES = re.compile(_SATELLITES.pattern, re.IGNORECASE)  # patient0_b1.tif: worth a note, no more
+_LIKE_SATELLITES = re.compile(_SATELLITES.pattern, re.IGNORECASE)  # patient0_b1.tif: only worth a note
 _RESOLUTION = re.compile('(?:^|(?<=/))R[0-9]{2}m/$')  # a folder of Sentinel-2: R10m and R20m hold bands of one image
-_MOST = 0.75  # the share of files that are called like bands where the names alone tell that they are
+_MOST = 0.75  # share of files that must be named like bands where the names alone decide
 APART = ('some files are called like single bands of the same images, such as x_B02.tif; '
          "data.folder.band_files='{image}_{band}.tif' puts them together")
 
@@ -27,8 +27,8 @@ class BandFiles:
   """The files of one image.
 
   Attributes:
-    example_id: the files' common path, without band and suffix.
-    files: the path of each band's file, by the name of the band.
+    example_id: common path of the files, without band and suffix.
+    files: path of each band's file, by the name of the band.
   """
 
   example_id: str
@@ -36,10 +36,10 @@ class BandFiles:
 
 
 def pattern_of(setting: str, files: Sequence[str]) -> re.Pattern | None:
-  """What data.folder.band_files means for files, those of all splits together; None where each is an image.
+  """The pattern that data.folder.band_files means for the files of all splits; None where each file is an image.
 
   Raises:
-    UserError: it is no pattern with {image} and {band} in it.
+    UserError: the setting is no pattern with {image} and {band} in it.
   """
   if setting == OFF:
     return None
@@ -54,9 +54,10 @@ def pattern_of(setting: str, files: Sequence[str]) -> re.Pattern | None:
 
 
 def _are_bands(files: Sequence[str]) -> bool:
-  """Whether nearly all files are called like bands, and most of their images have the same ones.
+  """Whether most files are named like bands, and most of their images have the same bands.
 
-  One such name, as that of a well B2, is no evidence; nor is one odd file, such as a preview, evidence against it.
+  A single such name, for example of a well B2, is no evidence; nor is one odd file, such as a preview, evidence against
+  it.
   """
   bands: dict[str, set[str]] = {}
   named = 0
@@ -72,7 +73,7 @@ def _are_bands(files: Sequence[str]) -> bool:
 
 
 def _parts(path: str, pattern: re.Pattern) -> tuple[str, str] | None:
-  """The image that a file is a band of, and the band; None where it is called otherwise."""
+  """The image that a file is a band of, and the band; None where its name does not match."""
   name = path.rpartition('/')[2]
   match = pattern.fullmatch(name)
   folder = path[:len(path) - len(name)]
@@ -82,11 +83,11 @@ def _parts(path: str, pattern: re.Pattern) -> tuple[str, str] | None:
 
 
 def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str | BandFiles], list[int]]:
-  """Files of one band each put together as images, at the place of the first.
+  """Groups files of one band each into images, in the position of the first file.
 
   Args:
     files: relative paths.
-    pattern: of `pattern_of`.
+    pattern: what `pattern_of` returned.
 
   Returns:
     The images, and the row of the first file of each.
@@ -117,7 +118,7 @@ def band_names(images: Iterable[str | BandFiles]) -> tuple[str, ...]:
 
 
 def renamed(images: Iterable[str | BandFiles], given: Sequence[str]) -> dict[str, str]:
-  """What the configuration calls each band, by the band; nothing where it does not name as many as there are."""
+  """The configured name of each band, by the band; empty where the number of names differs."""
   bands = band_names(images)
   return dict(zip(bands, given, strict=True)) if len(bands) == len(given) else {}
 
@@ -128,7 +129,7 @@ def _natural(band: str) -> list:
 
 
 def looks_like_bands(files: Iterable[str]) -> bool:
-  """Whether files that were not put together are called like bands of the same images."""
+  """Whether files that were not grouped are named like bands of the same images."""
   seen: set[str] = set()
   for path in files:
     if not path.lower().endswith(('.tif', '.tiff', '.jp2')):
@@ -142,7 +143,7 @@ def looks_like_bands(files: Iterable[str]) -> bool:
 
 
 def check_apart(decoded: Decoded, listing: Listing | None, bands: Sequence[str], where: str) -> None:
-  """Raises UserError for an image with one channel that nothing names, among others that are put together of bands."""
+  """Raises UserError for an image with one unnamed channel among images that are grouped from bands."""
   if bands and decoded.pixels.shape[-1] == 1 and not decoded.names and not (listing and len(listing.names) == 1):
     raise UserError(f'{where}: one channel without a name, beside images with a file for each band '
                     f'({", ".join(bands)}); expected it to be called like them (data.skip_damaged=true leaves such '
@@ -150,7 +151,7 @@ def check_apart(decoded: Decoded, listing: Listing | None, bands: Sequence[str],
 
 
 def read_bands(image: BandFiles, root: str, reading: Reading, names: Mapping[str, str]) -> Decoded:
-  """All bands of an image as its channels, which `names` may call otherwise.
+  """Reads all bands of an image as its channels, which `names` may rename.
 
   Raises:
     UserError: a file cannot be read or holds several channels, or they differ in size or dtype.

@@ -19,12 +19,12 @@ from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import OWN, Statement, first_readable
 from mils_jax.errors import UserError
 
-HEADS = 1000  # pictures, evenly spaced, whose heads tell whether a set is grey
+HEADS = 1000  # evenly spaced images whose headers decide whether a dataset is grey
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderOptions(Section):
-  """What folders alone have."""
+  """Options that only folders have."""
 
   section: ClassVar[str] = 'data.folder'
 
@@ -35,19 +35,19 @@ class FolderOptions(Section):
 
 
 class FolderSource:
-  """Reads pictures through Pillow, TIFF through tifffile, and `.npy` images.
+  """Reads Pillow formats through Pillow, TIFF through tifffile, and `.npy` images.
 
   Args:
-    root: laid out as `layouts` describes; `channels.txt` may name the channels, one a line, with their units: in the
-      root for all images, in a folder for those beneath it.
+    root: folder in one of the layouts of `layouts`; `channels.txt` may name the channels, one per line, with their
+      units: in the root for all images, in a folder for the images below it.
     reading: how files become arrays.
     channel_names: names of the channels; empty: those of `channels.txt`, else the first file's own, else R, G, B for
       three, else c0, c1, ...
-    options: of folders alone.
+    options: options that only folders have.
     group_by: a pattern of file names with {group} in it, or a column of train.csv; '': no groups.
 
   Raises:
-    UserError: a folder, list or line is not as described; the message names it.
+    UserError: a folder, list or line is invalid; the message names it.
   """
 
   decodes = True
@@ -114,7 +114,7 @@ class FolderSource:
   place = example_id
 
   def settings(self) -> dict:
-    # What is as it was before an option existed is left out, so that older runs know their data again.
+    # Settings with their meaning from before an option existed are left out, so that older runs recognise their data.
     later = {'color': (self.reading.color, 'as_is'), 'nodata': (self.reading.nodata, NO_NODATA),
              'band_files': (self.options.band_files if self._bands else OFF, OFF),
              'metadata': ('use' if self.reading.metadata else 'ignore', 'ignore'),
@@ -125,7 +125,7 @@ class FolderSource:
             **{name: value for name, (value, before) in later.items() if value != before}}
 
   def inputs(self) -> list[tuple[str, int, int]]:
-    root = os.open(self.root, os.O_RDONLY)  # from here a name is found sooner than from the top
+    root = os.open(self.root, os.O_RDONLY)  # looking up names from here is faster
     try:
       return [(f'{split} {label} {name}', *self._size_and_time(root, split, name)) for split, images in
               self._files.items() for image, label in zip(images, self._labels[split].tolist(), strict=True)
@@ -144,7 +144,7 @@ class FolderSource:
     return status.st_size, status.st_mtime_ns
 
   def _check_inside(self, split: str, name: str, path: str) -> None:
-    """Raises UserError where a path, that of an image or its folder, leads out of the root, by a link too."""
+    """Raises UserError where the path of an image or its folder leads out of the root, also through a link."""
     if self.options.allow_outside or '\0' in path:  # a character that no path can have: reported when it is listed
       return
     root = os.path.realpath(self.root)
@@ -153,7 +153,7 @@ class FolderSource:
                       'paths beneath it (data.folder.allow_outside=true allows others)')
 
   def _put_together(self, files: dict[str, list[str]]) -> dict[str, list[str | BandFiles]]:
-    """The images of each split: a file each, or the files of its bands."""
+    """The images of each split, each as one file or as the files of its bands."""
     every = [name for names_ in files.values() for name in names_]
     pattern = band_files.pattern_of(self.options.band_files, every)
     together: dict[str, list[str | BandFiles]] = {}
@@ -186,17 +186,17 @@ class FolderSource:
     return together
 
   def _settled_color(self, color: str) -> str:
-    """What `auto` means here: grey where all pictures looked at are, else rgb."""
+    """Resolves `auto`: grey where all sampled photographs are grey, else rgb."""
     if color != 'auto':
       return color
-    pictured = [image for image in self._files.get('train', []) if isinstance(image, str)
-                and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
-    some = pictured[::max(1, len(pictured) // HEADS)]
+    photographs = [image for image in self._files.get('train', []) if isinstance(image, str)
+                   and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
+    some = photographs[::max(1, len(photographs) // HEADS)]
     with decoders_settled():
       return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, name)) for name in some) else 'grey'
 
   def _name_channels(self) -> None:
-    """Settles the names and units of the set's channels, which each image has all or some of."""
+    """Determines the names and units of the dataset's channels, of which each image has all or some."""
     folders = {os.path.dirname(_files_of(image)[0]) for images in self._files.values() for image in images}
     self._listings = names.listings(map(self._inside, folders), self.root, beyond=False)
     found = {one.path: one for one in self._listings.values() if one is not None}
@@ -204,12 +204,12 @@ class FolderSource:
     listed = dict.fromkeys(name for one in listings.values() for name in one.names)
     units = {name: unit for one in listings.values() for name, unit in zip(one.names, one.units, strict=True)}
     by_folder = {os.path.relpath(os.path.dirname(path), self.root): one.names for path, one in listings.items()}
-    self._nested = by_folder if set(by_folder) - {'.'} else {}  # the root's alone is what the channels are called
+    self._nested = by_folder if set(by_folder) - {'.'} else {}  # a single one in the root names the channels
     bands = self._bands
     self._renamed = band_files.renamed((image for images in self._files.values() for image in images), self._given)
     decoded = self._first()
     count = decoded.pixels.shape[-1]
-    self._others_name = bool(listed or decoded.names)  # beside the configuration
+    self._others_name = bool(listed or decoded.names)  # in addition to the configuration
     self._named = bool(self._given or bands or self._others_name)
     if self._given:
       names.check_different(self._given, 'data.channel_names')
@@ -233,28 +233,28 @@ class FolderSource:
       self.units = tuple(units.values())
 
   def _first(self) -> Decoded:
-    """The first training image that can be read; whoever reads all of them names those that cannot."""
+    """The first training image that can be read; building the cache reports those that cannot."""
     return first_readable(self._decode, self._files.get('train', self._files[next(iter(self._files))]))
 
   def _statement(self, decoded: Decoded, image: str | BandFiles) -> Statement:
-    """What a training file says that its channels are, channels.txt only where the configuration overrules it."""
+    """What a training file calls its channels; channels.txt counts only where the configuration overrides it."""
     if self._bands:
       return Statement(OWN, self._bands)
     listing = self._listing(image) if self._given else None
     return Statement.of(decoded.pixels.shape[-1], listing.names if listing else (), decoded.names, decoded.color)
 
   def _agree(self) -> bool:
-    """Whether training files that the configuration names otherwise say the same: the first, a middle and the last."""
+    """Whether the first, a middle and the last training file agree where the configuration renames their channels."""
     images = self._files[self.splits[0]]
     if not self._given or self._bands:
       return True
-    said = set()
+    stated = set()
     for image in (images[len(images) // 2], images[-1]):
       try:
-        said.add(self._statement(self._decode(image), image))
-      except UserError:  # whoever reads all of them names those that cannot be read
+        stated.add(self._statement(self._decode(image), image))
+      except UserError:  # building the cache reports those that cannot be read
         continue
-    return said <= {self._first_says}
+    return stated <= {self._first_says}
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):
@@ -265,7 +265,7 @@ class FolderSource:
     return self._listings[self._inside(os.path.dirname(_files_of(image)[0]))]
 
   def _inside(self, folder: str) -> str:
-    """The absolute path of an image's folder; the root for one outside of it."""
+    """The absolute path of an image's folder; the root for an image outside of it."""
     path = os.path.normpath(os.path.join(self.root, folder))
     return path if path == self.root or path.startswith(f'{self.root}{os.sep}') else self.root
 

@@ -1,4 +1,4 @@
-"""Which files are images, by the suffixes of their names."""
+"""Recognises image files by the suffixes of their names."""
 
 import collections
 import functools
@@ -8,16 +8,16 @@ from collections.abc import Iterable
 ARRAY = '.npy'
 TIFF = ('.tif', '.tiff')
 COMMON = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', *TIFF, ARRAY)  # named first in messages
-# What Pillow knows by name but does not decode itself: containers, films, and programs for other interpreters.
+# Formats that Pillow registers but does not decode itself: containers, films, and programs for other interpreters.
 _NOT_DECODED = {'.bufr', '.emf', '.eps', '.grib', '.h5', '.hdf', '.mpeg', '.mpg', '.ps', '.wmf'}
-# Images of formats that nothing here decodes: in predict each has its row, so that none is missing without a word.
+# Image formats that nothing here decodes: in predict each file gets a row, so that none is missing silently.
 _UNREADABLE = {'.arw', '.cr2', '.cr3', '.czi', '.dcm', '.dng', '.exr', '.hdr', '.heic', '.heif', '.jxl', '.lif', '.nd2',
                '.nef', '.nii', '.nrrd', '.orf', '.raf', '.raw', '.rw2', '.svg', '.zarr'}
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-  """All that can be read: whatever the installed Pillow decodes, TIFF and `.npy`."""
+  """All readable suffixes: those that the installed Pillow decodes, TIFF and `.npy`."""
   from PIL import Image, features
 
   Image.init()
@@ -29,7 +29,7 @@ def suffixes() -> frozenset[str]:
 
 
 def suffix(name: str) -> str:
-  """'.jpg' of 'a/b.JPG'."""
+  """The suffix of a name in lower case: '.jpg' for 'a/b.JPG'."""
   return os.path.splitext(name)[1].lower()
 
 
@@ -38,12 +38,12 @@ def is_readable(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-  """Whether a file is called like an image, of a format that can be read here or not."""
+  """Whether a file is named like an image, whether or not its format can be read here."""
   return is_readable(name) or suffix(name) in _UNREADABLE | _NOT_DECODED
 
 
 def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
-  """Relative paths, beginning with `prefix`, of all images in a folder and its subfolders, sorted; and of all else."""
+  """Sorted relative paths, beginning with `prefix`, of all images below a folder, and those of all other files."""
   found, others = [], []
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda entry: entry.name):
@@ -59,7 +59,7 @@ def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def holds_images(folder: str) -> bool:
-  """Whether there is an image beneath a folder; links are not followed, and what cannot be read is passed over."""
+  """Whether there is an image below a folder; links are not followed, and unreadable folders are skipped."""
   if os.path.islink(folder):
     return False
   for _, folders, files in os.walk(folder):
@@ -70,11 +70,11 @@ def holds_images(folder: str) -> bool:
 
 
 def listed() -> str:
-  """The suffixes for a message, the usual ones first."""
+  """The suffixes as text for a message, the common ones first."""
   return ', '.join([*COMMON, *sorted(suffixes().difference(COMMON))])
 
 
 def by_suffix(names: Iterable[str]) -> str:
-  """'.heic (12), .txt (1)': how many files have each suffix, the most frequent first."""
+  """The number of files with each suffix, the most frequent first: '.heic (12), .txt (1)'."""
   counts = collections.Counter(suffix(name) or os.path.basename(name) for name in names)
   return ', '.join(f'{kind} ({number})' for kind, number in counts.most_common())

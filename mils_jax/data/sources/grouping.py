@@ -1,4 +1,4 @@
-"""Which scene, slide or patient an image file is of, by its name."""
+"""Finds the scene, slide or patient of an image file by its name."""
 
 import re
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ _GROUP = '{group}'
 
 
 def pattern_of(setting: str) -> re.Pattern | None:
-  """What data.group_by means for files: of '{group}_*.tif' the group is all before the last underscore.
+  """The pattern that data.group_by means for files: in '{group}_*.tif' the group is all before the last underscore.
 
-  A pattern without a slash is of a file's name, one with a slash of the folder above, too, and so on; `*` stands for
-  as little as possible.
+  A pattern without a slash matches a file's name, one with a slash also the folder above it, and so on; `*` matches as
+  little as possible.
 
   Returns:
-    None where it is no pattern but the name of a column, or empty.
+    The pattern; None where the setting is the name of a column, or empty.
   """
   if _GROUP not in setting:
     return None
@@ -27,11 +27,11 @@ def pattern_of(setting: str) -> re.Pattern | None:
 
 
 def groups_of(files: Sequence[str], pattern: re.Pattern) -> np.ndarray:
-  """(N,) text: the group of each file by its relative path; raises UserError for one that is called otherwise."""
+  """(N,) text: the group of each file by its relative path; raises UserError for a file that does not match."""
   found = []
   for file in files:
     match = pattern.fullmatch(file)
     if not match:
-      raise UserError(f'data.group_by: {file} is not called as the pattern says; expected one that fits all files')
+      raise UserError(f'data.group_by: {file} does not match the pattern; expected one that matches all files')
     found.append(match['group'])
   return np.array(found)

@@ -1,4 +1,4 @@
-"""One image file as an array (H, W, C) in its own dtype, with what the file says of its channels."""
+"""Reads one image file as an array (H, W, C) in its own dtype, with the file's names for its channels."""
 
 import contextlib
 import dataclasses
@@ -23,10 +23,10 @@ from mils_jax.errors import UserError
 
 @contextlib.contextmanager
 def decoders_settled() -> Iterator[None]:
-  """Hides Pillow's warnings of odd metadata, and lifts its limit of pixels: `MAX_VALUES` is the one that counts.
+  """Hides Pillow's warnings about odd metadata, and lifts its limit of pixels, which `MAX_VALUES` replaces.
 
-  `read_image` enters it by itself; entering it once around many calls saves time. Like all filters of warnings, and
-  like Pillow's limit, it is for one thread at a time.
+  `read_image` enters it itself; entering it once around many calls saves time. Like all warning filters, and like
+  Pillow's limit, it is not thread-safe.
   """
   limit = Image.MAX_IMAGE_PIXELS
   with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Where the images of a folder lie and what their labels are: split lists, trees of splits, or class folders alone."""
+"""Finds the images of a folder and their labels: split lists, trees of splits, or class folders alone."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from mils_jax.data.sources import formats, lists
 from mils_jax.data.sources.source import CALLED, SPLITS
 from mils_jax.errors import UserError
 
-_NO_DATA = {'readme', 'license', 'licence', 'requirements', 'source'}  # names of texts that list no images
+_NO_DATA = {'readme', 'license', 'licence', 'requirements', 'source'}  # names of text files that list no images
 
 
 @dataclasses.dataclass
@@ -19,10 +19,10 @@ class Layout:
   Attributes:
     files: per split, relative paths.
     labels: per split, (N,) int32.
-    groups: per split whose table says it, (N,) text.
+    groups: per split whose table has groups, (N,) text.
     origin: per split, the list or folder that it comes from, for messages.
-    classes: the names.
-    notes: what was left out or assumed.
+    classes: names of the classes.
+    notes: notes on what was left out or assumed.
   """
 
   files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -34,7 +34,7 @@ class Layout:
 
 
 def find_layout(root: str, label_column: str = '', group_column: str = '') -> Layout:
-  """Finds the images of a folder; raises UserError, which names the place, where it is laid out in none of the ways."""
+  """Finds the images of a folder; raises UserError, which names the location, where no layout matches."""
   with os.scandir(root) as entries:
     there = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
   folders = [name for name, is_folder in there if is_folder]
@@ -54,12 +54,12 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
 
 
 def _called(names: list[str], root: str) -> dict[str, str]:
-  """By split, what stands for it among names; raises UserError where two do."""
+  """By split, the one of the names that denotes it; raises UserError where two do."""
   found = {}
   for split in SPLITS:
     mine = [name for name in names if name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED[split]]
     plain = [name for name in mine if formats.suffix(name) == '.txt']
-    mine = plain if len(mine) > len(plain) == 1 else mine  # train.txt was made from the train.csv beside it
+    mine = plain if len(mine) > len(plain) == 1 else mine  # train.txt is preferred over a train.csv beside it
     if len(mine) > 1:
       raise UserError(f'{root}: {" and ".join(mine)} are all called like the {split} split; expected one of them')
     if mine:
@@ -68,10 +68,10 @@ def _called(names: list[str], root: str) -> dict[str, str]:
 
 
 def _may_be_a_list(name: str, layout: Layout) -> bool:
-  """Whether a text is worth naming among what is not used: it lists no channels, and is not named already."""
+  """Whether a text file is worth a note that it is not used: it lists no channels, and has no note yet."""
   stem = os.path.splitext(name)[0].lower()
-  said = any(note.startswith(f'{name}:') for note in layout.notes)
-  return stem not in (*_NO_DATA, 'classes', 'channels') and not said
+  noted = any(note.startswith(f'{name}:') for note in layout.notes)
+  return stem not in (*_NO_DATA, 'classes', 'channels') and not noted
 
 
 def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str, str], *columns: str) -> Layout:
@@ -99,7 +99,7 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
 
 
 def _from_trees(root: str, trees: dict[str, str]) -> Layout:
-  """train/<class>/... and, if they are there, the other splits likewise."""
+  """The layout train/<class>/..., with the other splits likewise if they are there."""
   classes, notes = lists.ordered(_folders(os.path.join(root, trees['train'])), root)
   layout = Layout(classes=classes, notes=notes)
   if not layout.classes:
@@ -110,7 +110,7 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
 
 
 def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
-  """<class>/... alone: every missing split is cut from it."""
+  """The layout <class>/... alone: all missing splits are cut from it."""
   own = [name for name in folders if name not in trees.values()]
   closed = [name for name in own if not os.access(os.path.join(root, name), os.R_OK | os.X_OK)]
   listed = {name: found for name in own if name not in closed and (found := _listed(root, name))[0]}
@@ -132,7 +132,7 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
 
 
 def _add_tree(root: str, split: str, name: str, layout: Layout) -> None:
-  """Adds a split whose images lie in class folders, or notes that they do not."""
+  """Adds a split with class folders, or notes that it has none."""
   tree = os.path.join(root, name)
   folders = _folders(tree)
   if not folders or (len(folders) == 1 and folders[0] not in layout.classes):  # test/images/
@@ -152,7 +152,7 @@ def _listed(root: str, folder: str) -> tuple[list[str], list[str]]:
 
 
 def _add_classes(layout: Layout, split: str, listed: dict[str, tuple[list[str], list[str]]], origin: str) -> None:
-  """Adds the images of a split by their classes; with them, by class, what else lies in its folder."""
+  """Adds the images of a split by their classes; `listed` has, by class, the images and other files of its folder."""
   files: list[str] = []
   labels: list[int] = []
   others: list[str] = []

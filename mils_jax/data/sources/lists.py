@@ -16,21 +16,21 @@ from mils_jax.errors import UserError, unknown
 
 _LABEL = re.compile('-?[0-9]{1,9}')
 _FILES = ('path', 'file', 'filename', 'file_name', 'filepath', 'file_path', 'image', 'image_path', 'image_name', 'img',
-          'id', 'image_id', 'name')  # what tables call the column of images
-_LABELS = ('label', 'labels', 'class', 'class_name', 'class_id', 'target', 'category', 'y')  # and that of labels
+          'id', 'image_id', 'name')  # common names of the column of images
+_LABELS = ('label', 'labels', 'class', 'class_name', 'class_id', 'target', 'category', 'y')  # and of labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-  """What a list says.
+  """The entries of a split list.
 
   Attributes:
     files: relative paths.
-    labels: of each, as written; None where the list has none.
-    lines: the number of each one's line.
-    columns: what a table has, for messages.
-    note: what was assumed of it.
-    groups: of each image, by a table's column; None without.
+    labels: label of each image, as written; None where the list has none.
+    lines: line number of each entry.
+    columns: columns of a table, for messages.
+    note: note on what was assumed.
+    groups: group of each image, by a table's column; None without one.
   """
 
   files: list[str]
@@ -45,14 +45,14 @@ def read(path: str, root: str, folder: str, label_column: str, group_column: str
   """Reads a list.
 
   Args:
-    path: of the list: a `.csv`, or lines `relative/path label`, or `relative/path,label`.
-    root: which paths are relative to.
+    path: path of the list: a `.csv`, or lines `relative/path label`, or `relative/path,label`.
+    root: folder that paths are relative to.
     folder: the split's own folder, relative to root, where a table's images may lie too; '': none.
-    label_column: of a table, the column of labels; '': found by its name.
-    group_column: of a table, the column of groups; '': none. Only training's has to have it.
+    label_column: the column of labels of a table; '': found by its name.
+    group_column: the column of groups of a table; '': none. Only training's has to have it.
 
   Raises:
-    UserError: a line is not as described.
+    UserError: a line is invalid.
   """
   text = names.read_text(path)
   is_table = formats.suffix(path) == '.csv'
@@ -64,7 +64,7 @@ def read(path: str, root: str, folder: str, label_column: str, group_column: str
 
 
 def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[str]]:
-  """Names of class folders in the order of classes.txt, if it lists just these, and a note on what came of it."""
+  """Names of class folders in the order of classes.txt, if it lists exactly these, and a note on the outcome."""
   file = Path(root, 'classes.txt')
   if not file.is_file():
     return tuple(folders), []
@@ -81,10 +81,10 @@ def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[st
 
 def numbered(entries: dict[str, Entries], origin: dict[str, str], root: str
              ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-  """The classes and, per split, labels (N,) int32 of lists whose labels are all numbers or all names.
+  """The classes and, per split, labels (N,) int32, from lists whose labels are all numbers or all names.
 
   Raises:
-    UserError: they are neither, a number is out of range, or a name is not one of the training split's.
+    UserError: labels are mixed, a number is out of range, or a name does not occur in the training split.
   """
   file = Path(root, 'classes.txt')
   given = _read_classes(file) if file.is_file() else ()
@@ -160,7 +160,7 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str,
   usual = [cell.lower() in (*_FILES, *_LABELS) for cell in first]
   headed = not any(formats.is_image(cell) or (not is_usual and find.knows(cell))
                    for cell, is_usual in zip(first, usual, strict=True))
-  note = (f'{os.path.basename(path)}: its first line ({head.strip()[:120]}) was taken for the names of its columns'
+  note = (f'{os.path.basename(path)}: its first line ({head.strip()[:120]}) was read as the names of its columns'
           if headed and not any(usual) else '')
   header = first if headed else [str(number) for number in range(1, len(first) + 1)]
   rows = rows[1:] if headed else rows
@@ -184,14 +184,14 @@ def _is_training(path: str) -> bool:
 
 
 class _Finder:
-  """Finds the image that a table's cell means: a path, or a name with or without its suffix."""
+  """Finds the image that a table's cell refers to by a path, or by a name with or without suffix."""
 
   def __init__(self, path: str, root: str, folder: str):
     self._path, self._root, self._folder = path, root, folder
     self._known: dict[str, list[str]] | None = None
 
   def __call__(self, cell: str) -> str:
-    """The relative path, '' where there is no such image; raises UserError where there are several."""
+    """The relative path of the image, '' where there is none; raises UserError where there are several."""
     there = self._at(cell)
     places = [there] if there else self.named(cell)
     if len(places) > 1:
@@ -200,7 +200,7 @@ class _Finder:
     return places[0] if places else ''
 
   def knows(self, cell: str) -> bool:
-    """Whether there is such an image, or several."""
+    """Whether there is at least one such image."""
     return bool(self._at(cell) or self.named(cell))
 
   def named(self, name: str) -> list[str]:
@@ -258,7 +258,7 @@ def _label_column(header: list[str], files: int, asked: str, path: str, groups: 
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
-  """Class names, one a line; a line may begin with the label, if all do, in order."""
+  """Reads class names, one per line; lines may begin with the label, if all do, in order."""
   lines = [line.strip() for line in names.read_text(path).splitlines() if line.strip()]
   if not lines:
     raise UserError(f'{path}: an empty list; expected one class name a line')

@@ -1,7 +1,7 @@
 """Names and units of channels: the one rule by which training and prediction read them.
 
-What names an image's channels, the nearest first: the configuration (or, in prediction, --channels), the nearest
-channels.txt, the file itself, then what is known of the other images.
+The first of these that names an image's channels counts: the configuration (or, in prediction, --channels), the nearest
+channels.txt, the file itself, and the other images of the dataset.
 """
 
 import dataclasses
@@ -26,16 +26,16 @@ def name_channels(count: int, given: Sequence[str], where: str, coloured: bool =
   """Decides the names of `count` channels.
 
   Args:
-    count: how many channels the images have.
+    count: number of channels of the images.
     given: the names, or nothing.
-    where: where the names come from, for the error.
-    coloured: whether the images are known to be pictures in colour.
+    where: origin of the names, for the error.
+    coloured: whether the images are known to be colour photographs.
 
   Returns:
-    The names, and notes on what had to be assumed.
+    The names, and notes on what was assumed.
 
   Raises:
-    UserError: a name is empty or given twice, or there is another number of names than of channels.
+    UserError: a name is empty or given twice, or the numbers of names and channels differ.
   """
   if given:
     if len(given) != count:
@@ -44,7 +44,7 @@ def name_channels(count: int, given: Sequence[str], where: str, coloured: bool =
     check_different(given, where)
     return tuple(given), ()
   if count == 3:
-    return RGB, () if coloured else ('channels: nothing names the three, so they are taken for R, G and B '
+    return RGB, () if coloured else ('channels: nothing names the three, so they are assumed to be R, G and B '
                                      '(data.channel_names names them)',)
   names = unnamed(count)
   span = names[0] if count == 1 else f'{names[0]} to {names[-1]}'
@@ -62,12 +62,12 @@ def check_different(names: Sequence[str], where: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """The channels that a channels.txt lists, one a line.
+  """The channels that a channels.txt lists, one per line.
 
   Attributes:
-    path: of the file.
-    names: of the channels.
-    units: of each, '' where none is given.
+    path: path of the file.
+    names: names of the channels.
+    units: unit of each channel, '' where none is given.
   """
 
   path: str
@@ -79,12 +79,12 @@ def listings(folders: Iterable[str], root: str, beyond: bool) -> dict[str, Listi
   """The nearest channels.txt of each folder, None where there is none.
 
   Args:
-    folders: absolute paths at or beneath root.
-    root: absolute; up to where it is searched.
-    beyond: search above the root too, for that of a set which the root is a part of.
+    folders: absolute paths of root or of folders below it.
+    root: absolute path of the topmost folder to search.
+    beyond: search above the root too, for the channels.txt of a dataset that the root is a part of.
 
   Raises:
-    UserError: a channels.txt is no text or lists a name twice.
+    UserError: a channels.txt is not a text file or lists a name twice.
   """
   found: dict[str, Listing | None] = {}
   top = _listing_beyond(root) if beyond else None
@@ -101,49 +101,48 @@ def listings(folders: Iterable[str], root: str, beyond: bool) -> dict[str, Listi
 
 def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequence[str], color: Sequence[str],
            flagged: bool = False, training: Statement | None = None) -> tuple[tuple[str, ...], str]:
-  """The names of one image's channels.
+  """Decides the names of one image's channels.
 
   Args:
-    count: how many it has.
-    known: names of the set's channels, in their order; in prediction, of the training data's.
-    listed: what the nearest channels.txt lists.
-    own: what the file says.
-    color: by what kind of picture it is.
-    flagged: whether the configuration gave `known`: it then comes before what the training files say, and before what
-      others say that say the same or nothing.
-    training: what the training files say of the channels that are called `known`; None: of training itself, or not
-      kept.
+    count: number of channels of the image.
+    known: names of the dataset's channels, in their order; in prediction, those of the training data.
+    listed: names in the nearest channels.txt.
+    own: names in the file itself.
+    color: names by the kind of image, such as R, G, B.
+    flagged: whether the configuration gave `known`: it then takes precedence over the names in training files, and over
+      those in other files with the same names or none.
+    training: the training files' names for the channels called `known`; None: in training itself, or not stored.
 
   Returns:
-    The names, which may be none of the known ones, and a note on what was assumed.
+    The names, which need not be among the known ones, and a note on what was assumed.
 
   Raises:
-    UserError: there are more channels than anything names, or the file calls one alpha that may be any.
+    UserError: there are more channels than names, or the file calls a channel alpha that may be any other.
   """
   known, as_many = tuple(known), count == len(known)
-  if known == unnamed(len(known)):  # nothing that a name could mean
+  if known == unnamed(len(known)):  # there are no names to match
     own = color = ()
     listed = known[:count] if listed else ()
-  said = Statement.of(count, listed, own, color)
-  if as_many and flagged and not said.names:
+  stated = Statement.of(count, listed, own, color)
+  if as_many and flagged and not stated.names:
     return known, ''
-  if training is not None and said.by == training.by == COLOUR and _opaque(said) == _opaque(training):
-    return (known if as_many else (*known[:len(_opaque(said))], ALPHA)[:count]), ''
-  named = _translated(said, known, training)
+  if training is not None and stated.by == training.by == COLOUR and _opaque(stated) == _opaque(training):
+    return (known if as_many else (*known[:len(_opaque(stated))], ALPHA)[:count]), ''
+  named = _translated(stated, known, training)
   fits = bool(set(named) & set(known))
-  taken = f'channels called {", ".join(said.names)} were taken for '
-  if training is None and as_many and (flagged or said.by == COLOUR):
-    reason = 'as data.channel_names says' if flagged else 'in order'
+  taken = f'channels called {", ".join(stated.names)} were read as '
+  if training is None and as_many and (flagged or stated.by == COLOUR):
+    reason = 'by data.channel_names' if flagged else 'in order'
     return known, f'{taken}{", ".join(known)}, {reason}' if fits and named != known else ''
-  if as_many and said.by == COLOUR and ALPHA in said.names and ALPHA not in known:
-    raise UserError(f'the file calls its channels {", ".join(said.names)}, and the last may be any of the '
+  if as_many and stated.by == COLOUR and ALPHA in stated.names and ALPHA not in known:
+    raise UserError(f'the file calls its channels {", ".join(stated.names)}, and the last may be any of the '
                     f"data's {', '.join(known)}. --channels names them")
   if fits:
-    translated = named != said.names and not (training and training.by == said.by)
+    translated = named != stated.names and not (training and training.by == stated.by)
     return named, f'{taken}{", ".join(named)}' if translated else ''
-  if as_many and (not said.names or (said.by == OWN and (training is None or _counts(said.names)))):
-    return known, f'{taken}{", ".join(known)}, in order' if said.names else ''
-  if said.names:
+  if as_many and (not stated.names or (stated.by == OWN and (training is None or _counts(stated.names)))):
+    return known, f'{taken}{", ".join(known)}, in order' if stated.names else ''
+  if stated.names:
     return named, ''
   first = listed or known
   if count > len(first):
@@ -151,26 +150,26 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
   return tuple(first[:count]), f'{FILLED}: {", ".join(first[:count])}'
 
 
-def _opaque(said: Statement) -> tuple[str, ...]:
-  return tuple(name for name in said.names if name != ALPHA)
+def _opaque(stated: Statement) -> tuple[str, ...]:
+  return tuple(name for name in stated.names if name != ALPHA)
 
 
 def _counts(names: Sequence[str]) -> bool:
-  """Whether names say no more than an order: Band 1, Band 2."""
+  """Whether names only count: Band 1, Band 2."""
   numbers = [int(found[1]) if (found := _NUMBER.fullmatch(name)) else -1 for name in names]
   return numbers in (list(range(len(names))), list(range(1, len(names) + 1)))
 
 
-def _translated(said: Statement, known: Sequence[str], training: Statement | None) -> tuple[str, ...]:
-  """What is said, each name as the known one that training files called so, or that means the same."""
+def _translated(stated: Statement, known: Sequence[str], training: Statement | None) -> tuple[str, ...]:
+  """The stated names, each as the known name that training files used it for, or that means the same."""
   through = {}
-  if training is not None and training.by == said.by and len(training.names) == len(known):
+  if training is not None and training.by == stated.by and len(training.names) == len(known):
     through = dict(zip(training.names, known, strict=True))
-  return by_meaning([through.get(name, name) for name in said.names], known)
+  return by_meaning([through.get(name, name) for name in stated.names], known)
 
 
 def by_meaning(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-  """The names, each as the one known name that means the same: R and Red as red."""
+  """The names, each replaced by the known name that means the same: R and Red by red."""
   meant = [_meaning(name) for name in known]
   found = tuple(name if name in known or meant.count(_meaning(name)) != 1 else known[meant.index(_meaning(name))]
                 for name in names)
@@ -183,25 +182,25 @@ def _meaning(name: str) -> str:
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-  """What `count` channels are called that nothing names: c0, c1, ..."""
+  """The default names of `count` unnamed channels: c0, c1, ..."""
   return tuple(f'c{channel}' for channel in range(count))
 
 
 def split_config_names(text: str) -> tuple[str, ...]:
-  """Names from a config's 'red,green,blue'; nothing from ''. (mils_jax.channels would bring JAX to every process.)"""
+  """Splits 'red,green,blue' of a configuration into names. (mils_jax.channels would load JAX in every process.)"""
   return tuple(part.strip() for part in text.split(',')) if text.strip() else ()
 
 
 def read_text(path: str | Path) -> str:
-  """A text file's text; raises UserError where it is not UTF-8."""
+  """Reads a text file; raises UserError where it is not UTF-8."""
   try:
-    return Path(path).read_text(encoding='utf-8-sig')  # spreadsheets begin theirs with a mark of the byte order
+    return Path(path).read_text(encoding='utf-8-sig')  # spreadsheets write a byte order mark
   except UnicodeDecodeError as error:
     raise UserError(f'{path}: is no UTF-8 text (byte {error.start}); expected plain lines') from error
 
 
 def read_channels_file(path: Path) -> Listing | None:
-  """Names and units from a file with one channel a line: its name and, after white space, its unit; None if empty."""
+  """Reads a file with one channel per line: its name and, after white space, its unit; None if the file is empty."""
   lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
   names = tuple(line[0] for line in lines)
   check_different(names, str(path))
@@ -209,7 +208,7 @@ def read_channels_file(path: Path) -> Listing | None:
 
 
 def _listing_beyond(root: str) -> Listing | None:
-  """The nearest channels.txt above a folder: in the one that it lies in, or anywhere up to the root of a set."""
+  """The nearest channels.txt above a folder: in its parent folder, or anywhere up to the root of a dataset."""
   nearest: Path | None = None
   for place in Path(root).parents:
     nearest = nearest or (place / CHANNELS_FILE if (place / CHANNELS_FILE).is_file() else None)
@@ -219,8 +218,8 @@ def _listing_beyond(root: str) -> Listing | None:
 
 
 def _is_root(folder: Path) -> bool:
-  """Whether a folder holds a training split, as the root of a set does, whose channels.txt counts for all its parts."""
+  """Whether a folder holds a training split: it is then the root of a dataset, and its channels.txt applies to all."""
   try:
     return any(name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED['train'] for name in os.listdir(folder))
-  except OSError:  # not ours to look into
+  except OSError:  # not readable
     return False

@@ -1,4 +1,4 @@
-"""What an `.npz`, or a folder of `.npy`, holds, by the headers of its arrays alone."""
+"""Reads the headers of the arrays in an `.npz` or a folder of `.npy`."""
 
 import os
 import zipfile
@@ -12,10 +12,10 @@ Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether in Fortran ord
 
 
 def read_headers(path: str) -> dict[str, Header]:
-  """The header of every array, by its name, without reading the arrays.
+  """Reads the header of every array, by its name, without reading the arrays.
 
   Raises:
-    UserError: it is neither, or an array holds pickled objects.
+    UserError: the path is neither of them, or an array holds pickled objects.
   """
   headers = {}
   try:
@@ -40,7 +40,7 @@ def read_headers(path: str) -> dict[str, Header]:
 
 
 def stored_offset(path: str, member: str) -> int | None:
-  """Where the data of an uncompressed member of an .npz begins in the file; None where it is compressed."""
+  """Offset in the file of the data of an uncompressed member of an .npz; None where it is compressed."""
   with zipfile.ZipFile(path) as archive:
     info = archive.getinfo(member)
     if info.compress_type != zipfile.ZIP_STORED:
@@ -54,7 +54,7 @@ def stored_offset(path: str, member: str) -> int | None:
 
 
 def reason(error: Exception) -> str:
-  """What an error says, in one line."""
+  """The message of an error, in one line."""
   return ' '.join(str(error).split()) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Pictures: JPEG, PNG and whatever else Pillow decodes, upright, and in the colours that are asked for."""
+"""Pillow formats: JPEG, PNG and whatever else Pillow decodes, upright, and in the requested colours."""
 
 import contextlib
 import io
@@ -20,31 +20,31 @@ from mils_jax.data.sources.pixels import (
 from mils_jax.errors import UserError
 
 SMALL_FILE = 2**16  # bytes
-TURNED = 'turned upright, as its EXIF orientation says'
+TURNED = 'rotated upright by its EXIF orientation'
 GREY_AS_RGB = 'a grey image was read as a colour image whose R, G and B are equal'
 RGB_AS_GREY = 'a colour image was read as a grey one, by its luminance'
 WITHOUT_ALPHA = 'the alpha channel was left out'
 FIRST_FRAME = 'the first of several frames was read'
 
-# Pillow's modes that are read as another one; modes that are in neither table are refused.
+# Pillow's modes that are converted to another one; modes in neither table are refused.
 _CONVERTED = {'1': 'L', 'P': 'RGB', 'PA': 'RGBA', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB',
               'RGBX': 'RGB', 'La': 'LA', 'RGBa': 'RGBA'}
 _KEPT = {'L': 'uint8', 'LA': 'uint8', 'RGB': 'uint8', 'RGBA': 'uint8', 'I;16': 'uint16', 'I;16B': 'uint16',
          'F': 'float32'}
-_COLORS = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}  # the channels of a picture, by their number
+_COLORS = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}  # the channels of an image, by their number
 
 
 def decode(path: str, reading: Reading) -> Decoded:
-  """Reads a picture; raises UserError for one that is too large or of no supported mode, and anything for damage."""
-  size = reading.size if reading.nodata in (FROM_FILE, NO_NODATA) else 0  # pixels without data go before resizing
+  """Reads an image; raises UserError for one that is too large or of an unsupported mode, and any error for damage."""
+  size = reading.size if reading.nodata in (FROM_FILE, NO_NODATA) else 0  # pixels without data are masked first
   with _open(path) as image:
     width, height = image.size
     bands = len(image.getbands())
     check_size(path, (width, height, max(bands, 3) if image.mode == 'P' or reading.color == 'rgb' else bands))
     shrink = 2 * size / min(width, height)
     if 0 < shrink < 1 and image.format == 'JPEG':
-      # The JPEG decoder may halve the image while it stays at least twice the size asked for: the resizing below
-      # averages what is left, so the result stays within about a grey level of resizing the whole.
+      # The JPEG decoder may halve the image while it stays at least twice the requested size: the resizing below
+      # averages the rest, so the result stays within about a grey level of resizing the full image.
       image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
     if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in image.tile):
       raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
@@ -52,13 +52,13 @@ def decode(path: str, reading: Reading) -> Decoded:
     upright, turned = _upright(image) if reading.metadata else (image, [])
     plain, changed = _in_colour(_plain(upright, path, reading.color), reading.color)
     pixels = _pixels(plain, path, size)
-    if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not spread
+    if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not convert
       pixels = np.repeat(pixels, 3, axis=-1)
     return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=(*frames, *turned, *changed), size=(height, width))
 
 
 def is_colour(path: str) -> bool:
-  """Whether a picture has colours, by its head alone; one that cannot be opened has none."""
+  """Whether an image has colours, by its header alone; False for one that cannot be opened."""
   with contextlib.suppress(Exception), _open(path) as image:  # a damaged file makes decoders raise anything at all
     if image.mode in ('P', 'PA'):
       return not _has_grey_palette(image)
@@ -72,17 +72,17 @@ def _has_grey_palette(image: Image.Image) -> bool:
 
 
 def _open(path: str) -> ImageFile.ImageFile:
-  """Opens an image, a small file in memory: there Pillow's many little reads cost less."""
+  """Opens an image; small files are read into memory, where Pillow's many small reads cost less."""
   with open(path, 'rb', buffering=0) as file:
     data = file.read(SMALL_FILE)
   return Image.open(io.BytesIO(data) if len(data) < SMALL_FILE else path)
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
-  """The picture as a viewer shows it."""
+  """The image in the orientation that a viewer shows."""
   try:
     orientation = image.getexif().get(0x0112, 1)
-  except Exception:  # damage there is no damage of the pixels, and viewers pass over it
+  except Exception:  # damaged metadata leaves the pixels intact, and viewers ignore it
     return image, []
   if orientation not in range(2, 9):
     return image, []
@@ -90,14 +90,14 @@ def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _plain(image: Image.Image, path: str, color: str) -> Image.Image:
-  """The picture in one of the modes of _KEPT."""
+  """Converts the image to one of the modes of _KEPT."""
   if image.mode == 'P' and 'transparency' in image.info:
     return image.convert('RGBA')
   if image.mode == 'P' and color != 'as_is' and _has_grey_palette(image):
     return image.convert('L')
   if image.mode in _CONVERTED:
     return image.convert(_CONVERTED[image.mode])
-  if image.mode == 'I':  # of 32 bits; usually of 16, which Pillow says so
+  if image.mode == 'I':  # Pillow's 32-bit mode, usually for images of 16 bits
     values = np.asarray(image)
     if values.min() >= 0 and values.max() < 2**16:
       return Image.fromarray(values.astype(np.uint16))
@@ -107,7 +107,7 @@ def _plain(image: Image.Image, path: str, color: str) -> Image.Image:
 
 
 def _in_colour(image: Image.Image, color: str) -> tuple[Image.Image, list[str]]:
-  """The picture with the channels that `color` asks for, as far as Pillow can, and what that changed."""
+  """Converts the image to the channels that `color` requests, as far as Pillow can, with notes on the changes."""
   if color == 'as_is':
     return image, []
   notes = [WITHOUT_ALPHA] if image.mode in ('LA', 'RGBA') else []

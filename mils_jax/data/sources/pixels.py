@@ -1,4 +1,4 @@
-"""What an image file becomes: an array (H, W, C), what the file says of its channels, and how it is resized."""
+"""The array (H, W, C) that an image file becomes, with the file's names for its channels, and how it is resized."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ from mils_jax.errors import UserError
 CHANNEL_AXES = ('', 'first', 'last')
 METADATA = ('use', 'ignore')
 COLORS = ('auto', 'rgb', 'grey', 'as_is')
-FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata beside a number
-MAX_VALUES = 2**30  # of one image, over all channels: what claims more is refused before it is decoded
-LARGE = 2**28  # values from which on a file must have a byte for so many
+FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata other than a number
+MAX_VALUES = 2**30  # most values of one image, over all channels: larger ones are refused before they are decoded
+LARGE = 2**28  # number of values from which on the size of the file is checked
 MOST_COMPRESSED = 4096
 
 
@@ -25,10 +25,10 @@ class Reading:
 
   Attributes:
     size: side of the square that an image becomes (shorter side resized, central square); 0: its own size.
-    channel_axis: 'first' or 'last' where TIFF files and arrays do not say which axis the channels are, else ''.
-    color: what images of picture formats (JPEG, PNG and the like) become: 'rgb' or 'grey'; 'as_is': what they are.
+    channel_axis: 'first' or 'last' where TIFF files and arrays do not state the axis of the channels, else ''.
+    color: what images in Pillow formats (JPEG, PNG and so on) are converted to: 'rgb' or 'grey'; 'as_is': nothing.
     nodata: the value of pixels without data, as text; FROM_FILE: the file's own; NO_NODATA: none.
-    metadata: whether the orientation and the names of channels count that a file says it has.
+    metadata: whether the orientation and the channel names in a file count.
   """
 
   size: int = 0
@@ -47,15 +47,15 @@ AS_IT_IS = Reading(nodata=NO_NODATA)
 
 @dataclasses.dataclass
 class Decoded:
-  """An image as it was read.
+  """A decoded image.
 
   Attributes:
     pixels: (H, W, C) of one of `DTYPES`; masked where a pixel has no data.
-    names: of its channels, where the file gives them itself.
-    units: of its channels, as many as names or none.
-    color: names of its channels by the kind of image that it is, such as R, G, B; none for other channels.
-    notes: what was done with it that is not plain.
-    size: height and width of the whole image as stored, before it was turned or resized; none: not known.
+    names: names of its channels, where the file itself gives them.
+    units: units of its channels, as many as there are names, or none.
+    color: names of its channels by the kind of image, such as R, G, B; none for other channels.
+    notes: notes on conversions.
+    size: height and width of the whole image as stored, before it was rotated or resized; empty: not known.
   """
 
   pixels: np.ndarray
@@ -67,7 +67,7 @@ class Decoded:
 
 
 def check_size(path: str, shape: tuple[int, ...]) -> None:
-  """Raises UserError where an image is too large, or larger than its file can well be: what it claims is damage."""
+  """Raises UserError where an image is too large, or implausibly large for its file, which indicates damage."""
   values, size = math.prod(shape), ' x '.join(map(str, shape))
   if values > MAX_VALUES:
     raise UserError(f'{path}: {size} are {values} values; expected at most {MAX_VALUES} in one image: cut it '
@@ -86,7 +86,7 @@ def channels_last(image: np.ndarray, channel_axis: str, where: str) -> np.ndarra
   """Brings an array (..., H, W), (..., H, W, C) or (..., C, H, W) of one image to (H, W, C), as a view.
 
   Raises:
-    UserError: the array has another number of axes, or looks like channels first and nothing says which it is.
+    UserError: the array has another number of axes, or looks like channels first without a data.channel_axis.
   """
   if image.ndim == 2:
     return image[..., None]
@@ -96,12 +96,12 @@ def channels_last(image: np.ndarray, channel_axis: str, where: str) -> np.ndarra
   if channel_axis == 'first':
     return np.moveaxis(image, 0, -1)
   if channel_axis == '' and image.shape[0] < min(image.shape[1:]):
-    raise UserError(f'{where}: shape {image.shape} looks like channels first; say data.channel_axis=first or last')
+    raise UserError(f'{where}: shape {image.shape} looks like channels first; set data.channel_axis=first or last')
   return image
 
 
 def nodata_value(text: str) -> float:
-  """The number in data.nodata; raises UserError where it is none."""
+  """Parses the number in data.nodata; raises UserError where it is no number."""
   try:
     return float(text)
   except ValueError as error:
@@ -110,12 +110,12 @@ def nodata_value(text: str) -> float:
 
 
 def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -> np.ndarray:
-  """The same pixels, masked where they have no data; a plain array where all have.
+  """Masks pixels without data; returns a plain array where there are none.
 
   Args:
     pixels: (H, W, C).
     setting: as Reading.nodata.
-    own: the value that the file names.
+    own: nodata value in the file.
   """
   if setting == NO_NODATA or (setting == FROM_FILE and own is None) or isinstance(pixels, np.ma.MaskedArray):
     return pixels
@@ -126,7 +126,7 @@ def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -
       return pixels
     empty = np.isnan(pixels)
   else:
-    # Compared in the pixels' own type: a file says -3.4028234663852886e+38, or a few digits fewer.
+    # Compared in the pixels' own dtype: a file may state -3.4028234663852886e+38 with fewer digits.
     empty = np.isclose(pixels, value, rtol=1e-6, atol=0) if pixels.dtype.kind == 'f' else pixels == value
   return np.ma.masked_array(pixels, empty) if empty.any() else pixels
 
@@ -134,8 +134,8 @@ def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -
 def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
   """Resizes the central square of (H, W, C) to (size, size, C), in the same dtype; size 0: leaves it alone.
 
-  Masked values have no part in their neighbours': a new one is the mean of what was there, and masked where half or
-  more of it was.
+  Masked values do not affect their neighbours: a new value is the mean of the unmasked ones, and is masked where half
+  or more of them were masked.
   """
   height, width, channels = pixels.shape
   if size == 0 or (height == size and width == size):
@@ -164,11 +164,11 @@ def central_square(width: int, height: int) -> tuple[float, float, float, float]
 
 def _resize_masked(pixels: np.ma.MaskedArray, size: int) -> np.ma.MaskedArray:
   there = (~np.ma.getmaskarray(pixels)).astype(np.float32)
-  share = resize_square(there, size)  # of each new value that was there
+  share = resize_square(there, size)  # share of each new value that was not masked
   total = resize_square(np.where(there > 0, pixels.data, 0).astype(np.float32), size)
   values = total / np.maximum(share, np.finfo(np.float32).tiny)
   valid = pixels.compressed()
   if valid.size:
-    values = np.clip(values, valid.min(), valid.max())  # rounding of the share must not leave the range
+    values = np.clip(values, valid.min(), valid.max())  # rounding of the share must not exceed the range
   result = values if pixels.dtype.kind == 'f' else np.rint(values)
   return np.ma.masked_array(result.astype(pixels.dtype), share <= 0.5)

@@ -1,4 +1,4 @@
-"""An image's channels at their places among the channels of its set, the others masked."""
+"""Arranges an image's channels in the order of its dataset's channels; the others are masked."""
 
 import numpy as np
 
@@ -10,22 +10,22 @@ from mils_jax.errors import UserError
 
 def placed(decoded: Decoded, known: tuple[str, ...], listing: Listing | None, flagged: bool, named: bool,
            where: str, first: Statement | None = None) -> tuple[np.ndarray, str]:
-  """One image with all channels of its set, in their order.
+  """An image with all channels of its dataset, in their order.
 
   Args:
     decoded: the image, with whatever channels it has.
-    known: names of the set's channels.
+    known: names of the dataset's channels.
     listing: the nearest channels.txt, None without one.
     flagged: whether the configuration gave `known`.
-    named: whether anything names `known`: only then an image may have fewer channels without names.
-    where: the image's place, for messages.
-    first: what the first training file says of its channels; None: it does not count.
+    named: whether `known` are real names: only then an image may have fewer channels without names.
+    where: location of the image, for messages.
+    first: names of channels in the first training file; None: they do not count.
 
   Returns:
     (H, W, C), masked in the channels that the image does not have, and a note on what was assumed.
 
   Raises:
-    UserError: one of its channels is none of the set's.
+    UserError: one of its channels is not in the dataset.
   """
   count = decoded.pixels.shape[-1]
   try:

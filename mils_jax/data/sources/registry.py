@@ -1,4 +1,4 @@
-"""The kinds of sources, each registered in its own module with the options that it alone has."""
+"""The kinds of sources, each registered in its own module together with its own options."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ _TITLES: dict[str, str] = {}
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions(Section):
-  """Which images, and how they are read. `data_section` adds the kinds of sources, with a section for each."""
+  """The choice of the data and how it is read. `data_section` adds the kinds of sources, with a section for each."""
 
   section: ClassVar[str] = 'data'
 
@@ -55,23 +55,23 @@ class DataOptions(Section):
 
   def __post_init__(self):
     super().__post_init__()
-    _ = self.reading  # refuses a nodata that is no number
+    _ = self.reading  # raises for a nodata that is no number
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The channel names that the configuration gives."""
+    """The configured channel names."""
     return split_config_names(self.channel_names)
 
   @property
   def reading(self) -> Reading:
-    """How images become arrays."""
+    """How image files become arrays."""
     return Reading(self.image_size, self.channel_axis, self.color, self.nodata, self.metadata == 'use')
 
 
 def register(name: str, options: type[Section], title: str) -> Callable[[Opener], Opener]:
-  """Makes `data.source=name` open a source with the decorated function of (DataOptions, its own options).
+  """Registers the decorated function of (DataOptions, its own options) to open the source `data.source=name`.
 
-  Help and documentation call it `title`. An option `name` of its own is what the set is called.
+  Help and documentation show its title. Its own option `name`, if it has one, is the name of the dataset.
   """
   def add(opener: Opener) -> Opener:
     _SOURCES[name], _TITLES[name] = (options, opener), title
@@ -114,17 +114,17 @@ def open_source(name: str, **options: Any) -> Source:
   """Opens a source with all three splits: open_source('tfds', path='sets', tfds={'name': 'eurosat/all'}).
 
   Args:
-    name: the kind of source.
-    **options: of DataOptions and, as a mapping under its name, of the kind.
+    name: kind of source.
+    **options: fields of DataOptions and, as a mapping under its name, those of the kind.
 
   Raises:
-    UserError: an option is unknown or out of range, or what the source reads is not as it should be.
+    UserError: an option is unknown or out of range, or the data is invalid.
   """
   return open_configured(data_section().read({'source': name, **options}))
 
 
 def open_configured(options: DataOptions) -> Source:
-  """Likewise for an instance of what `data_section` returns."""
+  """Opens a source with all three splits from an instance of the class that `data_section` returns."""
   _, opener = _SOURCES[options.source]
   source = opener(options, getattr(options, options.source))
   if options.group_by and source.groups('train') is None:

@@ -1,6 +1,6 @@
-"""The built-in synthetic set: coloured shapes, drawn from a seed, so that everything runs without any data.
+"""The built-in synthetic dataset: coloured shapes, drawn from a seed, so that everything runs without any data.
 
-Twenty classes: five shapes in four colours. A colour is a level, high or low, of each of the three channels:
+It has twenty classes: five shapes in four colours. A colour is a level, high or low, of each of the three channels:
 
             R     G     B
     red     high  low   low
@@ -29,7 +29,7 @@ SHAPES = ('disc', 'square', 'triangle', 'cross', 'ring')
 COLOURS = {'red': (1, 0, 0), 'green': (0, 1, 0), 'blue': (0, 0, 1), 'white': (1, 1, 1)}
 CLASSES = tuple(f'{colour} {shape}' for shape in SHAPES for colour in COLOURS)
 
-_LOW, _HIGH = 0.2, 0.8  # of the range from black to white
+_LOW, _HIGH = 0.2, 0.8  # levels in the range from black to white
 _NOISE = 0.06  # standard deviation of each pixel's noise
 _TEXTURE = 0.1  # amplitude of each of the waves that make the background
 
@@ -51,8 +51,8 @@ class ShapesSource:
 
   Attributes:
     size: side of the images in pixels.
-    seed: what all randomness starts from.
-    num_train, num_val, num_test: number of images per split; the classes take turns.
+    seed: seed of all randomness.
+    num_train, num_val, num_test: number of images per split; the classes alternate.
   """
 
   size: int = DEFAULT_SIZE
@@ -86,7 +86,7 @@ class ShapesSource:
     return ()
 
   def example_id(self, split: str, index: int) -> str:
-    original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # what the image is drawn from, whatever its size
+    original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # determines the image, whatever its size
     return f'{split}:{hashlib.blake2b(original.encode(), digest_size=10).hexdigest()}'
 
   def place(self, split: str, index: int) -> str:
@@ -103,10 +103,10 @@ def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
   """Draws one image.
 
   Everything random is drawn from `key` in an order that does not depend on the label, so two labels of the same shape
-  whose colours have the same level in a channel give that channel bit for bit the same.
+  whose colours have the same level in a channel give bit-identical values in that channel.
 
   Args:
-    key: whole numbers, none negative, that all randomness starts from.
+    key: non-negative whole numbers that seed all randomness.
     label: index into `CLASSES`.
     size: side of the image in pixels.
 
@@ -119,7 +119,7 @@ def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
   radius = random.uniform(0.24, 0.42)
   centre = random.uniform(radius, 1 - radius, 2)
   angle = random.uniform(-np.pi, np.pi)
-  brightness = random.uniform(-0.12, 0.12, 3)  # one per channel, of the shape
+  brightness = random.uniform(-0.12, 0.12, 3)  # of the shape, one per channel
   background = random.uniform(0.35, 0.65, 3) + _texture(random, size)  # (size, size, 3)
   noise = random.standard_normal((size, size, 3), dtype=np.float32) * _NOISE
 
@@ -130,7 +130,7 @@ def draw(key: tuple[int, ...], label: int, size: int) -> np.ndarray:
 
 
 def _texture(random: np.random.Generator, size: int) -> np.ndarray:
-  """Two plane waves per channel, of random direction, wavelength and phase: (size, size, 3)."""
+  """Draws two plane waves per channel, of random direction, wavelength and phase: (size, size, 3)."""
   frequency = random.uniform(-4, 4, (2, 2, 3))  # (wave, axis, channel), in periods per image
   phase = random.uniform(0, 2 * np.pi, (2, 3))
   axis = (np.arange(size) + 0.5)[:, None] / size * 2 * np.pi  # (size, 1)

@@ -1,4 +1,4 @@
-"""What every source of labelled images offers, and all that building its dataset cache needs."""
+"""The interface of every source of labelled images, which is all that building the dataset cache needs."""
 
 import dataclasses
 import hashlib
@@ -10,20 +10,20 @@ import numpy as np
 from mils_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
-ALL = 'all'  # of a set that a model was not trained on
-# What a split's folder, list or array may be called; folders and lists in upper and lower case alike.
+ALL = 'all'  # every image of a dataset that a model was not trained on
+# Names of a split's folder, list or arrays; those of folders and lists are case-insensitive.
 CALLED = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'dev'), 'test': ('test', 'testing')}
-LISTED, OWN, COLOUR = 'listed', 'own', 'colour'  # what may say what channels are: channels.txt, the file, its kind
+LISTED, OWN, COLOUR = 'listed', 'own', 'colour'  # what may name channels: channels.txt, the file, its kind
 DTYPES = ('uint8', 'int16', 'uint16', 'float32')
 
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-  """What something says an image's channels are.
+  """A statement of an image's channels.
 
   Attributes:
-    by: LISTED, OWN or COLOUR; '' where nothing says it.
-    names: of the channels.
+    by: LISTED, OWN or COLOUR; '' where nothing names them.
+    names: names of the channels.
   """
 
   by: str = ''
@@ -31,7 +31,7 @@ class Statement:
 
   @classmethod
   def of(cls, count: int, listed: Sequence[str], own: Sequence[str], color: Sequence[str]) -> 'Statement':
-    """The nearest that names all of `count` channels; arguments as of `assign`."""
+    """The first statement that names all `count` channels; arguments as in `assign`."""
     found = ((by, tuple(names)) for by, names in ((LISTED, listed), (OWN, own), (COLOUR, color)) if len(names) == count)
     return cls(*next(found, ('', ())))
 
@@ -49,10 +49,10 @@ class Source(Protocol):
     classes: name of each class, in the order of the labels.
     channels: name of each channel, in the order of the images' last axis.
     units: unit of each channel's values, '' where unknown.
-    files_say: what its files say the channels are, which the configuration may call otherwise; None: not the same.
+    files_say: what its files call the channels, which the configuration may rename; None: the files do not agree.
     splits: which of `SPLITS` it has.
-    decodes: whether reading an image costs enough that several processes are worth starting.
-    notes: lines that the user should see, about what had to be assumed.
+    decodes: whether reading an image costs enough to start several processes.
+    notes: lines for the user on what was assumed.
   """
 
   classes: tuple[str, ...]
@@ -72,7 +72,7 @@ class Source(Protocol):
   def splits(self) -> tuple[str, ...]: ...
 
   def length(self, split: str) -> int:
-    """How many images the split has."""
+    """Number of images in the split."""
     ...
 
   def labels(self, split: str) -> np.ndarray:
@@ -80,7 +80,7 @@ class Source(Protocol):
     ...
 
   def groups(self, split: str) -> np.ndarray | None:
-    """(N,) text: the scene, slide or patient of each image, by data.group_by; None where that is not asked for."""
+    """(N,) text: the scene, slide or patient of each image, by data.group_by; None where that is not set."""
     ...
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
@@ -88,15 +88,15 @@ class Source(Protocol):
     ...
 
   def remarks(self, split: str, index: int) -> tuple[str, ...]:
-    """What was done with the image that is not plain; asked right after it was read."""
+    """Notes on the conversion of the image; called right after it was read."""
     ...
 
   def example_id(self, split: str, index: int) -> str:
-    """What identifies this image, whatever its size: a relative path, or the split and a hash of the original."""
+    """Identifies this image, whatever its size, by a relative path, or by the split and a hash of the original."""
     ...
 
   def place(self, split: str, index: int) -> str:
-    """Where a person finds this image, for messages."""
+    """Location of this image, for messages."""
     ...
 
   def settings(self) -> dict:
@@ -104,12 +104,12 @@ class Source(Protocol):
     ...
 
   def inputs(self) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of last change in ns of every input file, by listing alone."""
+    """Name, size in bytes and modification time in ns of every input file, without reading the files."""
     ...
 
 
 def hashed_example_id(split: str, original: np.ndarray) -> str:
-  """The example_id of an image without a file of its own: its split and a hash of the array as it was given."""
+  """The example_id of an image without a file of its own: its split and a hash of the original array."""
   original = np.ascontiguousarray(original)
   digest = hashlib.blake2b(f'{original.dtype.str}{original.shape}'.encode(), digest_size=10)
   digest.update(original.data)
@@ -121,7 +121,7 @@ Found = TypeVar('Found')
 
 
 def first_readable(read: Callable[[Item], Found], items: Iterable[Item]) -> Found:
-  """What `read` gives for the first item that can be read, of at least one; raises the first failure where none can."""
+  """Result of `read` for the first readable one of at least one item; raises the first error where none is readable."""
   failure: UserError | None = None
   for item in items:
     try:

@@ -1,4 +1,4 @@
-"""Cuts a missing validation or test split from the training split, by class and, where it is asked for, by group."""
+"""Cuts a missing validation or test split from the training split, by class and, where requested, by group."""
 
 import functools
 import hashlib
@@ -13,11 +13,11 @@ from mils_jax.progress import counted
 class EverySplit:
   """A source with all three splits: those that `source` has, the others cut from its training split.
 
-  One whose fraction is 0 is not cut, so that all images of a set can be tested.
+  A split with a fraction of 0 is not cut, so that all images of a dataset can be tested.
 
-  Which images are cut is a pure function of labels, groups and seed. Every class gives the same share, rounded, and
-  keeps at least one image for training. Where the source groups its images, all of a group are in one split, and the
-  shares are as near as whole groups allow.
+  The choice of the images is a pure function of labels, groups and seed. Every class gives the same share, rounded, and
+  keeps at least one image for training. Where the source groups its images, all images of a group are in one split, and
+  the shares are as close as whole groups allow.
   """
 
   def __init__(self, source: Source, val_fraction: float, test_fraction: float, seed: int):
@@ -47,18 +47,18 @@ class EverySplit:
     return [f'splits: cut from training, {len(groups)} images of {counted(len(np.unique(groups)), "group")}: {shares}']
 
   def _remark_on_shared_groups(self) -> list[str]:
-    """Notes groups of training images in a split that the source came with."""
+    """Notes groups of training images that also occur in a split of the source's own."""
     notes = []
     for split in self.source.splits:
       groups, own = self.source.groups('train'), self.source.groups(split)
       if split != 'train' and groups is not None and own is not None and len(both := np.intersect1d(groups, own)):
         notes.append(f'splits: {len(both)} groups have images in training and in {split}, such as {both[0]}: accuracy '
-                     'there says little about other groups')
+                     'there tells little about other groups')
     return notes
 
   @functools.cached_property
   def rows(self) -> dict[str, np.ndarray]:
-    """For train and each cut split, the positions of its images in the source's training split, in rising order."""
+    """For train and each cut split, the indices of its images in the source's training split, in ascending order."""
     labels, groups = self.source.labels('train'), self.source.groups('train')
     if groups is not None:
       return _cut_groups(labels, groups, self.fractions, self.seed)
@@ -122,12 +122,12 @@ class EverySplit:
 
 def _cut_groups(labels: np.ndarray, groups: np.ndarray, fractions: dict[str, float], seed: int
                 ) -> dict[str, np.ndarray]:
-  """The rows of training and of each cut split, no group in two of them.
+  """The rows of training and of each cut split, without a group in two of them.
 
-  In random order, each group goes to the split that it brings nearest to its share of all classes, by squares.
+  In random order, each group goes to the split that it brings closest to its share of all classes, by squared errors.
 
   Raises:
-    UserError: there are too few groups for a group in each split and each class in training.
+    UserError: there are too few groups for at least one in each split and every class in training.
   """
   named, group = np.unique(groups, return_inverse=True)
   _, label = np.unique(labels, return_inverse=True)
@@ -142,11 +142,11 @@ def _cut_groups(labels: np.ndarray, groups: np.ndarray, fractions: dict[str, flo
     split_of[one] = np.argmin((counts[one] * (2 * (have - wanted) + counts[one])).sum(1))
     have[split_of[one]] += counts[one]
 
-  def spare(one: int) -> bool:  # whether its split has what it must have without the group
+  def spare(one: int) -> bool:  # whether its split stays valid without the group
     rest = counts[(split_of == split_of[one]) & (np.arange(len(named)) != one)].sum(0)
     return bool(rest.any() if split_of[one] else (rest[counts[one] > 0] > 0).all())
 
-  for one in order:  # back to training with a class that it lacks
+  for one in order:  # give training back any class that it lacks
     if split_of[one] and not counts[split_of == 0].sum(0)[counts[one] > 0].all():
       split_of[one] = 0
   for split, name in enumerate(fractions, 1):

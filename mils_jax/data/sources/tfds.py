@@ -1,4 +1,4 @@
-"""Any TFDS classification set, read through TFDS's random-access data source, without TensorFlow."""
+"""Any TFDS classification dataset, read through TFDS's random-access data source, without TensorFlow."""
 
 import dataclasses
 import functools
@@ -20,19 +20,19 @@ _OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'),
 
 
 class TfdsSource:
-  """A TFDS set, prepared first where it is not there yet.
+  """A TFDS dataset, which is prepared first if needed.
 
   Args:
-    name: of the set, with its configuration and version where needed: cifar10, eurosat/all.
+    name: name of the set, with its configuration and version where needed: cifar10, eurosat/all.
     data_dir: TFDS's folder of prepared sets; '': its default.
-    reading: how images are read; only its size and nodata count.
+    reading: how images are read; only its size and nodata are used.
     channel_names: names of the channels; empty: R, G, B for three, else c0, c1, ...
-    image_key, label_key: of the image (H, W, C) and the label among the set's features.
-    splits: TFDS's name or slice for each of train, val and test; '': the set's own name for it, if it has one.
-    group_by: the feature that says which scene, slide or patient an image is of; '': none.
+    image_key, label_key: features of the set that hold the image (H, W, C) and the label.
+    splits: TFDS's name or slice for each of train, val and test; '': the dataset's own name for it, if it has one.
+    group_by: feature with the scene, slide or patient of an image; '': none.
 
   Raises:
-    UserError: the set, a key or a split is unknown, or the set cannot be prepared here.
+    UserError: the dataset, a key or a split is unknown, or the dataset cannot be prepared here.
   """
 
   decodes = False
@@ -80,7 +80,7 @@ class TfdsSource:
                      for value in self._column(split, self._group_by)])
 
   def _column(self, split: str, key: str) -> list:
-    """A feature of all examples of a split, read without decoding their images."""
+    """Reads a feature of all examples of a split, without decoding their images."""
     import tensorflow_datasets as tfds
 
     undecoded = self._builder.as_data_source(split=self._splits[split],
@@ -114,7 +114,7 @@ class TfdsSource:
     return pixels.channels_last(self._example(split, index)[self.image_key], 'last', self.place(split, index))
 
   def _example(self, split: str, index: int) -> dict[str, Any]:
-    """Keeps the latest example: its image, label and example_id are read one after the other."""
+    """Reads an example and caches the latest: its image, label and example_id are read one after the other."""
     known, example = self._latest
     if known != (split, index):
       example = self._data[split][index]
@@ -154,7 +154,7 @@ class TfdsSource:
 
 
 def _prepared_builder(name: str, data_dir: str) -> Any:
-  """The builder of a set that lies prepared in a format which needs no TensorFlow; prepares it where it does not."""
+  """The builder of a dataset in a format that needs no TensorFlow; prepares it if needed."""
   try:
     import tensorflow_datasets as tfds
   except ImportError as error:
@@ -169,18 +169,18 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
 
 
 def _not_opened(name: str, error: Exception) -> UserError:
-  """The user's mistake behind an error of TFDS: an unknown set, or one that only TensorFlow reads."""
+  """The UserError for an error of TFDS: an unknown dataset, or one that only TensorFlow reads."""
   import tensorflow_datasets as tfds
 
   reason = ' '.join(str(error).strip().split('\n')[0].split())
   if 'File format is already set' in reason:
-    return UserError(f'{name}: lies prepared in a format that only TensorFlow reads; expected array_record. Give '
+    return UserError(f'{name}: is prepared in a format that only TensorFlow reads; expected array_record. Give '
                      'another folder as data.path, where it is prepared anew, or prepare it yourself by '
                      "download_and_prepare(file_format='array_record')")
   known, base = tfds.list_builders(with_community_datasets=False), name.split('/')[0].split(':')[0]
   if base in known:
     known += [f'{base}/{config}' for config in tfds.builder_cls(base).builder_configs]
-    reason = reason.rpartition('}": ')[2].partition('. Here are')[0]  # without what TFDS was called with
+    reason = reason.rpartition('}": ')[2].partition('. Here are')[0]  # without the arguments of TFDS
   near = get_close_matches(name.split(':')[0], known, n=5)
   return UserError(f"unknown TFDS set data.tfds.name='{name}' ({reason}). "
                    f"Near names: {', '.join(near) or 'none'}; all are listed by tfds.list_builders()")
@@ -206,7 +206,7 @@ def _prepare(builder: Any, name: str) -> None:
 
 
 def _missing_module(error: BaseException | None) -> str:
-  """The module whose absence began a chain of errors; TFDS raises the first one again without its name."""
+  """The missing module that caused a chain of errors; TFDS re-raises the first one without its name."""
   while error is not None:
     if isinstance(error, ImportError) and error.name:
       return error.name.split('.')[0]
@@ -216,7 +216,7 @@ def _missing_module(error: BaseException | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class TfdsOptions(Section):
-  """What sets of TensorFlow Datasets alone have."""
+  """Options that only TensorFlow Datasets have."""
 
   section: ClassVar[str] = 'data.tfds'
 

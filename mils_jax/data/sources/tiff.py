@@ -1,4 +1,4 @@
-"""TIFF files through tifffile: any number of channels, and what their tags say of them."""
+"""Reads TIFF files through tifffile: any number of channels, with the names in their tags."""
 
 import os
 from typing import Any
@@ -12,19 +12,19 @@ from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
 from mils_jax.errors import UserError
 
 _COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
-_ALPHA = (1, 2)  # extra samples: with colours multiplied by it, and without
+_ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
 _ORIENTATION = 274  # the tag's number
-# Of each orientation but the first: whether rows and columns change places, and which axes are mirrored then.
+# For each orientation but the first: whether rows and columns are swapped, and which axes are mirrored then.
 _TURNS = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)), 5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)),
           8: (True, (0,))}
 
 
 def decode(path: str, reading: Reading) -> Decoded:
-  """Reads a TIFF; raises UserError for one whose layout or dtype is not supported, and anything for damage."""
-  import tifffile  # here, as it takes a while to load
+  """Reads a TIFF; raises UserError for an unsupported layout or dtype, and any error for damage."""
+  import tifffile  # here, as loading it is slow
 
   with tifffile.TiffFile(path) as file:
-    elsewhere = other_files(file, os.path.basename(path))  # which tifffile would open, wherever they lie
+    elsewhere = other_files(file, os.path.basename(path))  # tifffile would open them, wherever they are
     if elsewhere or file.series[0].is_multifile:
       raise UserError(f'{path}: a part of an image in several files'
                       + (f', such as {elsewhere[0][:120]}' if elsewhere else '')
@@ -39,7 +39,7 @@ def decode(path: str, reading: Reading) -> Decoded:
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
-    stored = without_nodata(series.asarray(), reading.nodata, nodata(page))  # before colours change what is stored
+    stored = without_nodata(series.asarray(), reading.nodata, nodata(page))  # before values are converted
     image, coloured = _in_colour(stored, page)
     pixels = channels_last(image, 'last' if coloured else rule, path)
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
@@ -49,9 +49,9 @@ def decode(path: str, reading: Reading) -> Decoded:
 
 
 def _kind(page: Any, pixels: np.ndarray) -> tuple[str, ...]:
-  """What its colour space says that an image's channels are, if it is of bytes: tifffile calls all others RGB, too.
+  """Names of an image's channels by its colour space, for 8-bit images only, as tifffile calls all others RGB too.
 
-  A fourth that is called alpha may be any other band: GDAL and tifffile call it so unless they are told otherwise.
+  A fourth channel called alpha may be any band: GDAL and tifffile write that name by default.
   """
   count = pixels.shape[-1]
   if page.photometric not in _COLOURED or pixels.dtype != np.uint8 or count not in (3, 4):
@@ -65,7 +65,7 @@ def _belongs_to_another(page: Any) -> bool:
 
 
 def _in_colour(image: np.ndarray, page: Any) -> tuple[np.ndarray, bool]:
-  """The image with the colours of its palette (then True), if it has one, black as 0 and in whole bytes."""
+  """The image with its palette applied (then True), if it has one, with black as 0 and in whole bytes."""
   from tifffile import PHOTOMETRIC
 
   if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None and image.dtype == np.uint8:
@@ -75,18 +75,18 @@ def _in_colour(image: np.ndarray, page: Any) -> tuple[np.ndarray, bool]:
   if image.dtype == bool:
     image = image.astype(np.uint8) * 255
   if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype.kind in 'iu':
-    image = ~image  # the least of the dtype for its largest
+    image = ~image  # the dtype's smallest value for its largest
   return image, False
 
 
 def _contiguous(pixels: np.ndarray) -> np.ndarray:
-  """The same, laid out anew, and still masked."""
+  """A contiguous copy of the pixels that keeps the mask."""
   plain = np.ascontiguousarray(np.ma.getdata(pixels))
   return np.ma.masked_array(plain, np.ma.getmaskarray(pixels)) if np.ma.is_masked(pixels) else plain
 
 
 def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:
-  """Which axis of the TIFF the channels are: what the file says, else the config's rule."""
+  """The axis of the TIFF's channels: the one that the file states, else by the configuration."""
   if len(shape) == 2:
     return 'last'
   if axes in ('YXS', 'YXC'):
@@ -95,13 +95,13 @@ def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: st
     return 'first'
   if len(shape) == 3 and channel_axis:
     return channel_axis
-  raise UserError(f'{path}: a TIFF of several pages, shape {shape}, that does not say what they are; '
-                  'say data.channel_axis=first or last')
+  raise UserError(f'{path}: a TIFF of several pages, shape {shape}, that does not state what they are; '
+                  'set data.channel_axis=first or last')
 
 
 def _upright(pixels: np.ndarray, page: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-  """The image (H, W, C) as a viewer shows it."""
-  tags = getattr(page, 'tags', {})  # none of a page that is like the first
+  """The image (H, W, C) in the orientation that a viewer shows."""
+  tags = getattr(page, 'tags', {})  # a page that is like the first has none
   tag = tags.get(_ORIENTATION)
   if tag is None or tag.value not in _TURNS:
     return pixels, ()

@@ -1,4 +1,4 @@
-"""What a TIFF says of its channels: names, units and wavelengths from GDAL's, OME's or ImageJ's tags, and nodata."""
+"""The channels in a TIFF's tags: names, units and wavelengths from GDAL, OME or ImageJ, and the nodata value."""
 
 import contextlib
 import math
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
   from tifffile import TiffFile, TiffFrame, TiffPage
 
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113  # numbers of the tags
-# What text that is not as it should be raises; the image is whole for all that.
+# Errors of malformed text in tags; the image itself can still be read.
 _ODD = (ElementTree.ParseError, ValueError, TypeError, AttributeError, KeyError, StopIteration)
-_LONGEST = 2**22  # characters of such a text: more is no list of channels
+_LONGEST = 2**22  # longest text of a tag: a longer one is no list of channels
 
 
 def channel_names(file: 'TiffFile', count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """Names and units of the channels; nothing where the file names not every channel, or two alike.
+  """Names and units of the channels; empty where the file does not name every channel, or names two alike.
 
   Args:
-    file: is open.
-    count: of channels.
+    file: an open TIFF.
+    count: number of channels.
   """
   for read in (_from_gdal, _from_ome, _from_imagej):
     found: dict[int, tuple[str, str]] = {}
@@ -32,7 +32,7 @@ def channel_names(file: 'TiffFile', count: int) -> tuple[tuple[str, ...], tuple[
 
 
 def other_files(file: 'TiffFile', name: str) -> list[str]:
-  """The files that an OME-TIFF called `name` says the rest of its image lies in."""
+  """The other files of an image that an OME-TIFF called `name` refers to."""
   with contextlib.suppress(*_ODD):
     if file.is_ome and file.ome_metadata is not None:
       root = _parsed(file.ome_metadata)
@@ -43,7 +43,7 @@ def other_files(file: 'TiffFile', name: str) -> list[str]:
 
 
 def nodata(page: 'TiffPage | TiffFrame') -> float | None:
-  """The value that GDAL's tag gives to pixels without data, None where there is none."""
+  """The value of pixels without data in GDAL's tag, None where there is none."""
   tag = getattr(page, 'tags', {}).get(_GDAL_NODATA)  # a page that is like the first has none
   with contextlib.suppress(ValueError):
     return float(str(tag.value).strip('\0 ')) if tag is not None else None
@@ -51,7 +51,7 @@ def nodata(page: 'TiffPage | TiffFrame') -> float | None:
 
 
 def _from_gdal(file: 'TiffFile') -> dict[int, tuple[str, str]]:
-  """By channel, its description, and its unit and wavelength."""
+  """The description, unit and wavelength of each channel, by index."""
   tag = file.pages.first.tags.get(_GDAL_METADATA)
   if tag is None:
     return {}
@@ -72,7 +72,7 @@ def _from_gdal(file: 'TiffFile') -> dict[int, tuple[str, str]]:
 
 
 def _from_ome(file: 'TiffFile') -> dict[int, tuple[str, str]]:
-  """By channel, its name and the wavelength that it was seen at."""
+  """The name and wavelength of each channel, by index."""
   if not file.is_ome or file.ome_metadata is None:
     return {}
   pixels = next(part for part in _parsed(file.ome_metadata).iter() if part.tag.rpartition('}')[2] == 'Pixels')
@@ -93,7 +93,7 @@ def _from_imagej(file: 'TiffFile') -> dict[int, tuple[str, str]]:
 
 
 def _parsed(text: str) -> ElementTree.Element:
-  """The root of an XML text; one with a document type, whose entities could grow without end, is none."""
+  """Parses an XML text; one with a document type is refused, since its entities could grow without limit."""
   if '<!DOCTYPE' in text or len(text) > _LONGEST:
     raise ValueError('no plain XML')
   return ElementTree.fromstring(text)

@@ -1,9 +1,9 @@
-"""Which way to compute a convolution is the fastest: on a CPU that depends on its shape.
+"""Chooses the fastest way to compute a convolution, which on a CPU depends on its shape.
 
 A module's `implementation` is the name of a way, 'lax' (XLA's own convolution), 'patches', 'winograd' or 'taps'
 (gemm.py); the name of a platform, 'cpu', 'gpu' or 'tpu', for the fastest way there; or 'auto', for the fastest way on
-whatever platform the program is compiled or exported for. 'auto' is traced once for CPU and once for the others; who
-knows the platform names it and saves that.
+whatever platform the program is compiled or exported for. 'auto' is traced once for CPU and once for the others; name
+the platform where it is known to save that.
 """
 
 import dataclasses
@@ -22,21 +22,22 @@ PLATFORMS = ('cpu', 'gpu', 'tpu')
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-  """Every limit that decides between ways on a CPU.
+  """Thresholds that decide between implementations on a CPU.
 
   Measured on two cores of an AMD EPYC with AVX-512, jax 0.10.2, by `python -m benchmarks.layers` and confirmed by whole
-  training steps (docs/performance.md); on one with AVX2 the same limits held.
+  training steps (docs/performance.md); the same limits held on a machine with AVX2.
 
   Attributes:
     cache: bytes of matrices that are worth making at once.
-    largest_patches: numbers in one image's patches, above which they outgrow caches and memory: XLA's convolution then.
+    largest_patches: numbers in one image's patches, above which they outgrow caches and memory, so XLA's convolution
+      is used.
     winograd_channels: input and output channels, below which there is too little to multiply for Winograd's products.
-    winograd_overhang: positions of Winograd's tiles over those of the map, above which too many lie outside.
+    winograd_overhang: ratio of the tiles' positions to those of the map, above which too many lie outside.
     own_winograd_kernel: channels times features, above which a sample's own kernel in Winograd's form, 16 / 9 times as
       large, leaves the second-level cache.
-    few_samples: up to so many, reading the K kernels takes the time, so they are mixed first on any map.
-    mix_positions: positions of a map, from which mixing kernels first is earned back.
-    tap_positions: positions of a map, from which a product for each tap of the kernel is large enough to be fast.
+    few_samples: batch size up to which reading the K kernels dominates, so they are mixed first on any map.
+    mix_positions: spatial positions of a map, from which mixing kernels first pays off.
+    tap_positions: spatial positions of a map, from which one GEMM per tap of the kernel is large enough to be fast.
   """
 
   cache: int = 2**23
@@ -53,7 +54,7 @@ CPU = Thresholds()
 
 
 def for_platform(function: Callable[..., jax.Array], implementation: str, *arrays: jax.Array) -> jax.Array:
-  """`function(*arrays, implementation=...)`, where a platform takes the place of 'auto': the one compiled for."""
+  """`function(*arrays, implementation=...)`, with 'auto' replaced by the platform that it is compiled for."""
   if implementation != 'auto':
     return function(*arrays, implementation=implementation)
   cpu, others = (partial(function, implementation=platform) for platform in ('cpu', 'gpu'))
@@ -67,7 +68,7 @@ def platform_of(implementation: str) -> str:
 
 def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, ...], kernel: tuple[int, ...],
                           stride: int) -> str:
-  """'lax', 'patches' or 'winograd'.
+  """The fastest implementation: 'lax', 'patches' or 'winograd'.
 
   On CPU the patches' matrix product is up to forty times faster than XLA's convolution (1x1 and 2x2 maps, gradients
   with strides) and at worst 1.2 times slower. Winograd's products take 4 / 9 of the multiply-adds where the map is
@@ -75,10 +76,10 @@ def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, ...]
 
   Args:
     platform: 'cpu', 'gpu' or 'tpu'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
     size: height and width of the result.
     kernel: (k, C, features).
-    stride: of the convolution.
+    stride: stride of the convolution.
   """
   if platform != 'cpu':
     return 'lax'
@@ -92,7 +93,7 @@ def faster_implementation(platform: str, dtype: jnp.dtype, size: tuple[int, ...]
 
 
 def faster_mix(platform: str, batch: int, positions: int) -> str:
-  """Whether attention had better mix 'outputs' or 'kernels', for `batch` maps of `positions` outputs.
+  """What attention mixes the fastest, 'outputs' or 'kernels', for `batch` maps of `positions` outputs.
 
   Mixing the kernels first costs, per sample, the writing and reading of one whole kernel, and saves (K - 1) / K of the
   convolution. GPU and TPU run the K convolutions as one.
@@ -103,17 +104,21 @@ def faster_mix(platform: str, batch: int, positions: int) -> str:
 
 def faster_mixed_implementation(platform: str, dtype: jnp.dtype, batch: int, size: tuple[int, ...],
                                 kernel: tuple[int, ...], stride: int) -> str:
-  """For kernels that each of `batch` samples has for itself: 'patches' or 'winograd'. Others as above."""
+  """The fastest implementation, 'patches' or 'winograd', where each of `batch` samples has its own mixed kernel.
+
+  The arguments are those of `faster_implementation`.
+  """
   small = batch > CPU.few_samples and kernel[1] * kernel[2] <= CPU.own_winograd_kernel
   winograd = small and faster_implementation(platform, dtype, size, kernel, stride) == 'winograd'
   return 'winograd' if winograd else 'patches'
 
 
 def faster_gradient_implementation(platform: str, size: tuple[int, ...], kernel: tuple[int, ...]) -> str:
-  """For the gradients of kernels that each sample has for itself, with stride 1: 'patches' or 'taps'. Others as above.
+  """The fastest way, 'patches' or 'taps', to the gradients of each sample's own mixed kernel with stride 1.
 
-  The gradient of a sample's kernel goes into that of all K kernels and into that of the attention. Where it is larger
-  than the sample's patches, it is best used up tap by tap, while the cache has it.
+  The gradient of a sample's kernel is needed for that of all K kernels and for that of the attention. Where it is
+  larger than the sample's patches, it is best used tap by tap, while it is in the cache. The arguments are those of
+  `faster_implementation`.
   """
   by_taps = platform == 'cpu' and kernel[0] > 1 and CPU.tap_positions <= math.prod(size) <= kernel[2]
   return 'taps' if by_taps else 'patches'
@@ -123,18 +128,18 @@ def chunks_of(platform: str, way: str, gradient_way: str, x: jax.Array, size: tu
               own_kernels: int) -> Chunks:
   """How many samples are computed at once: as many as the cache holds where that is faster, else all.
 
-  It is faster with patches and taps, on CPU, where they and the samples' own kernels are larger than the result, which
-  chunks make a second trip through memory.
+  On CPU, chunks are faster with patches and taps where these and the samples' own kernels are larger than the result,
+  which chunks move through memory a second time.
 
   Args:
-    platform: as above.
-    way: of the convolution.
-    gradient_way: of the gradients of the kernels. Adding them up takes time for every chunk, so the larger the kernels
-      are, the fewer chunks.
+    platform: 'cpu', 'gpu' or 'tpu'.
+    way: how the convolution is computed.
+    gradient_way: how the gradients of the kernels are computed. Adding them up takes time for every chunk, so the
+      larger the kernels are, the fewer chunks.
     x: (B, H, W, C).
     size: height and width of the result.
     kernels: (..., k, k, C, features).
-    own_kernels: how many kernels are made for each sample, 0 where all share one.
+    own_kernels: number of kernels that are made for each sample, 0 where all share one.
   """
   positions, rows, features = math.prod(size), math.prod(kernels.shape[-4:-1]), kernels.shape[-1]
   numbers = positions * rows + own_kernels * rows * features

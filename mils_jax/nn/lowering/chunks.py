@@ -1,7 +1,7 @@
-"""A convolution a few samples at a time, whose gradient keeps its arguments alone.
+"""Computes a convolution for a few samples at a time, and keeps only its arguments for the gradient.
 
 The matrices that a convolution is computed from are several times as large as its image, and larger still where each
-sample has a kernel of its own. So they are made for as many samples at once as the cache holds, and made again for the
+sample has its own kernel. So they are made for as many samples at once as fit in the cache, and are recomputed for the
 gradient instead of being kept.
 """
 
@@ -17,11 +17,11 @@ from jax import lax
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
-  """How many of the samples are computed at once.
+  """The number of samples that are computed at once.
 
   Attributes:
-    forward: for the result, and for the gradient of the images.
-    backward: for the gradients of the kernels, which are added up from chunk to chunk.
+    forward: number for the result, and for the gradient of the images.
+    backward: number for the gradients of the kernels, which are summed over chunks.
   """
 
   forward: int
@@ -29,7 +29,7 @@ class Chunks:
 
 
 def whole_chunk(batch: int, most: int) -> int:
-  """The largest divisor of `batch` up to `most`, or `batch` where that leaves less than half of what could be."""
+  """The largest divisor of `batch` up to `most`, or `batch` where that is less than half of what would fit."""
   largest = next(size for size in range(max(min(most, batch), 1), 0, -1) if batch % size == 0)
   return largest if 2 * largest >= most else batch
 
@@ -38,19 +38,19 @@ def whole_chunk(batch: int, most: int) -> int:
 @partial(jax.jit, static_argnames=('multiply', 'chunks', 'turn', 'for_kernels'))
 def by_samples(images: jax.Array, kernels: jax.Array, *own: jax.Array, multiply: Callable[..., jax.Array],
                chunks: Chunks, turn: bool, for_kernels: Callable[..., jax.Array] | None = None) -> jax.Array:
-  """`multiply`, computed in chunks of samples, of which only the arguments are kept for its gradient.
+  """Computes `multiply` in chunks of samples, and keeps only the arguments for its gradient.
 
   Args:
     images: (B, H, W, C).
     kernels: (..., k, k, C, features), shared by all samples.
-    *own: (B, ...), what else each sample has.
+    *own: (B, ...) further arrays, one row per sample.
     multiply: (images, kernels, *own) -> (B, H', W', features), a convolution of each image, linear in the images
-      and in the kernels. It is known by its value: a function of a module, or a frozen dataclass.
-    chunks: of how many samples.
-    turn: whether the gradient of the images is computed as the convolution of the result's gradient with the kernels
-      turned round, which a convolution of stride 1 allows; else it is multiply's own.
-    for_kernels: the same function as `multiply`, in the way whose gradient of the kernels is computed where `turn`;
-      None: multiply itself.
+      and in the kernels. It must be hashable by value: a module-level function, or a frozen dataclass.
+    chunks: how many samples each chunk has.
+    turn: whether the gradient of the images is computed as the convolution of the result's gradient with the flipped
+      kernels, which a convolution of stride 1 allows; else it is multiply's own.
+    for_kernels: the same function as `multiply`, in an implementation for the gradient of the kernels where `turn` is
+      set; None: multiply itself.
   """
 
   @jax.custom_vjp
@@ -74,7 +74,7 @@ def by_samples(images: jax.Array, kernels: jax.Array, *own: jax.Array, multiply:
       found = _apart(gradients, gradient, images, *own)
     if turn:
       turned = jnp.flip(kernels, (-4, -3)).swapaxes(-2, -1)
-      convolution = run if chunks.forward < len(images) else partial(_apart, run)  # a loop is apart by itself
+      convolution = run if chunks.forward < len(images) else partial(_apart, run)  # a loop already separates it
       return convolution(gradient, turned, *own), *found[1:]
     return found
 
@@ -89,7 +89,7 @@ def _in_chunks(function: Callable[..., jax.Array], size: int, *samples: jax.Arra
 
 
 def _summed_over_chunks(gradients: Callable[..., tuple], kernels: jax.Array, size: int, *samples: jax.Array) -> tuple:
-  """`gradients` of chunks of samples: the second part, that of `kernels`, added up in float32, the others in a row."""
+  """`gradients` over chunks of samples: the second part, that of `kernels`, is summed in float32, others are joined."""
   def add(total: jax.Array, chunk: tuple) -> tuple:
     images, of_kernels, *own = gradients(*chunk)
     return total + of_kernels, (images, *own)
@@ -107,13 +107,13 @@ def _joined(arrays: Any) -> Any:
 
 
 def _apart(function: Callable, *arguments: jax.Array) -> Any:
-  """`function` of the arguments where XLA cannot see what it does, and cannot merge it with what is around it.
+  """Applies `function` where XLA can neither see what it does nor merge it with the code around it.
 
-  On CPU, XLA drops the barrier that jax.checkpoint relies on, finds the same computation twice, does it once, and keeps
-  everything: DynamicResNet12's step at 32x32, batch 128, then takes 218 MB of temporary memory instead of 98; and of
-  turned kernels it makes no array, but reads the others across for each of Winograd's sixteen sums. It does not look
-  into the branches of a condition, as long as it does not know which one is taken; the barrier is around the predicate,
-  so nothing is read or written for it.
+  On CPU, XLA drops the barrier that jax.checkpoint relies on, merges the two equal computations, and keeps everything:
+  DynamicResNet12's step at 32x32, batch 128, then takes 218 MB of temporary memory instead of 98. It also does not
+  store flipped kernels, but reads the original ones strided for each of Winograd's sixteen sums. XLA does not look into
+  the branches of a condition unless it knows which one is taken; the barrier is around the predicate, so nothing is
+  read or written for it.
   """
   def never(*arguments: jax.Array) -> Any:
     return jax.tree.map(lambda found: jnp.zeros(found.shape, found.dtype), jax.eval_shape(function, *arguments))

@@ -1,12 +1,12 @@
-"""A convolution as matrix products: what to multiply, and how the products become its result.
+"""A convolution as matrix products: what to multiply, and how the products form its result.
 
-A convolution with zero padding k // 2 is, for each of T terms, a matrix of the image (places by values) times a
-matrix of the kernel (values by features); the products are then put together. The classes here have the same
-methods, the first three linear in their first argument:
+A convolution with zero padding k // 2 is, for each of T terms, a matrix of the image (positions by values) times a
+matrix of the kernel (values by features); the products are then combined. The classes here have the same methods, the
+first three linear in their first argument:
 
-    inputs(x (B, H, W, C))                    -> T arrays (B, places, values)
+    inputs(x (B, H, W, C))                    -> T arrays (B, positions, values)
     kernels(kernel (..., k, k, C, features), height and width of x) -> T arrays (..., values, features)
-    outputs(T arrays (B, places, features), size) -> (B, *size, features)
+    outputs(T arrays (B, positions, features), size) -> (B, *size, features)
     size(height, width of x)                  -> height and width of the result
 """
 
@@ -26,7 +26,7 @@ def convolution_of(products: 'Products', product: Callable[[jax.Array, jax.Array
 
   Args:
     products: its terms.
-    product: (places' values (B, places, values), kernel matrices (..., values, features)) -> (B, places, features).
+    product: (values (B, positions, values), kernel matrices (..., values, features)) -> (B, positions, features).
     x: (B, H, W, C).
     kernels: (..., k, k, C, features).
 
@@ -42,8 +42,8 @@ def output_size(size: int, kernel_size: int, stride: int) -> int:
   return (size + 2 * (kernel_size // 2) - kernel_size) // stride + 1
 
 
-def places_in_use(size: int, kernel_size: int, stride: int) -> range:
-  """The rows (columns) of a kernel that meet any row (column) of a map of this height (width), not padding alone."""
+def positions_in_use(size: int, kernel_size: int, stride: int) -> range:
+  """The rows (columns) of a kernel that overlap any row (column) of a map of this height (width), not just padding."""
   padding = kernel_size // 2
   last = stride * (output_size(size, kernel_size, stride) - 1)
   return range(max(padding - last, 0), min(padding + size, kernel_size))
@@ -51,7 +51,7 @@ def places_in_use(size: int, kernel_size: int, stride: int) -> range:
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-  """One term: the k x k neighbourhood of every output position times the kernel, without places that meet only padding.
+  """One term: the k x k patch of every output position times the kernel, without taps that overlap only padding.
 
   Attributes:
     kernel_size: k, odd.
@@ -80,7 +80,7 @@ class Patches:
 
 @dataclasses.dataclass(frozen=True)
 class Taps:
-  """Up to k x k terms of a convolution of stride 1: for each place of the kernel, all the values that it meets.
+  """Up to k x k terms of a convolution of stride 1: for each tap of the kernel, all the values that it overlaps.
 
   Attributes:
     kernel_size: k, odd.
@@ -89,7 +89,7 @@ class Taps:
   kernel_size: int
 
   def inputs(self, x: jax.Array) -> tuple[jax.Array, ...]:
-    """An array (B, H * W, C) for each place that meets more than padding."""
+    """An array (B, H * W, C) for each tap that overlaps more than padding."""
     return tuple(values.reshape(x.shape[0], -1, x.shape[-1])
                  for values in _shifted(x, self.kernel_size, 1, self.size(*x.shape[1:3])))
 
@@ -145,7 +145,7 @@ Products = Patches | Taps | Winograd
 
 
 def products_of(way: str, kernel_size: int, stride: int) -> Products:
-  """The matrix products of a way that has any; raises ValueError for others and where it cannot serve the kernel."""
+  """The matrix products of an implementation; raises ValueError where it has none or does not support the kernel."""
   if way == 'winograd':
     if (kernel_size, stride) != (3, 1):
       raise ValueError(f"implementation 'winograd' is for kernel size 3 and stride 1, not {kernel_size} and {stride}")
@@ -160,7 +160,7 @@ def products_of(way: str, kernel_size: int, stride: int) -> Products:
 
 
 def shared_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
-  """(B, positions, values) by (values, features), as one flat product, which is faster than one for each image."""
+  """(B, positions, values) times (values, features), as one flat product, which is faster than one per image."""
   return (values.reshape(-1, values.shape[-1]) @ matrix).reshape(*values.shape[:2], -1)
 
 
@@ -168,7 +168,7 @@ def _tiles(size: int) -> int:
   return (size + 1) // 2
 
 
-# The transforms of a line of a tile, the paper's B^T, G and A^T.
+# The transforms of one line of a tile: the paper's B^T, G and A^T.
 
 
 def _inputs_of_line(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
@@ -184,20 +184,20 @@ def _outputs_of_line(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> 
 
 
 def _split(x: jax.Array, axis: int) -> list[jax.Array]:
-  """The arrays that `x` is along an axis; the gradient puts theirs in a row, where that of slices would add them up."""
+  """Splits `x` along an axis; the gradient stacks the parts', where that of slices would sum padded arrays."""
   return [part.squeeze(axis) for part in lax.split(x, (1,) * x.shape[axis], axis)]
 
 
 def _in_use(kernel: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
-  """The part of a kernel (..., k, k, C, features) that meets more than the padding of a map of this size."""
-  rows, columns = (places_in_use(side, kernel.shape[-4], stride) for side in size)
+  """The part of a kernel (..., k, k, C, features) that overlaps more than the padding of a map of this size."""
+  rows, columns = (positions_in_use(side, kernel.shape[-4], stride) for side in size)
   return kernel[..., rows.start : rows.stop, columns.start : columns.stop, :, :]
 
 
 def _shifted(x: jax.Array, kernel_size: int, stride: int, size: tuple[int, int]) -> list[jax.Array]:
-  """For each place of the kernel that is in use, row by row, the values that it meets: (B, *size, C)."""
+  """For each tap of the kernel that is in use, row by row, the values that it overlaps: (B, *size, C)."""
   height, width = size
-  rows, columns = (places_in_use(side, kernel_size, stride) for side in x.shape[1:3])
+  rows, columns = (positions_in_use(side, kernel_size, stride) for side in x.shape[1:3])
   padding = kernel_size // 2
   if padding:
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))

@@ -1,4 +1,4 @@
-"""An ablation: the members of a sweep over all channel subsets, each against the first, beside the noise of seeds."""
+"""An ablation: each run of a sweep against the first, over all channel subsets, beside the noise of seeds."""
 
 import math
 
@@ -23,18 +23,18 @@ def ablation_section(groups: list[Group]) -> Section:
   sweeps = {group.sweep.path: group.sweep for group in groups if group.sweep and group.sweep.table == 'ablation'}
   blocks: list[Block] = []
   for path, sweep in sweeps.items():
-    members = [group for group in groups if group.sweep and group.sweep.path == path]
-    without = [group.label for group in members if not _complete(group)]
+    runs = [group for group in groups if group.sweep and group.sweep.path == path]
+    without = [group.label for group in runs if not _complete(group)]
     if without:
       blocks.append(Text(f'Not evaluated on channel subsets: {", ".join(without)}. '
                          f'{invocation.mode("subsets")} does it.'))
-    if len(members) > len(without):
-      blocks.append(_table([group for group in members if _complete(group)], sweep.first))
+    if len(runs) > len(without):
+      blocks.append(_table([group for group in runs if _complete(group)], sweep.first))
   return Section('Ablation', blocks)
 
 
 def _complete(group: Group) -> dict[Subset, np.ndarray]:
-  """By subset, (seeds, N) bool, of the subsets that all of its seeds were evaluated on."""
+  """By subset, (seeds, N) bool: correct predictions on the subsets that all seeds were evaluated on."""
   return {subset: correct for subset, correct in group.subset_correct.items() if len(correct) == len(group.runs)}
 
 
@@ -43,7 +43,7 @@ def _table(groups: list[Group], first: str) -> Table:
   subsets = [subset for subset in own[groups[0].label] if all(subset in found for found in own.values())]
   correct = {label: np.stack([found[subset] for subset in subsets], axis=1) for label, found in own.items()}
   spreads = {label: SeedSpread(tuple(found.mean(axis=(1, 2)).tolist())) for label, found in correct.items()}
-  reference = next((group.label for group in groups if group.member == first), None)
+  reference = next((group.label for group in groups if group.name_in_sweep == first), None)
   differences = {label: MeanDifference.of(*(one.reshape(-1, one.shape[2]) for one in (found, correct[reference])))
                  for label, found in correct.items() if reference not in (None, label)}
   adjusted = dict(zip(differences, holm([one.p_value for one in differences.values()]), strict=True))
@@ -77,7 +77,7 @@ def _explain(reference: str | None, spreads: dict[str, SeedSpread]) -> str:
 
 
 def seed_noise(reference: SeedSpread, runs: int) -> float:
-  """How far the mean of so many runs may lie from the reference's by the choice of seeds alone (95%); 0 for one run."""
+  """How far the mean of `runs` runs may lie from the reference by the choice of seeds alone (95%); 0 for one seed."""
   seeds = len(reference.values)
   if seeds < 2:
     return 0.0

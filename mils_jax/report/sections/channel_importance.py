@@ -1,4 +1,4 @@
-"""What each channel adds to all the others, as --mode subsets measured it."""
+"""Channel importance: the gain of each channel over all the others, measured by --mode subsets."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from mils_jax.report.groups import Group
 
 
 def importance_section(groups: list[Group]) -> Section:
-  """Channel importance of every model that was evaluated with each channel left out."""
+  """The channel importance of every model that was evaluated with each channel left out."""
   blocks: list[Block] = []
   for number, group in enumerate(groups):
     subsets = group.runs[0].subsets or {}
@@ -31,7 +31,7 @@ def _table(group: Group, found: dict[str, PairedDifference]) -> Table:
 
 
 def channel_importance(label: str, found: dict[str, PairedDifference], name: str) -> Figure:
-  """How much accuracy is lost when one channel is left out."""
+  """A figure of the accuracy lost when one channel is left out."""
   ordered = sorted(found.items(), key=lambda item: -item[1].difference)
   points = np.array([100 * one.difference for _, one in ordered])
   ends = np.array([[100 * end for end in one.interval()] for _, one in ordered])

@@ -1,4 +1,4 @@
-"""The published claims beside what these runs measured: each with whether the figures support it."""
+"""The published claims, and whether the results of these runs support them."""
 
 from mils_jax.channel_subsets import subset_name
 from mils_jax.report.document import Points, Section

@@ -1,4 +1,4 @@
-"""Where each model is wrong: confusion, the pairs it confuses with images of them, and its classes."""
+"""The errors of each model: its confusion matrix, the pairs that it confuses with example images, and its classes."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from mils_jax.report.formats import percent
 from mils_jax.report.groups import Group
 from mils_jax.report.thumbnails import Thumbnails
 
-PAIRS = 5  # most confused ones, of each model
-SHOWN = 4  # example images of a pair
-NAMED = 25  # classes at most whose names fit beside a figure
-SHORT = 18  # letters of a name
+PAIRS = 5  # number of most confused pairs per model
+SHOWN = 4  # example images per pair
+NAMED = 25  # largest number of classes whose names fit beside a figure
+SHORT = 18  # longest name in a figure, in letters
 
 
 def errors_section(groups: list[Group]) -> Section:
-  """For each model its confusion matrix, the accuracy of its classes, and the pairs that it confuses most."""
+  """For each model, its confusion matrix, the accuracy of its classes, and the pairs that it confuses most."""
   blocks: list[Block] = []
   for number, group in enumerate(groups, 1):
     figures = [confusion_matrix(group, str(number)), accuracy_by_class(group, str(number))]
@@ -49,7 +49,7 @@ def _pairs(group: Group) -> list[Block]:
 
 
 def confusion_matrix(group: Group, name: str) -> Figure:
-  """Share of each class's images by predicted class."""
+  """A figure of the share of each class's images by predicted class."""
   count = len(group.classes)
   confusion = group.scores.confusion[:count, :]
   shown = confusion[:, :count]
@@ -86,7 +86,7 @@ def most_confused(group: Group) -> list[tuple[int, int, float]]:
 
 
 def accuracy_by_class(group: Group, name: str) -> Figure:
-  """Each class's accuracy with its interval, the best first; all seeds together."""
+  """A figure of each class's accuracy with its interval, the best first; all seeds are pooled."""
   by_class = sorted(_by_class(group).items(), key=lambda item: -item[1].rate)
   named = len(by_class) <= NAMED
   rates = np.array([100 * accuracy.rate for _, accuracy in by_class])
@@ -120,7 +120,7 @@ def accuracy_by_class(group: Group, name: str) -> Figure:
 
 
 def _by_class(group: Group) -> dict[int, Accuracy]:
-  """Each class's mean over the seeds, with the count of one of them: the same image is no new one in another run."""
+  """Each class's mean accuracy over seeds, with the count of a single run, as all runs test the same images."""
   seeds = len(group.runs)
   return {label: Accuracy(accuracy.correct / seeds, accuracy.count // seeds)
           for label, accuracy in group.scores.by_class.items()}

@@ -1,4 +1,4 @@
-"""How training went."""
+"""Training curves."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ def training_section(groups: list[Group]) -> Section:
 
 
 def training_curves(groups: list[Group], kind: str, name: str) -> Figure:
-  """'accuracy' or 'loss' by epoch, in training and validation, for every run; `name` ends that of the figure."""
+  """A figure of 'accuracy' or 'loss' by epoch, in training and validation, for every run; its name ends with `name`."""
   unit, scale = CURVES[kind]
   figure, (axes,) = drawing(3.3 + 0.12 * len(groups))
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):

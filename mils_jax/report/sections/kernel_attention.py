@@ -1,4 +1,4 @@
-"""What networks with dynamic convolutions do with their kernels, as --mode diagnose measured it."""
+"""How networks with dynamic convolutions use their kernels, measured by --mode diagnose."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from mils_jax.report.document import Block, Figure, Figures, Section, Table
 from mils_jax.report.figure_style import MAP, colour_bar, drawing, to_svg
 from mils_jax.report.groups import Group
 
-DRAWN = 8  # subsets at most whose attention is drawn, always with the full set
+DRAWN = 8  # most subsets whose attention is drawn, always with the full set
 
 
 def attention_section(groups: list[Group]) -> Section:
-  """Attention over kernels of every model that was diagnosed."""
+  """The attention over kernels of every model that was diagnosed."""
   blocks: list[Block] = []
   for number, group in enumerate(groups):
     diagnostics = group.runs[0].diagnostics
@@ -32,7 +32,7 @@ def _attention_table(group: Group, subsets: list[dict]) -> Table:
 
 
 def attention(label: str, subsets: list[dict], name: str) -> Figure:
-  """Mean attention over the kernels, by layer, for each subset that was measured: eight at most, the full set last."""
+  """A figure of the mean attention over kernels, by layer, for up to eight measured subsets, the full set last."""
   shown = subsets if len(subsets) <= DRAWN else [*subsets[:DRAWN - 1], subsets[-1]]
   columns = min(4, len(shown))
   rows = -(-len(shown) // columns)

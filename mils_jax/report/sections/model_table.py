@@ -1,4 +1,4 @@
-"""Table II's form: models, what they cost and how good they are, and which differences are more than chance."""
+"""A table in the form of Table II: models with their cost and accuracy, and tests of their differences."""
 
 import math
 from collections import defaultdict
@@ -28,7 +28,7 @@ COSTS = {'macs': 'multiply-adds (MACs) per image', 'parameters': 'parameters'}
 
 
 def models_section(groups: list[Group]) -> Section:
-  """Models that see all their channels."""
+  """Tables and figures of the models that see all their channels."""
   groups = [group for group in groups if group.sees_all]
   if not groups:
     return Section('Models', [])
@@ -45,7 +45,7 @@ def models_section(groups: list[Group]) -> Section:
 
 
 def _table(groups: list[Group], reference: Group | None) -> Table:
-  baseline = reference if reference and (reference.title == BASELINE or reference.member) else None
+  baseline = reference if reference and (reference.title == BASELINE or reference.name_in_sweep) else None
   rows = []
   for group in groups:
     share = '' if baseline is None else _share(group.share_of(baseline)) if group is not baseline else percent(1, 0)
@@ -76,7 +76,7 @@ def _share(share: RelativeAccuracy) -> str:
 
 
 def _scores(groups: list[Group]) -> Table:
-  more = len(groups[0].classes) > 5  # else every label is among the five highest
+  more = len(groups[0].classes) > 5  # else the top-5 accuracy is always 100%
   rows = [[group.label, percent(group.scores.balanced_accuracy), percent(group.scores.macro_f1),
            *([percent(group.scores.top(5).rate)] if more else []), f'{group.scores.loss:.3f}',
            f'{group.scores.brier:.3f}', f'{100 * group.scores.calibration.error:.1f}'] for group in groups]
@@ -88,7 +88,7 @@ def _scores(groups: list[Group]) -> Table:
 
 
 def comparisons(groups: list[Group], reference: Group) -> list[Block]:
-  """Every other group against the reference on the same test images: a table, and each verdict as a sentence."""
+  """Compares every other group with the reference on the same test images: a table, and a sentence for each."""
   others = [group for group in groups if group is not reference]
   found = [group.against(reference) for group in others]
   adjusted = holm([one.p_value for one in found])
@@ -121,7 +121,7 @@ def _holm_note(distinguishable: bool, adjusted: float) -> str:
 
 
 def _price(group: Group, reference: Group) -> str:
-  """What share of the reference's accuracy the group reaches, and at what share of its cost."""
+  """A sentence on the share of the reference's accuracy that the group reaches, and on its share of the cost."""
   share = group.share_of(reference)
   macs, parameters = (group.size(name) / reference.size(name) for name in ('macs', 'parameters'))
   return (f'It reaches {_share(share)} of its accuracy ({judge_share(share)}) with {macs:.2f} times the MACs and '
@@ -129,7 +129,7 @@ def _price(group: Group, reference: Group) -> str:
 
 
 def front(costs: Sequence[float], rates: Sequence[float]) -> list[int]:
-  """Indices, from cheap to dear, of the points that no other dominates (as cheap and as good, and better in one)."""
+  """Indices, by ascending cost, of the points that no other point dominates (as cheap and as good, better in one)."""
   found, best = [], -np.inf
   for index in sorted(range(len(costs)), key=lambda index: (costs[index], -rates[index])):
     if rates[index] > best:
@@ -139,7 +139,7 @@ def front(costs: Sequence[float], rates: Sequence[float]) -> list[int]:
 
 
 def _side_by_side(costs: Sequence[float]) -> list[float]:
-  """The costs, equal ones moved apart about the true one, by a step that is seen on the logarithmic axis."""
+  """The costs, with equal ones spread around the true one, by a visible step on the logarithmic axis."""
   step = 0.02 * (math.log10(max(costs) / min(costs)) + 0.3)
   equals = defaultdict(list)
   for index, cost in enumerate(costs):
@@ -149,7 +149,7 @@ def _side_by_side(costs: Sequence[float]) -> list[float]:
 
 
 def accuracy_by_cost(groups: list[Group], cost: str) -> Figure:
-  """Accuracy with its interval against 'macs' or 'parameters', and the front that nothing dominates."""
+  """A figure of accuracy with its interval against 'macs' or 'parameters', and of the Pareto front."""
   costs, rates = [group.size(cost) for group in groups], [group.accuracy.rate for group in groups]
   best = front(costs, rates)
   figure, (axes,) = drawing(3.4 + 0.12 * len(groups))
@@ -164,7 +164,7 @@ def accuracy_by_cost(groups: list[Group], cost: str) -> Figure:
   axes.margins(x=0.15)
   low, high = axes.get_xlim()
   ticks = [digit * 10.0 ** power for power in range(4, 14) for digit in (1, 2, 5)]
-  if sum(low <= tick <= high for tick in ticks) < 2:  # models that cost nearly the same
+  if sum(low <= tick <= high for tick in ticks) < 2:  # for models of nearly equal cost
     ticks = MaxNLocator(4).tick_values(low, high)
   axes.set_xticks([tick for tick in ticks if low <= tick <= high])
   axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

@@ -1,4 +1,4 @@
-"""Whether each model is right as often as its probabilities promise."""
+"""Calibration: whether each model is correct as often as its probabilities promise."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mils_jax.report.document import Figure, Figures, Section
 from mils_jax.report.figure_style import drawing, legend_below, line, looks, to_svg
 from mils_jax.report.groups import Group, in_figures
 
-FEW = 10  # images of a bin, below which its accuracy means little
+FEW = 10  # images in a bin, below which its accuracy means little
 
 
 def calibration_section(groups: list[Group]) -> Section:
@@ -16,7 +16,7 @@ def calibration_section(groups: list[Group]) -> Section:
 
 
 def reliability(groups: list[Group], name: str) -> Figure:
-  """Accuracy by predicted probability."""
+  """A figure of the accuracy by predicted probability."""
   figure, (axes,) = drawing(4.2 + 0.12 * len(groups))
   axes.plot([0, 100], [0, 100], color=line(), linewidth=2.5, zorder=1)
   errors = []

@@ -1,4 +1,4 @@
-"""How each run was made and can be made again, and what could not be reported."""
+"""How each run was made and can be reproduced, and what could not be reported."""
 
 import json
 
@@ -10,7 +10,7 @@ from mils_jax.report.load import NotReported, Run
 
 
 def runs_section(groups: list[Group], others: list[NotReported]) -> Section:
-  """Every run with what makes it again, and what is in no figure."""
+  """Every run with the command that reproduces it, and what is not in the report."""
   runs = [run for group in groups for run in group.runs]
   blocks: list[Block] = [_table(runs)]
   if others:
@@ -52,12 +52,12 @@ def _describe(machine: dict) -> str:
 
 
 def command_of(run: Run) -> str:
-  """The command that started the run; where none was recorded, where its configuration lies."""
+  """The command that started the run; the path of its configuration where none was recorded."""
   return as_typed(run.machine['command']) if run.machine.get('command') else f'see {run.folder.config}'
 
 
 def _training_time(run: Run) -> str:
-  """Of all epochs, each as it was last run."""
+  """The training time of all epochs, each as it was last run."""
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}

@@ -1,4 +1,4 @@
-"""Table I's form: accuracy by channel subset, of specialists and of one model for all, and the gap between them."""
+"""A table in the form of Table I: accuracy by channel subset, of specialists and of one model for all, and the gap."""
 
 import dataclasses
 
@@ -23,19 +23,19 @@ from mils_jax.report.formats import (
 from mils_jax.report.groups import Difference, Group, config_differences, difference_of
 from mils_jax.report.published import CHANNELS
 
-Series = dict[str, dict[Subset, Accuracy]]  # by a name for the legend
-BESIDE = 4  # columns or colours of accuracies beside each other
-MOST = 40  # rows of a table; of more subsets, those are listed that most models were evaluated on, largest first
-LISTED = 16  # subsets at most that are drawn one by one
+Series = dict[str, dict[Subset, Accuracy]]  # by the name in the legend
+BESIDE = 4  # most columns or colours of accuracies side by side
+MOST = 40  # most rows of a table; with more subsets, those that most models were evaluated on are listed, largest first
+LISTED = 16  # most subsets that are drawn one by one
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-  """One model and another that was made for one subset, with the same channels on the same test images.
+  """The one model against another that was made for one subset, with the same channels on the same test images.
 
   Attributes:
-    own: (seeds, N) bool, where the one model was right.
-    other: likewise, with seeds of its own.
+    own: (seeds, N) bool, correct predictions of the one model.
+    other: (seeds, N) bool, correct predictions of the other model; it may have another number of seeds.
   """
 
   own: np.ndarray
@@ -43,7 +43,7 @@ class Gap:
 
   @property
   def difference(self) -> Difference:
-    """Below 0 where the other is better."""
+    """The difference between the two, below 0 where the other model is better."""
     return difference_of(self.own, self.other)
 
 
@@ -51,7 +51,7 @@ Gaps = dict[Subset, Gap]
 
 
 def channels_section(groups: list[Group]) -> Section:
-  """Networks whose channels vary: Task A's own, those that saw only some channels, those evaluated on subsets."""
+  """Results of networks with varying channels: Task A's, those trained on some channels, those tested on subsets."""
   blocks: list[Block] = []
   for title in dict.fromkeys(group.title for group in groups):
     blocks += _of_network(title, [group for group in groups if group.title == title])
@@ -79,7 +79,7 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
 
 
 def subset_series(groups: list[Group]) -> Series:
-  """Accuracies by subset: of specialists of one recipe together, and of each model that was evaluated on many."""
+  """Accuracies by subset: one series for the specialists of a recipe, and one for each model tested on many subsets."""
   recipes = _recipes(groups)
   series: Series = {}
   for recipe, members in recipes.items():
@@ -92,7 +92,7 @@ def subset_series(groups: list[Group]) -> Series:
 
 
 def baseline_series(groups: list[Group]) -> Series:
-  """Likewise of other methods, on the subsets of the model beside which they were written."""
+  """Accuracies by subset of other methods, on the subsets of the model that they were written for."""
   series: Series = {}
   for group in groups:
     for name, correct in group.baselines.items():
@@ -102,7 +102,7 @@ def baseline_series(groups: list[Group]) -> Series:
 
 
 def _cost(group: Group, groups: list[Group]) -> str:
-  """What training the one model and its specialists took."""
+  """A sentence on the training cost of the one model and its specialists."""
   specialists = specialists_of(group, groups)
   together = sum(other.passes for other in specialists.values())
   return (f'It was trained for {counted(group.passes, "epoch")}, the {len(specialists)} '
@@ -110,12 +110,12 @@ def _cost(group: Group, groups: list[Group]) -> str:
 
 
 def specialists_of(group: Group, groups: list[Group]) -> dict[Subset, Group]:
-  """By subset, the models of one recipe that were trained for it; the recipe with the most."""
+  """By subset, the model that was trained for it, from the recipe with the most such models."""
   return max(_recipes([other for other in groups if other is not group]).values(), key=len, default={})
 
 
 def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
-  """A model for all subsets against specialists of one recipe, on the subsets that it was evaluated on."""
+  """Compares a model for all subsets with specialists of one recipe, on the subsets that it was evaluated on."""
   correct = group.subset_correct
   specialists = specialists_of(group, groups)
   if len(specialists) < 2:
@@ -124,19 +124,19 @@ def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
 
 
 def baseline_gaps(group: Group, name: str) -> Gaps:
-  """A model for all subsets against another method, on the subsets that both were evaluated on."""
+  """Compares a model for all subsets with another method, on the subsets that both were evaluated on."""
   return {subset: Gap(group.subset_correct[subset], other) for subset, other in group.baselines[name].items()
           if subset in group.subset_correct}
 
 
 def mean_gap(gaps: Gaps) -> MeanDifference:
-  """The mean over subsets of the differences."""
+  """The mean of the differences over subsets."""
   return MeanDifference.of(np.stack([gap.own.mean(axis=0) for gap in gaps.values()]),
                            np.stack([gap.other.mean(axis=0) for gap in gaps.values()]))
 
 
 def gap_sentence(group: Group, gaps: Gaps, other: str = 'specialist') -> str:
-  """The mean difference to specialists, or other models for one subset each, and the worst."""
+  """A sentence on the mean difference to specialists, or to other models for one subset each, and on the worst."""
   worst = min(gaps, key=lambda subset: gaps[subset].difference.difference)
   difference = gaps[worst].difference
   return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, f"{other}s")}. The worst '
@@ -145,7 +145,7 @@ def gap_sentence(group: Group, gaps: Gaps, other: str = 'specialist') -> str:
 
 
 def _recipes(groups: list[Group]) -> dict[str, dict[Subset, Group]]:
-  """Models that always saw the same channels, by what else sets them apart from the first one, then by channels."""
+  """Models that always saw the same channels, by their other differences from the first one, then by channels."""
   recipes: dict[str, dict[Subset, Group]] = {}
   fixed = [group for group in groups if group.runs[0].config['channel_dropout']['method'] == 'none']
   for group in fixed:
@@ -191,7 +191,7 @@ def _gap_table(group: Group, gaps: Gaps, other: str) -> Table:
 
 
 def accuracy_by_subset(series: Series, input_channels: Subset, name: str) -> Figure:
-  """Accuracy per subset with intervals; many subsets are drawn by their size."""
+  """A figure of the accuracy per subset with intervals; many subsets are drawn by their size."""
   subsets = subsets_in_order((subset for found in series.values() for subset in found), input_channels)
   figure = (_listed if len(subsets) <= LISTED else _by_size)(series, subsets)
   return dataclasses.replace(figure, name=f'subsets-{name}')
@@ -228,7 +228,7 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
     by_size = {size: np.array([100 * accuracy.rate for subset, accuracy in found.items() if len(subset) == size])
                for size in sizes}
     mean, worst = (np.array([summary(rates) if rates.size else np.nan for rates in by_size.values()])
-                   for summary in (np.mean, np.min))  # no line over a gap
+                   for summary in (np.mean, np.min))  # no line across a gap
     by_size = {size: rates for size, rates in by_size.items() if rates.size}
     for size, rates in by_size.items():
       axes.plot(np.full(len(rates), size + offset), rates, marker=marker, linestyle='none', color=colour, alpha=0.35,
@@ -236,7 +236,7 @@ def _by_size(series: Series, subsets: list[Subset]) -> Figure:
     places = np.array(sizes) + offset
     axes.plot(places, mean, marker=marker, color=colour, markersize=4.5, label=f'{name}, mean')
     tried = np.isfinite(worst)
-    if (tried[1:] & tried[:-1]).any():  # else there is no line for the legend to explain
+    if (tried[1:] & tried[:-1]).any():  # else there is no line to explain in the legend
       axes.plot(places, worst, color=colour, linestyle=(0, (2, 1.5)), label=f'{name}, worst')
     described += [f'{name} with {size}: mean {rates.mean():.1f}%, worst {rates.min():.1f}%'
              for size, rates in by_size.items()]
