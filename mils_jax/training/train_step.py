@@ -1,5 +1,6 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -89,7 +90,8 @@ def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: d
               loss: jax.Array, added: EpochSums) -> TrainState:
   """The state after a step with these gradients; if the step is skipped as non-finite, only its counters change."""
   first_of_epoch = state.step % plan.steps_per_epoch == 0
-  state = state.replace(sums=jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), state.sums))
+  sums = jax.tree.map(lambda total: jnp.where(first_of_epoch, 0.0, total), state.sums)
+  state = dataclasses.replace(state, sums=sums)
   batch_stats = {name: state.batch_stats[name] if name.startswith(plan.frozen) else values
                  for name, values in batch_stats.items()}
   updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
