@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import networks
 from mils_jax.models.variables import abstract_variables
-from mils_jax.progress import log
+from mils_jax.progress import counted, log
 from mils_jax.run_config import ModelOptions, RunConfig
 from mils_jax.training.class_weights import class_weights
 from mils_jax.training.plan import StepPlan, TrainingPlan
@@ -62,8 +63,8 @@ def check_images(data: CachedDataset, used: Sequence[str]) -> None:
   for name, split in data.splits.items():
     lacking = np.flatnonzero(~split.present[:, columns].any(1)) if split.present is not None else np.array([], int)
     if len(lacking):
-      raise UserError(f'{name}: {len(lacking)} images have none of the channels {", ".join(used)}, first '
-                      f'{split.example_ids[lacking[0]]}; expected at least one in each')
+      raise UserError(f'{name}: {counted(len(lacking), "image has", "images have")} none of the channels '
+                      f'{", ".join(used)}, first {split.example_ids[lacking[0]]}; expected at least one in each')
 
 
 def input_channels(config: RunConfig, data_channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -97,20 +98,18 @@ def used_channels(config: RunConfig, data: CachedDataset) -> tuple[str, ...]:
 def channel_spec(config: RunConfig, data: CachedDataset) -> ChannelSpec:
   """The input channels with unit, mean and std. One that the data lacks has mean 0 and std 1."""
   names = input_channels(config, data.channels)
+
+  def of_inputs(values: Sequence, missing: Any = 0.0) -> tuple:
+    by_name = dict(zip(data.channels, values, strict=True))
+    return tuple(by_name.get(name, missing) for name in names)
+
+  means, stds = of_inputs(data.mean.tolist()), of_inputs(data.std.tolist(), 1.0)
   if config.data.normalization == 'imagenet':
     if not set(names) <= IMAGENET_MEAN.keys():
       raise UserError(f'data.normalization=imagenet knows R, G and B, not {", ".join(names)}. Valid: data, imagenet')
-    means, stds = IMAGENET_MEAN, IMAGENET_STD
-  else:
-    means = dict(zip(data.channels, map(float, data.mean), strict=True))
-    stds = dict(zip(data.channels, map(float, data.std), strict=True))
-  units = dict(zip(data.channels, data.units, strict=True))
-  ranges = (np.where(np.isfinite(values), values, 0.0).tolist() for values in (data.low, data.high))
-  lows, highs = (dict(zip(data.channels, values, strict=True)) for values in ranges)
-  fill = dict(zip(data.channels, data.fill.tolist(), strict=True))
-  return ChannelSpec(names, tuple(units.get(name, '') for name in names), tuple(means.get(name, 0.0) for name in names),
-                     tuple(stds.get(name, 1.0) for name in names), tuple(lows.get(name, 0.0) for name in names),
-                     tuple(highs.get(name, 0.0) for name in names), tuple(fill.get(name, 0.0) for name in names))
+    means, stds = (tuple(values[name] for name in names) for values in (IMAGENET_MEAN, IMAGENET_STD))
+  low, high = (of_inputs(np.where(np.isfinite(values), values, 0.0).tolist()) for values in (data.low, data.high))
+  return ChannelSpec(names, of_inputs(data.units, ''), means, stds, low, high, of_inputs(data.fill.tolist()))
 
 
 def check_normalization(config: RunConfig, data: CachedDataset, used: Sequence[str]) -> None:
@@ -122,12 +121,6 @@ def check_normalization(config: RunConfig, data: CachedDataset, used: Sequence[s
   if least < 0 or most > 255 or 0 < most <= 1:
     raise UserError(f'data.normalization=imagenet is for values from 0 to 255; here they are {least:g} to {most:g}. '
                     'Valid here: data')
-
-
-def channel_mapping(config: RunConfig, data: CachedDataset, spec: ChannelSpec) -> ChannelMapping:
-  """How the used channels of the data become input channels; the others are missing."""
-  used = used_channels(config, data)
-  return spec.map_from([name if name in used else None for name in data.channels])
 
 
 def build_model(options: ModelOptions, precision: str, platform: str, in_channels: int, classes: int,
@@ -264,7 +257,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
     check_network(starts, model)
   config.optimizer.check_frozen(abstract_variables(model, (height, width))['params'])
   labels = np.asarray(data.splits['train'].labels)
-  step, learning_rate = step_plan(config, model, channel_mapping(config, data, channels),
+  mapping = channels.map_from([name if name in used else None for name in data.channels])
+  step, learning_rate = step_plan(config, model, mapping,
                                   steps_per_epoch(len(labels), config.train.batch_size),
                                   class_weights(config.train.class_weights, data.classes, labels, model.num_classes),
                                   subset_masks(read_subsets(config.channel_dropout.subsets, used), channels.names))

@@ -34,36 +34,43 @@ def select_subsets(channels: Sequence[str], options: EvaluationOptions, named: S
   drawn from a seed: first the size, uniformly, then the channels.
   """
   if options.subsets:
-    asked = read_subsets(options.subsets, channels)
-    return sorted(asked, key=lambda subset: (len(subset), [channels.index(name) for name in subset]))
+    return in_order(read_subsets(options.subsets, channels), channels)
   count = len(channels)
   if count <= max(options.all_subsets_up_to, 1):
     return [subset for size in range(1, count + 1) for subset in itertools.combinations(channels, size)]
-  chosen: set[tuple[int, ...]] = {*((position,) for position in range(count)), tuple(range(count)),
-            *(tuple(position for position in range(count) if position != left_out) for left_out in range(count)),
-            *(tuple(map(channels.index, subset)) for subset in named)}
-  fixed, random = len(chosen), np.random.default_rng(options.seed)
-  possible = 2**count - 1 if count < 63 else 2**63
-  while len(chosen) < min(fixed + options.sampled_subsets, possible):
+  chosen, random = {*_around(channels), *named}, np.random.default_rng(options.seed)
+  most = min(len(chosen) + options.sampled_subsets, 2**count - 1)
+  while len(chosen) < most:
     size = random.integers(2, count - 1)
-    chosen.add(tuple(int(position) for position in np.sort(random.choice(count, size, replace=False))))
-  return [tuple(channels[position] for position in subset) for subset in sorted(chosen, key=lambda s: (len(s), s))]
+    chosen.add(tuple(channels[int(position)] for position in np.sort(random.choice(count, size, replace=False))))
+  return in_order(chosen, channels)
 
 
 def usual_subsets(channels: Sequence[str], groups: Sequence[Subset] = ()) -> list[Subset]:
-  """The subsets that specialists are usually trained for, the largest first, in the channels' own order.
+  """The subsets that say most of the channels, the largest first: what specialists are usually trained for.
 
   With up to three channels these are all subsets; with more, all channels, all but one, each named group, each pair of
   groups, and each channel alone.
   """
-  if len(channels) <= 3:
-    found = {subset for size in range(1, len(channels) + 1) for subset in itertools.combinations(channels, size)}
-  else:
-    pairs = [first + second for first, second in itertools.combinations(groups, 2)]
-    without = [tuple(name for name in channels if name != left_out) for left_out in channels]
-    chosen = [tuple(channels), *without, *groups, *pairs, *((name,) for name in channels)]
-    found = {tuple(name for name in channels if name in subset) for subset in chosen}
-  return sorted(found, key=lambda subset: (-len(subset), [list(channels).index(name) for name in subset]))
+  pairs = (first + second for first, second in itertools.combinations(groups, 2))
+  named = {tuple(name for name in channels if name in subset) for subset in (*groups, *pairs)}
+  return largest_first({*_around(channels), *named}, channels)
+
+
+def _around(channels: Sequence[str]) -> set[Subset]:
+  """All channels, all but one, and each alone: of up to three channels every subset."""
+  sizes = {len(channels), len(channels) - 1, 1} - {0}
+  return {subset for size in sizes for subset in itertools.combinations(channels, size)}
+
+
+def in_order(subsets: Iterable[Subset], channels: Sequence[str]) -> list[Subset]:
+  """Each subset once, smaller ones first, those of one size in the order of the channels."""
+  return sorted(set(subsets), key=lambda subset: (len(subset), [channels.index(name) for name in subset]))
+
+
+def largest_first(subsets: Iterable[Subset], channels: Sequence[str]) -> list[Subset]:
+  """Likewise with the largest first."""
+  return sorted(in_order(subsets, channels), key=len, reverse=True)  # keeps the order of equals
 
 
 def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:

@@ -14,6 +14,7 @@ from mils_jax.channels import check_names, split_names
 from mils_jax.data.inputs import ModelChannels
 from mils_jax.data.sources.pixels import resize_square, without_nodata
 from mils_jax.errors import UserError
+from mils_jax.progress import counted
 from mils_jax.restore import Restored, restore
 from mils_jax.training.run_folder import RunFolder
 
@@ -80,7 +81,8 @@ class Classifier:
 
     Args:
       images: (N, H, W, C), or a single image (H, W, C), of any dtype, in the units that the model was trained on.
-        Images of another size than `image_size` have their central squares resized, as in training.
+        Images of another size than `image_size` have their central squares resized, as in training. Masked values
+        have no data: they are filled as in training, and a channel without any is missing.
       channels: name of each of their channels, in any order; None (or '-' in a text 'R,-,B') for one that is to be
         left out. Unnamed channels are those of the training images, in their order, if there are as many; fewer fill
         the first input channels. Input channels without a channel of the images are missing.
@@ -134,7 +136,8 @@ class Classifier:
       if len(images) > batch:
         raise UserError(f'{len(images)} images; compiled for at most {batch}')
       if images.shape[-1] != len(names):
-        raise UserError(f'images of {images.shape[-1]} channels; compiled for {len(names)} ({_listed(names)})')
+        raise UserError(f'images of {counted(images.shape[-1], "channel")}; compiled for {len(names)} '
+                        f'({_listed(names)})')
       placed = [self.place(image, names) for image in images]
       self._warn(placed)
       return np.asarray(self.probabilities(placed, batch))[:len(images)]
@@ -173,13 +176,9 @@ class Classifier:
     inputs[..., present] = taken
     return inputs, present
 
-  def unusual(self, inputs: np.ndarray, present: np.ndarray) -> str:
-    """Describes how a placed image's values differ suspiciously from the training data's; '' where they do not."""
-    return self.spec.unusual(inputs, present)
-
   def _warn(self, placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     for inputs, present in placed:
-      found = '' if self._warned else self.unusual(inputs, present)
+      found = '' if self._warned else self.spec.unusual(inputs, present)
       if found:
         self._warned = True
         there = inputs[..., present]
@@ -199,12 +198,13 @@ class Classifier:
       return [name if name in self.channels else None for name in self.data_channels]
     if channels is None:
       if count > len(self.channels):
-        raise UserError(f'{count} channels without names; the model has {len(self.channels)} input channels: '
-                        f'{", ".join(self.channels)}')
+        raise UserError(f'{count} channels without names; the model has '
+                        f'{counted(len(self.channels), "input channel")}: {", ".join(self.channels)}')
       return list(self.channels[:count])
     names = self._split(channels)
     if len(names) != count:
-      raise UserError(f'{len(names)} channel names ({_listed(names)}) for images of {count} channels')
+      raise UserError(f'{counted(len(names), "channel name")} ({_listed(names)}) for images of '
+                      f'{counted(count, "channel")}')
     return names
 
   def _split(self, channels: str | Sequence[str | None]) -> list[str | None]:
@@ -234,7 +234,7 @@ class Classifier:
 
 def _as_batch(images: np.ndarray) -> np.ndarray:
   """Images as (N, H, W, C), a single one too; raises UserError for any other shape."""
-  images = np.asarray(images)
+  images = np.asanyarray(images) if np.ma.is_masked(images) else np.asarray(images)
   if images.ndim not in (3, 4):
     raise UserError(f'images have the shape {images.shape}; expected (N, H, W, C) or (H, W, C)')
   return images if images.ndim == 4 else images[None]

@@ -8,8 +8,7 @@ import traceback
 
 from mils_jax import __version__, invocation
 from mils_jax.command_line import parse
-from mils_jax.commands import runner
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request, runner
 from mils_jax.distributed import processes
 from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare

@@ -16,8 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from mils_jax import invocation
 from mils_jax.builtin_configs import OWN, builtin_configs, find_config
-from mils_jax.commands import COMMANDS, Flag
-from mils_jax.commands.request import Request
+from mils_jax.commands import COMMANDS, Flag, Request
 from mils_jax.errors import UserError, unknown
 from mils_jax.files import as_name, local_path
 from mils_jax.schema import FREE
@@ -64,7 +63,7 @@ def parse(argv: list[str]) -> Request:
 
     config = saved_config(folder)
     if words.fields:
-      config = RunConfig.read(changed(ConfigDict(config.values()), words.fields))
+      config = RunConfig.read(changed(ConfigDict(config.values()), words.fields)[0])
     return Request(mode, folder, config, None, words.flags, argv)
   config, overrides = load_config(words)
   from mils_jax.run_config import RunConfig, as_it_was  # the configuration has already loaded it, and JAX with it
@@ -221,7 +220,8 @@ def _place(plain: list[str], mode: str, given: dict[str, Any], verb: bool) -> No
     raise UserError(f"'{plain[len(names)]}' is a word too many. {invocation.mode(mode)} --help shows what it takes")
   for name, word in zip(names, plain, strict=False):
     if given[name]:
-      raise UserError(f"'{word}' stands beside --{name}={given[name]}: give one of them")
+      value = ' '.join(given[name]) if name == many else given[name]
+      raise UserError(f"'{word}' stands beside --{name}={value}: give one of them")
     given[name] = plain[names.index(name):] if name == many else word
 
 
@@ -242,34 +242,26 @@ def load_config(words: Words) -> tuple[ConfigDict, dict]:
   """The configuration with the command line's changes, and these changes by field."""
   name, colon, variant = words.config.partition(':')
   path = f'{find_config(name, COMMANDS[words.command].takes == "sweep")}{colon}{variant}'
-  _check_fields(words.fields, _parse_config(path, [])[0])
-  return _parse_config(path, words.fields)
+  values, argv = flags.FlagValues(), [invocation.PROGRAM, f'--config={path}']
+  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+  try:
+    values(argv)
+  except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # of a traceback, where get_config failed
+    raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
+                    'get_config(variant) where a variant follows the colon') from error
+  return changed(values.config, words.fields) if words.fields else (values.config, {})
 
 
-def changed(config: ConfigDict, fields: list[str]) -> ConfigDict:
-  """The configuration of a run with the command line's changes; raises UserError as `load_config`."""
+def changed(config: ConfigDict, fields: list[str]) -> tuple[ConfigDict, dict]:
+  """A configuration with the command line's changes, and these by field; raises UserError for one that cannot be."""
   _check_fields(fields, config)
   values, words = flags.FlagValues(), [invocation.PROGRAM, *fields]
-  config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
   try:
+    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
     values(words)
   except flags.Error as error:
     raise UserError(str(error).strip().splitlines()[0]) from error
-  return values.config
-
-
-def _parse_config(path: str, fields: list[str]) -> tuple[ConfigDict, dict]:
-  values, words = flags.FlagValues(), [invocation.PROGRAM, f'--config={path}', *fields]
-  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
-  try:
-    values(words)
-  except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, flags.Error) and 'Error whilst parsing config file' not in lines[0]:
-      raise UserError(lines[0]) from error
-    reason = lines[-1]  # the last line of a traceback, where get_config failed
-    raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
-                    'get_config(variant) where a variant follows the colon') from error
   own = values['config'].override_values  # pyright: ignore[reportAttributeAccessIssue]  of ml_collections' own flags
   return values.config, dict(own)
 

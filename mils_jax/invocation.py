@@ -65,9 +65,9 @@ def command(name: str, **flags: Any) -> str:
   return f'{program()} {shlex.join([*named, *words])}'
 
 
-def next_lines(what: str, line: str) -> list[str]:
-  """The lines that end a command's output: what the user may want to do next, and the command for it."""
-  return ['', f'next: {what}:', f'  {line}']
+def next_lines(what: str, name: str, **flags: Any) -> list[str]:
+  """The lines that end a command's output: what the user may want to do next, and the `command` for it."""
+  return ['', f'next: {what}:', f'  {command(name, **flags)}']
 
 
 def install(extra: str) -> str:

@@ -22,9 +22,9 @@ def log_lines(lines: Iterable[str]) -> None:
     log(line)
 
 
-def counted(number: int, noun: str) -> str:
-  """A number with its noun: '1 epoch', '2 epochs'."""
-  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+def counted(number: int, noun: str, several: str = '') -> str:
+  """A number with its noun: '1 epoch', '2 epochs'; with `several`, such as 'images have', that is the plural."""
+  return f'{number} {noun}' if number == 1 else f'{number} {several or noun + "s"}'
 
 
 @contextlib.contextmanager

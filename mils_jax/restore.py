@@ -129,18 +129,21 @@ class OpenRun:
   """A restored model on the devices, with data that fits it: everything needed to evaluate a run.
 
   Attributes:
-    config: configuration of the run, with the data that it is evaluated on.
     restored: the best checkpoint.
     fitting: the data.
     devices: devices that share each batch.
     variables: variables of the checkpoint, on every device.
   """
 
-  config: RunConfig
   restored: Restored
   fitting: FittingData
   devices: Devices
   variables: dict
+
+  @property
+  def config(self) -> RunConfig:
+    """Of the run, with the data that it is evaluated on."""
+    return self.restored.config
 
   @property
   def data(self) -> CachedDataset:
@@ -159,8 +162,7 @@ class OpenRun:
 def open_run(folder: RunFolder, config: RunConfig | None = None, only_own: bool = True) -> OpenRun:
   """Restores a run's best checkpoint and opens data for it; arguments and errors as `restore`, `open_fitting_data`."""
   restored = restore(folder, config)
-  config = restored.config
-  fitting = open_fitting_data(restored, config, only_own)
-  devices = Devices(config.runtime.devices)
+  fitting = open_fitting_data(restored, restored.config, only_own)
+  devices = Devices(restored.config.runtime.devices)
   log(f'restored step {restored.step}')
-  return OpenRun(config, restored, fitting, devices, devices.replicate(restored.variables))
+  return OpenRun(restored, fitting, devices, devices.replicate(restored.variables))

@@ -84,7 +84,8 @@ class RunConfig:
     for name, section in sections.items():
       given = values.get(name, {})
       if not isinstance(given, Mapping):
-        raise UserError(f'{name}={given!r}: expected a section with fields such as {next(iter(_names(section)), "")}')
+        raise UserError(f'{name}={given!r}: expected a section with fields such as '
+                        f'{dataclasses.fields(section)[0].name}')
       read[name] = section.read(given, older)
     return cls(str(values.get('name', model)), **read)
 
@@ -92,9 +93,6 @@ class RunConfig:
   def from_file(cls, values: dict[str, Any]) -> 'RunConfig':
     """Reads a configuration from the contents of a config.json, of any version of the schema."""
     return cls.read(schema.upgraded(values), older=True)
-
-  def sections(self) -> dict[str, Section]:
-    return {name: getattr(self, name) for name in sections_of(self.model.name)}
 
   def values(self) -> dict[str, Any]:
     """The configuration as plain nested values, for a ConfigDict."""
@@ -106,7 +104,7 @@ class RunConfig:
 
   def options(self) -> Iterator[tuple[str, Any, Option]]:
     """(full name, value, declaration) of every option."""
-    return describe(self.sections())
+    return describe({name: getattr(self, name) for name in sections_of(self.model.name)})
 
   def with_model(self, **changes: Any) -> 'RunConfig':
     """The same configuration with other options of the network."""
@@ -124,10 +122,6 @@ def default_config(name: str, model: str) -> Any:
   """A ConfigDict of a network with every option at its default, for a configuration file to change."""
   config = RunConfig.read({'name': name, 'model': {'name': model}})
   return ConfigDict(config.values())
-
-
-def _names(section: type[Section]) -> list[str]:
-  return [field.name for field in dataclasses.fields(section)]
 
 
 def saved_config(folder: RunFolder) -> RunConfig:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.channel_subsets import Subset, check_subset, read_subsets, select_subsets, subset_name
+from mils_jax.channel_subsets import Subset, check_subset, in_order, read_subsets, select_subsets, subset_name
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, PairedDifference
@@ -31,23 +31,6 @@ from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder, write_json
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # errors of an incomplete .npz
-
-
-@dataclasses.dataclass(frozen=True)
-class SizeSummary:
-  """The subsets of one size.
-
-  Attributes:
-    size: number of channels.
-    mean: mean of their accuracies.
-    worst: the subset with the lowest accuracy.
-    number: number of subsets that were evaluated.
-  """
-
-  size: int
-  mean: float
-  worst: Subset
-  number: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +74,9 @@ class SubsetReport:
     """Mean of the accuracies of all evaluated subsets."""
     return float(np.mean([self.accuracy(subset).rate for subset in self.predictions]))
 
-  def sizes(self) -> list[SizeSummary]:
-    """Mean and worst accuracy of the subsets of each size, smaller ones first."""
-    rows = []
-    for size, subsets in itertools.groupby(self.predictions, key=len):
-      rates = {subset: self.accuracy(subset).rate for subset in subsets}
-      rows.append(SizeSummary(size, float(np.mean([*rates.values()])), min(rates, key=rates.__getitem__), len(rates)))
-    return rows
+  def sizes(self) -> dict[int, 'SubsetReport']:
+    """By size, the report on the subsets of that size, smaller ones first."""
+    return {size: self.only(subsets) for size, subsets in itertools.groupby(sorted(self.predictions, key=len), key=len)}
 
   def importance(self) -> dict[str, PairedDifference]:
     """By channel, the accuracy with all channels minus that without it (leave one out), where both were evaluated.
@@ -128,8 +107,8 @@ class SubsetReport:
     return {
         'channels': list(self.channels),
         'subsets': [row(subset) for subset in self.predictions],
-        'sizes': [{'size': one.size, 'number': one.number, 'mean': one.mean, 'worst': row(one.worst)}
-                  for one in self.sizes()],
+        'sizes': [{'size': size, 'number': len(one.predictions), 'mean': one.mean, 'worst': row(one.worst)}
+                  for size, one in self.sizes().items()],
         'importance': [{'channel': channel, 'difference': difference.to_json()}
                        for channel, difference in self.importance().items()],
     }
@@ -210,8 +189,8 @@ def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
   for number, subset in enumerate(new, 1):
     keep = np.array([channel in subset for channel in run.restored.spec.channels.names])
     found[subset] = evaluator(run.variables, test, batches, f'subset {number} of {len(new)}', keep)
-  ordered = sorted(found, key=lambda subset: (len(subset), [channels.index(channel) for channel in subset]))
-  report = SubsetReport(channels, run.restored.step, {subset: found[subset] for subset in ordered}, given)
+  ordered = {subset: found[subset] for subset in in_order(found, channels)}
+  report = SubsetReport(channels, run.restored.step, ordered, given)
   report.save(folder)
   return report.only(subsets)
 

@@ -1,8 +1,11 @@
 """Subsets of channels by name."""
 
+import itertools
+
+import numpy as np
 import pytest
 
-from mils_jax.channel_subsets import read_subsets, subset_name, usual_subsets
+from mils_jax.channel_subsets import EvaluationOptions, read_subsets, select_subsets, subset_name, usual_subsets
 from mils_jax.errors import UserError
 
 BANDS = ('blue', 'green', 'red', 'nir', 'swir')
@@ -18,6 +21,20 @@ def test_of_more_all_all_but_one_and_each_alone_are_usual():
   assert {subset for subset in found if len(subset) == 4} == {tuple(b for b in BANDS if b != out) for out in BANDS}
   assert found[-5:] == [(band,) for band in BANDS]
   assert len(found) == 11
+
+
+@pytest.mark.parametrize('count', range(1, 13))
+@pytest.mark.parametrize('seed', [0, 5])
+def test_the_drawn_subsets_stay_those_that_older_runs_keep(count, seed):
+  channels = [f'c{place}' for place in range(count)]
+  options = EvaluationOptions(all_subsets_up_to=3, sampled_subsets=30, seed=seed)
+  chosen = {places for size in {1, count - 1, count} - {0} for places in itertools.combinations(range(count), size)}
+  random, most = np.random.default_rng(seed), min(len(chosen) + 30, 2**count - 1)
+  while len(chosen) < most:  # as the first version drew them
+    size = random.integers(2, count - 1)
+    chosen.add(tuple(np.sort(random.choice(count, size, replace=False)).tolist()))
+  assert select_subsets(channels, options) == [
+      tuple(f'c{place}' for place in places) for places in sorted(chosen, key=lambda places: (len(places), places))]
 
 
 def test_named_groups_and_their_pairs_are_usual_too_each_subset_once():

@@ -68,6 +68,24 @@ def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, norm
   assert ChannelSpec.from_json(spec.channels.to_json()) == spec.channels
 
 
+@pytest.mark.parametrize('size', [16, 24])
+def test_masked_pixels_and_channels_have_no_data_in_a_call_and_in_a_compiled_function(run, images, size):
+  classifier = mils_jax.load(run)
+  plain = images[:3].repeat(2, 1).repeat(2, 2)[:, :size, :size].astype(np.int16)
+  plain[0, :size // 2, :, 1] = -9999
+  plain[1, ..., 2] = -9999
+  masked = np.ma.masked_equal(plain, -9999)
+  other = np.ma.masked_array(np.where(masked.mask, 77, plain), masked.mask)
+  found = classifier(masked)
+  assert (found == classifier(other)).all()
+  assert (found == classifier.compiled(batch=4)(masked)).all()
+  assert (classifier(np.ma.masked_array(images)) == classifier(images)).all()
+  np.testing.assert_allclose(found[1], classifier(plain[1, ..., :2], 'RG')[0], rtol=1e-5)
+  if size == 16:
+    filled = np.where(masked.mask, np.array(classifier.spec.fill), plain)
+    np.testing.assert_allclose(found[0], classifier(filled[0])[0], rtol=1e-5)
+
+
 def test_named_channels_give_the_same_bits_in_any_order(classifier, images):
   plain = classifier(images)
   assert (classifier(images[..., [2, 0, 1]], channels=['B', 'R', 'G']) == plain).all()
@@ -117,7 +135,7 @@ def test_another_size_becomes_what_the_dataset_cache_makes_of_it(classifier, tmp
 @pytest.mark.parametrize(('shape', 'channels', 'message'), [
     ((1, 16, 16, 3), ['R', 'G', 'X'], "unknown channel 'X'. Valid: R, G, B"),
     ((1, 16, 16, 2), ['R', 'R'], "channel 'R' is given twice"),
-    ((1, 16, 16, 2), ['R'], r'1 channel names \(R\) for images of 2 channels'),
+    ((1, 16, 16, 2), ['R'], r'1 channel name \(R\) for images of 2 channels'),
     ((1, 16, 16, 2), [None, None], r'none of the channels -, - is one that the model was trained on: R, G, B'),
     ((1, 16, 16, 4), None, '4 channels without names; the model has 3 input channels: R, G, B'),
     ((16, 16), None, r'expected \(N, H, W, C\) or \(H, W, C\)'),

@@ -40,6 +40,7 @@ def test_a_pattern_that_the_shell_has_expanded_is_many_words():
     ('predict task_a --keep=2', '--keep is no flag of mils-jax predict. What takes it: compress'),
     ('train task_a photos', "'photos' is a word too many. mils-jax train --help shows"),
     ('train task_a --config=task_b', "'task_a' stands beside --config=task_b: give one of them"),
+    ('predict runs/task_a-4 photos --input=x', "'photos' stands beside --input=x: give one of them"),
     ('report runs/a --runs=others', "'runs/a' stands beside --runs=others: give one of them"),
     ('cost task_a --mode=train', '--mode=train stands beside the command cost'),
     ('train --config.train.epochs=3', '--config.FIELD needs a configuration: mils-jax train CONFIG --workdir RUN'),

@@ -32,8 +32,7 @@ def test_a_suggestion_can_be_pasted_and_does_what_it_names(started, command, mod
 
 
 def test_the_next_command_stands_on_a_line_of_its_own():
-  line = invocation.command('report', runs='runs/a')
-  assert invocation.next_lines('a page', line) == ['', 'next: a page:', '  mils-jax report runs/a']
+  assert invocation.next_lines('a page', 'report', runs='runs/a') == ['', 'next: a page:', '  mils-jax report runs/a']
 
 
 def test_training_is_what_main_does_without_a_mode():

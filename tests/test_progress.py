@@ -1,4 +1,4 @@
-"""Bars are for terminals."""
+"""Bars are for terminals; counts and their nouns."""
 
 import os
 import pty
@@ -7,12 +7,19 @@ import sys
 
 import pytest
 
+from mils_jax.progress import counted
+
 DRAWN = """
 from mils_jax.progress import bar
 with bar('classifying', 4) as advance:
   for _ in range(4):
     advance(1)
 """
+
+
+def test_one_thing_is_told_in_the_singular():
+  assert [counted(number, 'epoch') for number in (0, 1, 2)] == ['0 epochs', '1 epoch', '2 epochs']
+  assert [counted(number, 'class has', 'classes have') for number in (1, 2)] == ['1 class has', '2 classes have']
 
 
 @pytest.mark.parametrize('variable', ['FORCE_COLOR', 'CLICOLOR_FORCE', 'TTY_COMPATIBLE'])

@@ -70,6 +70,11 @@ def test_a_range_is_told_as_it_is_declared():
   assert told == [('float', '0..1'), ('float', '> 0 and < 1'), ('int', '>= 1'), ('tuple of int', '')]
 
 
+def test_an_option_with_a_wrong_attribute_is_none():
+  with pytest.raises(TypeError, match='lowest'):
+    option(0, 'of something', lowest=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Grown(Section):
   """A section with an option that came later, whose default is not what was before it."""

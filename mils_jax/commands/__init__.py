@@ -6,10 +6,14 @@
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mils_jax.commands.request import Request
+from mils_jax.errors import UserError
 from mils_jax.export.formats import FORMATS
+from mils_jax.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+  from mils_jax.run_config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,42 @@ class Command:
   takes: str = 'run'
   plain: str = ''
   exports: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """The request of a command line or of a program.
+
+  Attributes:
+    command: name of the command.
+    folder: the run folder, or the folder of a sweep or a report.
+    run: configuration of the run; None for a command that takes no single run.
+    sweep: configuration of a sweep as it was written; None for others.
+    flags: flags of the command.
+    words: the whole command line, for the record and for the command that resumes.
+  """
+
+  command: str
+  folder: RunFolder
+  run: 'RunConfig | None'
+  sweep: Any
+  flags: dict[str, Any]
+  words: list[str]
+
+  @property
+  def config(self) -> 'RunConfig':
+    """The run's configuration, for commands that work on a single run."""
+    assert self.run is not None
+    return self.run
+
+  def number(self, flag: str, low: int = 1, high: int | None = None) -> int:
+    """The whole number that a flag gives; raises UserError where it gives none, or one out of the range."""
+    text = self.flags[flag]
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if number < low or (high is not None and number > high):
+      limit = f' and at most {high}' if high is not None else ''
+      raise UserError(f'--{flag}={text}: expected a whole number of at least {low}{limit}')
+    return number
 
 
 _OUTPUT = Flag('', 'folder for the results (default: one in the run folder)', 'FOLDER', path=True)

@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mils_jax import build, invocation
+from mils_jax.commands import Request
 from mils_jax.commands.diagnose import check_attention, open_attention
-from mils_jax.commands.request import Request
 from mils_jax.data.order import steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.files import make_writable
@@ -25,7 +24,7 @@ from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
 from mils_jax.models.variables import by_path
-from mils_jax.progress import log, log_lines
+from mils_jax.progress import counted, log, log_lines
 from mils_jax.report.formats import accuracy_text, grouped, table_lines
 from mils_jax.restore import OpenRun
 from mils_jax.run import describe_machine, model_size, summarise
@@ -38,14 +37,14 @@ from mils_jax.training.trainer import Outcome
 SAME = ('weights', 'method', 'kernels')  # equal for equal compressions, wherever the original lies
 
 
-def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str, command: list[str]) -> dict:
+def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: int, command: list[str]) -> dict:
   """Makes a smaller run from a trained one, tests both, and writes the smaller one's folder atomically.
 
   Args:
     config: the run's own, or one that differs in where the data lies.
     folder: the run folder.
     output: folder of the new run.
-    keep: number of kernels of each layer to keep, those with the largest mean attention over the training split; '':
+    keep: number of kernels of each layer to keep, those with the largest mean attention over the training split; 0:
       all are merged into one by that mean.
     command: command line that started it, for the record.
 
@@ -53,19 +52,22 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
     The contents of compression.json. Where `output` already is this compression, it is only read.
 
   Raises:
-    UserError: the run has a single kernel, `keep` is not in 1 to K - 1, or `output` exists.
+    UserError: the run has a single kernel, `keep` is not below K, or `output` exists.
   """
   if not output:
     raise UserError(f'{invocation.mode("compress")} needs --output: a folder for the new run')
   check_owner(folder, config, free=('data.path',))
   check_attention(config, folder)
-  kept = _number(keep, config.model.num_kernels)
+  kernels = config.model.num_kernels
+  if keep >= kernels:
+    raise UserError(f'--keep={keep}: expected at most {kernels - 1} of the {kernels} kernels that the run has; without '
+                    'it, all are merged into one')
   target = Path(output)
   _claim_parent(target)
   started = time.perf_counter()
   run, reader = open_attention(config, folder)
   origin = {'run': str(folder.path.absolute()), 'step': run.restored.step, 'weights': _digest(run.restored.variables),
-            'method': 'pruned' if kept else 'merged', 'kernels': kept or 1, 'of': reader.num_kernels}
+            'method': 'pruned' if keep else 'merged', 'kernels': keep or 1, 'of': reader.num_kernels}
   if target.exists():
     values = read_json(RunFolder(target).compression)
     made = values.get('made_from', {})
@@ -74,12 +76,12 @@ def run_compression(config: RunConfig, folder: RunFolder, output: str, keep: str
     log(f'{target} is this compression already; this is its result')
     return values
   count = len(run.data.splits['train'].labels)
-  log(f'the attention of {len(reader.layers)} layers over {count} training images')
+  log(f'the attention of {counted(len(reader.layers), "layer")} over {count} training images')
   attention = reader.mean(run.variables, count, run.batches('train'), 'attention over train')  # (L, K)
   mean = dict(zip(reader.layers, attention, strict=True))
   params = run.restored.variables['params']
   smaller = {**run.restored.variables,
-             'params': prune_kernels(params, mean, kept) if kept else merge_kernels(params, mean)}
+             'params': prune_kernels(params, mean, keep) if keep else merge_kernels(params, mean)}
   with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as unfinished:
     new = RunFolder(Path(unfinished) / target.name)
     new.path.mkdir()
@@ -93,7 +95,7 @@ def _write(run: OpenRun, new: RunFolder, variables: dict, origin: dict, mean: di
   """Tests the new variables beside the old ones, and writes the new run folder except run.json."""
   config = run.config.with_model(num_kernels=origin['kernels'])
   spec, step, batch_size = run.restored.spec, run.restored.step, config.train.batch_size
-  model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
+  model = build.build_model(config.model, config.train.precision, run.devices.platform, len(spec.channels.names),
                             len(spec.classes), spec.image_size)
   evaluate = run.evaluator(model)
   replicated, test_batches = run.devices.replicate(variables), run.batches('test')
@@ -126,16 +128,6 @@ def _figures(test: Predictions, size: dict) -> dict:
   return {**test.accuracy.to_json(), **size}
 
 
-def _number(keep: str, kernels: int) -> int:
-  """The number in --keep, 0 without it; raises UserError where so many kernels cannot be kept."""
-  if not keep:
-    return 0
-  if not keep.isdecimal() or not 1 <= int(keep) < kernels:
-    raise UserError(f'--keep={keep}: expected a whole number of kernels from 1 to {kernels - 1}, of the {kernels} that '
-                    'the run has; without it, all are merged into one')
-  return int(keep)
-
-
 def _claim_parent(target: Path) -> None:
   """Raises UserError where the folder cannot be created or is already something else."""
   if target.exists() and not RunFolder(target).compression.exists():
@@ -157,7 +149,7 @@ def _digest(variables: Any) -> str:
 
 def run(request: Request) -> None:
   """Compresses a run and prints the loss of accuracy and the savings."""
-  output, keep = request.flags['output'], request.flags['keep']
+  output, keep = request.flags['output'], request.number('keep') if request.flags['keep'] else 0
   with StopSignals():  # so that unfinished output is deleted
     values = run_compression(request.config, request.folder, output, keep, request.words)
   log_lines(compression_lines(values, Path(output)))

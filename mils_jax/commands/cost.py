@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec
 from mils_jax import build, invocation
 from mils_jax.channel_subsets import read_subsets, subset_masks
 from mils_jax.channels import ChannelMapping, split_names
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
+from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.models.flops import (
   CONVENTIONS,
@@ -27,6 +28,7 @@ from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log, log_lines
 from mils_jax.report.formats import grouped, table_lines
 from mils_jax.run_config import RunConfig, check_owner, claim
+from mils_jax.training.class_weights import class_weights
 from mils_jax.training.run_folder import write_json
 from mils_jax.training.state import state_creator
 from mils_jax.training.train_step import make_train_step
@@ -80,7 +82,7 @@ def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
     compiled: whether to compile it, for XLA's counts.
   """
   names, classes = split_names(config.channels.names), config.model.num_classes
-  size = (config.data.image_size, config.data.image_size)
+  size, data = (config.data.image_size, config.data.image_size), None
   if not (names and classes and config.data.image_size):
     data = build.open_data(config)
     names, classes = build.input_channels(config, data.channels), classes or len(data.classes)
@@ -98,23 +100,33 @@ def measure_cost(config: RunConfig, compiled: bool = False) -> Cost:
     if compiled:
       log(f'compiling {type(model).__name__}{name and " mixing " + name}: inference and training step, batch 1')
       inference = compiled_cost(partial(network.apply, train=False), variables, images)
-      mixes.append(MixCost(name, macs, inference, _training_cost(config, network, shape, names)))
+      mixes.append(MixCost(name, macs, inference, _training_cost(config, network, shape, names, data)))
     else:
       mixes.append(MixCost(name, macs))
   return Cost(config.model.name, shape, count_parameters(variables['params']), mixes)
 
 
-def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int],
-                   names: Sequence[str]) -> CompiledCost:
-  """The cost of a training step for one image on one device."""
+def _training_cost(config: RunConfig, model: nn.Module, shape: tuple[int, int, int], names: Sequence[str],
+                   data: CachedDataset | None) -> CompiledCost:
+  """The cost of a training step for one image on one device, with XLA's default options.
+
+  Where the data is not open, the cost is that of bytes without missing channels and of equal class weights.
+  """
   channels = shape[-1]
   mapping = ChannelMapping(np.arange(channels), np.zeros(channels, np.float32), np.ones(channels, np.float32))
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulation=1))  # XLA counts loops once
   subsets = subset_masks(read_subsets(config.channel_dropout.subsets, names), names)
-  plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1, subsets=subsets)
-  state = jax.eval_shape(state_creator(plan, shape))
   batch = {'image': jax.ShapeDtypeStruct((1, *shape), jnp.uint8), 'label': jax.ShapeDtypeStruct((1,), jnp.int32),
            'mask': jax.ShapeDtypeStruct((1,), jnp.float32)}
+  weights: tuple[float, ...] = ()
+  if data:
+    train = data.splits['train']
+    weights = class_weights(config.train.class_weights, data.classes, np.asarray(train.labels), model.num_classes)
+    batch['image'] = jax.ShapeDtypeStruct((1, *shape), train.images.dtype)
+    if train.present is not None:
+      batch['present'] = jax.ShapeDtypeStruct((1, channels), jnp.bool_)
+  plan, _ = build.step_plan(config, model, mapping, steps_per_epoch=1, weights=weights, subsets=subsets)
+  state = jax.eval_shape(state_creator(plan, shape))
   mapped = jax.shard_map(make_train_step(plan, AXIS), mesh=Devices(1).mesh,
                          in_specs=(PartitionSpec(), PartitionSpec(AXIS)), out_specs=PartitionSpec(), check_vma=False)
   return compiled_cost(mapped, state, batch)
@@ -129,8 +141,8 @@ def run(request: Request) -> None:
   write_json(path, cost.to_json())
   log_lines([*cost_lines(cost), '', f'saved as {path}'])
   if not request.flags['xla']:
-    log_lines(invocation.next_lines("XLA's own counts, which takes a minute or two on a CPU",
-                                    invocation.command('cost', workdir=request.folder.path, xla=True)))
+    log_lines(invocation.next_lines("XLA's own counts, which takes a minute or two on a CPU", 'cost',
+                                    workdir=request.folder.path, xla=True))
 
 
 def cost_lines(cost: Cost) -> list[str]:

@@ -3,25 +3,23 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mils_jax import invocation
-from mils_jax.channel_subsets import EvaluationOptions, Subset, select_subsets
-from mils_jax.commands.request import Request
+from mils_jax.channel_subsets import Subset, in_order, usual_subsets
+from mils_jax.commands import Request
 from mils_jax.data.loader import OnDevice, OnHost
 from mils_jax.errors import UserError
 from mils_jax.metrics.attention import AttentionReader, Frozen, entropy
 from mils_jax.models import networks
-from mils_jax.progress import bar, log, log_lines
+from mils_jax.progress import bar, counted, log, log_lines
 from mils_jax.report.formats import listed_channels, table_lines
 from mils_jax.restore import OpenRun, open_run
 from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.run_folder import RunFolder, write_json
 
-ALL_SUBSETS_UP_TO = 3  # channels; with more, each channel alone, all but one, and all
 FROZEN_ON = 512  # evenly spaced test images on which layers are frozen one after the other
 UNIFORM_ABOVE = 0.99  # entropy of the mean attention, as a share of log K
 COLLAPSED_BELOW = 0.05  # the same share
@@ -142,15 +140,6 @@ class DiagnosticReport:
     return {'num_kernels': self.num_kernels, 'count': self.count, 'frozen_on': self.full.all_frozen.count,
             'subsets': [subset.to_json() for subset in self.subsets]}
 
-  def save(self, folder: RunFolder) -> None:
-    """Writes diagnostics.json."""
-    write_json(folder.diagnostics, self.to_json())
-
-
-def run_diagnostics(config: RunConfig, folder: RunFolder) -> DiagnosticReport:
-  """Reads the attention of a run's best checkpoint over the test split; raises UserError as `open_attention` does."""
-  return diagnose(*open_attention(config, folder))
-
 
 def open_attention(config: RunConfig, folder: RunFolder) -> tuple[OpenRun, AttentionReader]:
   """Opens a run so that its attention can be read; raises UserError as `check_attention` and `open_run` do."""
@@ -175,16 +164,13 @@ def check_attention(config: RunConfig, folder: RunFolder) -> None:
 
 def diagnose(run: OpenRun, reader: AttentionReader) -> DiagnosticReport:
   """Reads the attention of an open run over the test split."""
-  subsets, batches = diagnosed_subsets(run.fitting.channels), run.batches('test')
-  log(f'{len(reader.layers)} layers of {reader.num_kernels} kernels, {len(subsets)} subsets of the channels')
+  channels, batches = run.fitting.channels, run.batches('test')
+  subsets = in_order(usual_subsets(channels), channels)
+  log(f'{counted(len(reader.layers), "layer")} of {reader.num_kernels} kernels, '
+      f'{counted(len(subsets), "subset")} of the channels')
   diagnoses = tuple(_diagnose(run, reader, batches, subset, f'subset {number} of {len(subsets)}')
                     for number, subset in enumerate(subsets, 1))
   return DiagnosticReport(reader.num_kernels, len(run.data.splits['test'].labels), diagnoses)
-
-
-def diagnosed_subsets(channels: Sequence[str]) -> list[Subset]:
-  """Every non-empty subset of up to three channels; with more channels, each alone, all but one, and all."""
-  return select_subsets(channels, EvaluationOptions(ALL_SUBSETS_UP_TO, sampled_subsets=0))
 
 
 def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost, subset: Subset,
@@ -216,8 +202,8 @@ def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost,
 
 def run(request: Request) -> None:
   """Diagnoses a run, keeps the figures in diagnostics.json and prints them."""
-  report = run_diagnostics(request.config, request.folder)
-  report.save(request.folder)
+  report = diagnose(*open_attention(request.config, request.folder))
+  write_json(request.folder.diagnostics, report.to_json())
   log_lines(diagnostic_lines(report, request.folder.path))
 
 

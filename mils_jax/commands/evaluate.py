@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from mils_jax import invocation
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.data.sources.source import ALL, SPLITS
 from mils_jax.errors import UserError, unknown
 from mils_jax.files import UNWRITABLE, make_writable
@@ -111,8 +111,7 @@ def run(request: Request) -> None:
   log_lines(score_lines(evaluation))  # printed first, in case writing fails
   log(_saved(evaluation))
   if len(evaluation.results['channels']) > 1:
-    log_lines(invocation.next_lines('what each missing channel costs it',
-                                    invocation.command('subsets', workdir=evaluation.run.path)))
+    log_lines(invocation.next_lines('what each missing channel costs it', 'subsets', workdir=evaluation.run.path))
 
 
 def score_lines(evaluation: Evaluation) -> list[str]:

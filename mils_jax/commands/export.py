@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from mils_jax import invocation
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.errors import UserError
 from mils_jax.export.compare import Comparison, compare, open_images
 from mils_jax.export.formats import FORMATS, find_format
@@ -73,8 +73,7 @@ def run(request: Request) -> None:
     target, comparison = run_export(request.config, request.folder, name, output)
   log_lines(export_lines(target, comparison))
   if name == 'hub':
-    log_lines(invocation.next_lines('to the Hugging Face Hub',
-                                    invocation.command('push', workdir=target, repository='USER/NAME')))
+    log_lines(invocation.next_lines('to the Hugging Face Hub', 'push', workdir=target, repository='USER/NAME'))
 
 
 def export_lines(target: Path, comparison: Comparison) -> list[str]:

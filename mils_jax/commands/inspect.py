@@ -1,7 +1,7 @@
 """Shows the contents of a dataset before training on it: statistics, warnings, and sheets of sample images."""
 
-import dataclasses
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 
 from mils_jax import invocation
 from mils_jax.build import open_data
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.data.cache.dataset import CachedDataset, Split
-from mils_jax.progress import log_lines
+from mils_jax.progress import counted, log_lines
 from mils_jax.report.formats import table_lines
 from mils_jax.report.thumbnails import colour_channels, to_levels
 from mils_jax.run_config import check_owner, claim
@@ -34,61 +34,19 @@ def run(request: Request) -> None:
   data = open_data(request.config)
   claim(request.folder, request.config)
   folder = request.folder.path / 'inspection'
-  log_lines([*describe(inspect(data), data), f'sheets of sample images: {write_sheets(data, folder)}',
-             *invocation.next_lines('train on it', invocation.command('train', workdir=request.folder.path))])
+  log_lines([*describe(data), f'sheets of sample images: {write_sheets(data, folder)}',
+             *invocation.next_lines('train on it', 'train', workdir=request.folder.path)])
 
 
-@dataclasses.dataclass(frozen=True)
-class ChannelRange:
-  """One channel over the finite values of the training split, in its own unit."""
-
-  name: str
-  unit: str
-  minimum: float
-  maximum: float
-  mean: float
-  std: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Inspection:
-  """The contents of a dataset.
-
-  Attributes:
-    counts: per split, (classes,) number of images of each class.
-    channels: ranges of the channels.
-    warnings: one sentence per warning.
-  """
-
-  counts: dict[str, np.ndarray]
-  channels: tuple[ChannelRange, ...]
-  warnings: tuple[str, ...]
-
-
-def inspect(data: CachedDataset) -> Inspection:
-  """Reads the images of a dataset cache, and collects statistics and warnings."""
-  counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in data.splits.items()}
-  channels = _channel_ranges(data)
-  warnings = [
-      *_constant_channels(channels),
-      *_nonfinite(data),
-      *_suspicious(data),
-      *_small_classes(data, counts['train']),
-      *_shared_images(data),
-  ]
-  return Inspection(counts, channels, tuple(warnings))
-
-
-def _channel_ranges(data: CachedDataset) -> tuple[ChannelRange, ...]:
-  constant = data.low == data.high  # their std was replaced by 1
-  numbers = zip(data.low.tolist(), data.high.tolist(), data.mean.tolist(), np.where(constant, 0, data.std).tolist(),
-                strict=True)
-  return tuple(ChannelRange(name, unit, *values)
-               for name, unit, values in zip(data.channels, data.units, numbers, strict=True))
+def warnings_of(data: CachedDataset) -> list[str]:
+  """A sentence for each thing that looks wrong in a dataset cache, whose images it reads."""
+  return [*_constant_channels(data), *_nonfinite(data), *_suspicious(data), *_small_classes(data),
+          *_shared_images(data)]
 
 
 def _nonfinite(data: CachedDataset) -> list[str]:
-  return [f'{split}: {counts[channel]} values of channel {name} are non-finite, first in {first[channel]}'
+  return [f'{split}: {counted(counts[channel], f"value of channel {name} is", f"values of channel {name} are")} '
+          f'non-finite, first in {first[channel]}'
           for split, (counts, first) in data.nonfinite.items() for channel, name in enumerate(data.channels)
           if counts[channel]]
 
@@ -115,29 +73,37 @@ def _suspicious(data: CachedDataset) -> list[str]:
   return warnings
 
 
-def _constant_channels(channels: tuple[ChannelRange, ...]) -> list[str]:
-  return [f'channel {channel.name} is constant ({channel.minimum:g}) over the training split' for channel in channels
-          if channel.minimum == channel.maximum]
+def _constant_channels(data: CachedDataset) -> list[str]:
+  return [f'channel {name} is constant ({low:g}) over the training split'
+          for name, low, high in zip(data.channels, data.low, data.high, strict=True) if low == high]
 
 
-def _small_classes(data: CachedDataset, counts: np.ndarray) -> list[str]:
+def _counts(data: CachedDataset, split: str) -> np.ndarray:
+  """(classes,) number of images of each class."""
+  return np.bincount(data.splits[split].labels, minlength=len(data.classes))
+
+
+def _small_classes(data: CachedDataset) -> list[str]:
+  counts = _counts(data, 'train')
   small = [f'{data.classes[label]} ({counts[label]})' for label in np.flatnonzero(counts < FEW_IMAGES)]
   if not small:
     return []
   more = f' and {len(small) - 10} more' if len(small) > 10 else ''
-  return [f"{len(small)} classes have under {FEW_IMAGES} training images: {', '.join(small[:10])}{more}"]
+  return [f'{counted(len(small), "class has", "classes have")} under {FEW_IMAGES} training images: '
+          f'{", ".join(small[:10])}{more}']
 
 
 def _shared_images(data: CachedDataset) -> list[str]:
   """A warning for each pair of splits with images of the same pixels."""
   hashes = {name: _first_by_hash(split) for name, split in data.splits.items()}
   warnings = []
-  for name, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
+  for name, other in itertools.combinations(data.splits, 2):
     shared = [key for key in hashes[other] if key in hashes[name]]
     if shared:
       first = data.splits[name].example_ids[hashes[name][shared[0]]]
       second = data.splits[other].example_ids[hashes[other][shared[0]]]
-      warnings.append(f'{len(shared)} images of {other} are in {name} too, first {second} (as {first})')
+      many = counted(len(shared), f'image of {other} is', f'images of {other} are')
+      warnings.append(f'{many} in {name} too, first {second} (as {first})')
   return warnings
 
 
@@ -148,20 +114,23 @@ def _first_by_hash(split: Split) -> dict[bytes, int]:
   return rows
 
 
-def describe(inspection: Inspection, data: CachedDataset) -> list[str]:
+def describe(data: CachedDataset) -> list[str]:
   """The statistics and warnings as lines of text."""
   height, width, _ = data.image_shape
   sizes = ', '.join(f'{split} {len(data.splits[split])}' for split in data.splits)
   dtype = data.splits['train'].images.dtype
-  classes = [[f'{label} {name}'[:40], *(str(inspection.counts[split][label]) for split in data.splits)]
-             for label, name in enumerate(data.classes)]
-  channels = [[one.name, *(f'{value:.6g}' for value in (one.minimum, one.maximum, one.mean, one.std)), one.unit]
-              for one in inspection.channels]
+  counts = np.stack([_counts(data, split) for split in data.splits], axis=1)  # (classes, splits)
+  classes = [[f'{label} {name}'[:40], *map(str, row)] for label, (name, row) in enumerate(zip(data.classes, counts,
+                                                                                              strict=True))]
+  std = np.where(data.low == data.high, 0, data.std)  # that of a constant channel was replaced by 1
+  channels = [[name, *(f'{value:.6g}' for value in values), unit]
+              for name, unit, *values in zip(data.channels, data.units, data.low, data.high, data.mean, std,
+                                             strict=True)]
   return [
-      f'{sizes} images of {height} x {width}, {len(data.channels)} channels of {dtype}', '',
+      f'{sizes} images of {height} x {width}, {counted(len(data.channels), "channel")} of {dtype}', '',
       *table_lines(['class', *data.splits], classes), '',
       *table_lines(['channel', 'min', 'max', 'mean', 'std', 'unit'], channels, words=['unit']), '',
-      *([f'warning: {warning}' for warning in inspection.warnings] or ['no warnings']),
+      *([f'warning: {warning}' for warning in warnings_of(data)] or ['no warnings']),
   ]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from mils_jax import build
-from mils_jax.commands.request import Request
-from mils_jax.errors import RunError, UserError
+from mils_jax.commands import Request
+from mils_jax.errors import RunError
 from mils_jax.progress import bar, log_lines
 from mils_jax.report.figure_style import drawing, to_svg
 from mils_jax.report.formats import table_lines
@@ -82,19 +82,12 @@ def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
       advance(1, f'loss {loss:.3f}')
   if len(losses) < 2:
     raise RunError(f'the loss is non-finite from the start, at a learning rate of {LOWEST}')
-  return RangeTest.of(_rates(steps)[:len(losses)], np.array(losses))
-
-
-def _rates(steps: int) -> np.ndarray:
-  return np.geomspace(LOWEST, HIGHEST, steps)
+  return RangeTest.of(np.geomspace(LOWEST, HIGHEST, steps)[:len(losses)], np.array(losses))
 
 
 def run(request: Request) -> None:
   """Tests the configured optimizer on the configured data, prints the curve and draws it."""
-  text = request.flags['steps']
-  if not text.isdecimal() or int(text) < 10:
-    raise UserError(f'--steps={text}: expected a whole number of at least 10')
-  steps = int(text)
+  steps = request.number('steps', low=10)
   plan = build.build_plan(request.config, request.folder)
   schedule = optax.exponential_decay(LOWEST, steps - 1, HIGHEST / LOWEST)
   optimizer = request.config.optimizer.create(schedule)

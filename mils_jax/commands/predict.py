@@ -13,13 +13,13 @@ import numpy as np
 
 from mils_jax import invocation
 from mils_jax.classifier import Classifier
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.data.cache.workers import available_cores
 from mils_jax.data.inputs import Inputs, fit, open_inputs, settled_reading
 from mils_jax.data.sources.images import decoders_settled
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
-from mils_jax.progress import bar, log_lines
+from mils_jax.progress import bar, counted, log_lines
 from mils_jax.report.formats import grouped
 from mils_jax.restore import restore
 from mils_jax.run_config import RunConfig
@@ -112,7 +112,9 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
       summary.remarks += (odd,)
     if not summary.count:
       example_id, reason = next(iter(summary.errors.items()))
-      raise UserError(f'none of the {len(inputs.example_ids)} images can be classified. {example_id}: {reason}')
+      number = len(inputs.example_ids)
+      what = 'the image cannot' if number == 1 else f'none of the {number} images can'
+      raise UserError(f'{what} be classified. {example_id}: {reason}')
   return summary
 
 
@@ -174,7 +176,7 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) ->
       notes.append(f'not {height} x {width} pixels as the training images: the central square was resized')
     if isinstance(image, np.ma.MaskedArray):
       notes.append("values without data were filled with their channel's mean over the training data")
-    unusual = classifier.unusual(placed, present)
+    unusual = classifier.spec.unusual(placed, present)
     return Placed(example_id, placed, present, (*notes, *([unusual] if unusual else [])))
   except UserError as error:
     count = len(classifier.channels)
@@ -203,32 +205,36 @@ def run(request: Request) -> None:
   """Classifies the images, or a whole scene, and prints what came out."""
   given = request.flags
   if given['tile']:
-    from mils_jax.commands import scene  # here, since few calls need it
+    from mils_jax.commands import predict_scene  # here, since few calls need it
 
-    return scene.run(request)
+    return predict_scene.run(request)
   if given['stride']:
     raise UserError('--stride goes with --tile, which classifies a whole scene')
   summary = run_prediction(request.config, request.folder, given['input'], given['channels'], given['output'],
                            given['all_classes'])
   log_lines(prediction_lines(summary))
   if summary.errors:
-    raise RunError(f'{len(summary.errors)} images could not be classified; see their rows in {summary.output}')
+    number = len(summary.errors)
+    where = f'its row in {summary.output} gives' if number == 1 else f'their rows in {summary.output} give'
+    raise RunError(f'{counted(number, "image")} could not be classified; {where} the reason')
 
 
 def prediction_lines(summary: Summary) -> list[str]:
   """The number of images, the most frequent classes, the missing channels, and the path of the CSV file."""
   count = summary.count
+  images = counted(count, 'image')
   most = ', '.join(f'{name} {number} ({number / count:.1%})'
                    for name, number in summary.classes.most_common(CLASSES_SHOWN))
-  missing = ', '.join(f'{channel} ({number} of {count} images)' for channel, number in summary.missing.items())
+  missing = ', '.join(f'{channel} ({number} of {images})' for channel, number in summary.missing.items())
   errors = [f'not classified: {example_id}: {reason}' for example_id, reason in summary.errors.items()]
   more = len(errors) - ERRORS_SHOWN
   return [
       *errors[:ERRORS_SHOWN],
       *([f'and {more} more'] if more > 0 else []),
       *summary.remarks,
-      *(f'{note} ({number} of {count} images)' for note, number in summary.notes.items()),
-      f'{grouped(count)} images classified; of {len(summary.classes)} classes, most often {most}',
+      *(f'{note} ({number} of {images})' for note, number in summary.notes.items()),
+      f'{grouped(count)} image{"" if count == 1 else "s"} classified; of '
+      f'{counted(len(summary.classes), "class", "classes")}, most often {most}',
       f'channels missing: {missing or "none"}',
       f'saved as {summary.output}',
   ]

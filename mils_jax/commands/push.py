@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from mils_jax import invocation
+from mils_jax.commands import Request
 from mils_jax.commands.export import export_lines, run_export
-from mils_jax.commands.request import Request
 from mils_jax.errors import UserError
 from mils_jax.export.huggingface import check_push, push
 from mils_jax.export.sidecar import check_loadable, read_sidecar

@@ -1,6 +1,6 @@
 """Writes a page about finished runs."""
 
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.progress import log_lines
 from mils_jax.report.write import write_report
 

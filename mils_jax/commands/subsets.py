@@ -2,10 +2,10 @@
 
 from mils_jax import invocation
 from mils_jax.channel_subsets import Subset
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.metrics import holm
 from mils_jax.metrics.paired import LEVEL
-from mils_jax.progress import log_lines
+from mils_jax.progress import counted, log_lines
 from mils_jax.report.formats import (
   accuracy_text,
   interval_text,
@@ -23,7 +23,7 @@ LISTED = 16  # most subsets that are all printed; with more, only sizes are
 def run(request: Request) -> None:
   """Evaluates the subsets that the configuration selects."""
   log_lines([*subset_lines(evaluate_subsets(request.folder, config=request.config), request.folder),
-             *invocation.next_lines('a page with its figures', invocation.command('report', runs=request.folder.path))])
+             *invocation.next_lines('a page with its figures', 'report', runs=request.folder.path)])
 
 
 def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
@@ -43,10 +43,10 @@ def subset_lines(report: SubsetReport, folder: RunFolder) -> list[str]:
     lines += table_lines(['channels', 'accuracy [95% interval]', 'balanced', 'images'], rows)
   else:
     lines += table_lines(['channels', 'subsets', 'mean', 'worst [95% interval]', 'which'],
-                         [[f'{row.size} of {len(full)}', str(row.number), percent(row.mean), rate(row.worst),
-                           listed_channels(row.worst)] for row in report.sizes()], words=['which'])
+                         [[f'{size} of {len(full)}', str(len(one.predictions)), percent(one.mean), rate(one.worst),
+                           listed_channels(one.worst)] for size, one in report.sizes().items()], words=['which'])
   lines += ['', *([f'all channels: {report.accuracy(full)}'] if full in report.predictions else []),
-            f'mean over the {len(report.predictions)} subsets: {percent(report.mean)}; worst: '
+            f'mean over the {counted(len(report.predictions), "subset")}: {percent(report.mean)}; worst: '
             f'{report.accuracy(report.worst)} with {listed_channels(report.worst)}']
   if importance := report.importance():
     adjusted = dict(zip(importance, holm([difference.p_value for difference in importance.values()]), strict=True))

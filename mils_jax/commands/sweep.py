@@ -1,9 +1,9 @@
 """Trains the runs of a sweep, one after the other, and compares them."""
 
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, unknown
-from mils_jax.progress import log_lines
+from mils_jax.progress import counted, log_lines
 from mils_jax.report.formats import duration, table_lines
 from mils_jax.sweeps.estimate import STEPS, Estimate, estimate_sweep
 from mils_jax.sweeps.sweep import Sweep, read_sweep, run_sweep
@@ -30,8 +30,8 @@ def run(request: Request) -> None:
       prepare_table(sweep)
       log_lines(['', *write_sweep(sweep.path)])
   if failures:
-    raise RunError(f'{", ".join(failures)}, of {len(sweep.runs)} runs; the reasons are above, and the same '
-                   'command tries again')
+    raise RunError(f'{", ".join(failures)}, of {counted(len(sweep.runs), "run")}; the reasons are above, and the '
+                   'same command tries again')
 
 
 def estimate_lines(sweep: Sweep, estimates: list[Estimate]) -> list[str]:

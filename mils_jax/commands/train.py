@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mils_jax import invocation
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log_lines
 from mils_jax.report.formats import channels_text, grouped
@@ -32,11 +32,7 @@ def result_lines(results: dict, config: RunConfig, folder: Path) -> list[str]:
       f'  MACs            {grouped(results["macs"])} per image{mix}',
       f'  FLOPs           {grouped(results["flops"])} per image (2 x MACs)',
       f'  everything in   {folder}',
-      *(_what_missing_channels_cost(folder) if config.channel_dropout.method != 'none' else ()),
-      *invocation.next_lines('classify images of your own',
-                             invocation.command('predict', workdir=folder, input='IMAGES')),
+      *(invocation.next_lines('what each missing channel costs', 'subsets', workdir=folder)
+        if config.channel_dropout.method != 'none' else ()),
+      *invocation.next_lines('classify images of your own', 'predict', workdir=folder, input='IMAGES'),
   ]
-
-
-def _what_missing_channels_cost(folder: Path) -> list[str]:
-  return invocation.next_lines('what each missing channel costs', invocation.command('subsets', workdir=folder))

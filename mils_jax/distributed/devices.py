@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mils_jax.distributed import processes
 from mils_jax.errors import UserError
+from mils_jax.progress import counted
 
 AXIS = 'batch'  # name of the mapped axis, for sums and synchronised batch statistics
 # Options of XLA's compiler.
@@ -77,7 +78,8 @@ class Devices:
     """Raises UserError where the devices cannot share a batch equally."""
     if batch_size < 1 or batch_size % self.count:
       many = f' of {processes.count()} processes' if processes.count() > 1 else ''
-      raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the {self.count} devices{many}')
+      raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the '
+                      f'{counted(self.count, "device")}{many}')
 
   def replicate(self, tree: Any) -> Any:
     """Copies every array of `tree` to every local device; all processes must pass the same arrays."""

@@ -20,13 +20,13 @@ MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 MAP = 'cividis'  # colour map for values; its lightness alone distinguishes them
 WIDTH = 4.6  # inches; narrow, so that text is readable on a phone
 LETTERS = 52  # number of letters that fit in the width
-_INK, _LINE = '#010203', '#040506'  # placeholders for the page's colours until the SVG is written
-_VARIABLES = {_INK: 'ink', _LINE: 'line', COLOURS[0]: 'blue'}  # colours that differ between light and dark mode
+INK, LINE = '#010203', '#040506'  # placeholders for the page's colours until the SVG is written
+_VARIABLES = {INK: 'ink', LINE: 'line', COLOURS[0]: 'blue'}  # colours that differ between light and dark mode
 _OPTIONS: dict[Any, Any] = {  # matplotlib types these keys as literals
     'svg.fonttype': 'none', 'svg.hashsalt': 'mils_jax', 'font.size': 10, 'axes.titlesize': 10.5, 'axes.labelsize': 10,
     'legend.fontsize': 9, 'xtick.labelsize': 9, 'ytick.labelsize': 9, 'figure.facecolor': 'none',
-    'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'text.color': _INK, 'axes.labelcolor': _INK,
-    'xtick.color': _INK, 'ytick.color': _INK, 'axes.edgecolor': _INK, 'grid.color': _LINE, 'grid.linewidth': 0.6,
+    'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'text.color': INK, 'axes.labelcolor': INK,
+    'xtick.color': INK, 'ytick.color': INK, 'axes.edgecolor': INK, 'grid.color': LINE, 'grid.linewidth': 0.6,
     'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False,
     'legend.frameon': False, 'lines.linewidth': 1.6, 'lines.markersize': 5.5, 'figure.constrained_layout.use': True,
     'text.parse_math': False,  # a class may have dollar signs in its name
@@ -40,16 +40,6 @@ def drawing(height: float = 3.4, columns: int = 1, rows: int = 1, **options) -> 
   with matplotlib.rc_context(_OPTIONS):
     figure = Drawing(figsize=(WIDTH, height))
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-
-
-def ink() -> str:
-  """The colour of text on the page."""
-  return _INK
-
-
-def line() -> str:
-  """The colour of faint lines on the page."""
-  return _LINE
 
 
 def looks(count: int) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Formats numbers, channels and tables; there are no line breaks between a number and its unit or interval."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, SeedSpread
 from mils_jax.metrics.paired import p_text
@@ -71,11 +71,6 @@ def duration(seconds: float) -> str:
     return f'{seconds:.0f} s'
   minutes = round(seconds / 60)
   return f'{seconds / 60:.1f} min' if minutes < 100 else f'{minutes // 60} h {minutes % 60:02} min'
-
-
-def subsets_in_order(subsets: Iterable[tuple[str, ...]], input_channels: tuple[str, ...]) -> list[tuple[str, ...]]:
-  """The subsets, the largest first, those of one size in the order of the input channels."""
-  return sorted(set(subsets), key=lambda subset: (-len(subset), [input_channels.index(channel) for channel in subset]))
 
 
 def listed_channels(channels: Sequence[str]) -> str:

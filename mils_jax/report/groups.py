@@ -18,7 +18,7 @@ from mils_jax.metrics import (
   SeedSpread,
 )
 from mils_jax.models import title_of
-from mils_jax.report.load import NotReported, Run
+from mils_jax.report.read_runs import NotReported, Run
 from mils_jax.schema import FREE as CHANGE_NO_RESULT
 from mils_jax.schema import flattened
 from mils_jax.sweeps.sweep import SweepRecord
@@ -201,15 +201,17 @@ def in_figures(groups: list[Group], most: int = 6) -> list[list[Group]]:
 
 def config_differences(config: dict, other: dict) -> list[str]:
   """Fields of `config`, such as 'train.epochs=20', that differ from `other` and that a result may depend on."""
-  own, second = dict(flattened(config)), dict(flattened(other))
-  return [f'{name}={value}' for name, value in sorted(own.items())
-          if (name not in second or value != second[name]) and name.split('.')[0] not in FREE]
+  own, second = _settings(config), _settings(other)
+  return [f'{name}={value}' for name, value in own.items() if name not in second or value != second[name]]
+
+
+def _settings(config: dict) -> dict:
+  """Every field that a result may depend on, by its full name."""
+  return {name: value for name, value in sorted(flattened(config)) if name.split('.')[0] not in FREE}
 
 
 def _key(run: Run) -> str:
-  settings = {name: value for name, value in sorted(flattened(run.config))
-              if name.split('.')[0] not in FREE and name != 'train.seed'}
-  return json.dumps([settings, run.origin])
+  return json.dumps([_settings(run.config) | {'train.seed': None}, run.origin])
 
 
 def _title(run: Run) -> str:
@@ -226,13 +228,11 @@ def _label(run: Run, title: str) -> str:
 
 def _distinct(index: int, labels: list[str], grouped: list[tuple[Run, ...]]) -> str:
   """The label, with the fields in which its configuration differs from most others of the same label."""
-  others = [dict(flattened(group[0].config)) for label, group in zip(labels, grouped, strict=True)
-            if label == labels[index]]
-  own = dict(flattened(grouped[index][0].config))
+  others = [_settings(group[0].config) for label, group in zip(labels, grouped, strict=True) if label == labels[index]]
   changes = []
-  for name in sorted(own):
+  for name, value in _settings(grouped[index][0].config).items():
     values = Counter(repr(other.get(name)) for other in others).most_common(2)
     usual = values[0][0] if len(values) == 1 or values[0][1] > values[1][1] else None
-    if repr(own[name]) != usual and name.split('.')[0] not in FREE and name != 'train.seed':
-      changes.append(f'{name}={own[name]}')
+    if repr(value) != usual and name != 'train.seed':
+      changes.append(f'{name}={value}')
   return f'{labels[index]} ({", ".join(changes)})' if changes else labels[index]

@@ -1,8 +1,8 @@
 """Renders a document as one self-contained page: no network, no script, for light and dark mode, paper and phones."""
 
 import base64
-import html
 import re
+from html import escape
 from pathlib import Path
 
 from mils_jax.report.document import Block, Command, Document, Examples, Figure, Figures, Heading, Points, Table, Text
@@ -27,11 +27,6 @@ def to_html(document: Document) -> str:
           f'<main>\n{sections}</main>\n</body>\n</html>\n')
 
 
-def escape(text: str) -> str:
-  """Escapes text so that the page shows it as it is."""
-  return html.escape(text)
-
-
 def _mark(title: str) -> str:
   return re.sub(r'\W+', '-', title.lower()).strip('-')
 
@@ -45,7 +40,7 @@ def _block(block: Block) -> str:
     case Points(items):
       return '<ul class="points">' + ''.join(f'<li>{escape(item)}</li>' for item in items) + '</ul>'
     case Command(text, command):
-      words = ' '.join(f'<span>{html.escape(word)}</span>' for word in command.split(' '))
+      words = ' '.join(f'<span>{escape(word)}</span>' for word in command.split(' '))
       return f'<p class="of-command">{escape(text)}</p><pre><code>{words}</code></pre>'
     case Table():
       return _table(block)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mils_jax.data.cache.dataset import CachedDataset, DamagedError, open_folder
 from mils_jax.data.sources.source import ALL
-from mils_jax.report.load import Run
+from mils_jax.report.read_runs import Run
 from mils_jax.run_config import RunConfig
 
 _COLOURS = (('r', 'g', 'b'), ('red', 'green', 'blue'))

@@ -14,8 +14,8 @@ from mils_jax.progress import counted
 from mils_jax.report.document import Block, Document, Figures, Points, Section, Text
 from mils_jax.report.groups import Group, make_groups
 from mils_jax.report.html import to_html
-from mils_jax.report.load import NotReported, Run, collect
 from mils_jax.report.markdown import to_markdown
+from mils_jax.report.read_runs import NotReported, Run, collect
 from mils_jax.report.sections.ablation import ablation_section
 from mils_jax.report.sections.channel_importance import importance_section
 from mils_jax.report.sections.claims import claims_section
@@ -32,8 +32,7 @@ from mils_jax.training.run_folder import RunFolder
 SECTIONS = (claims_section, models_section, channels_section, ablation_section, importance_section, attention_section,
             training_section, calibration_section, errors_section)  # in reading order
 TABLES = {'models': models_section, 'specialists': channels_section, 'ablation': ablation_section}  # of a sweep
-HOW_TO_READ = 'How to read it'
-STATISTICS = [
+HOW_TO_READ = Section('How to read it', [Points([
     'An interval in brackets is a 95% interval in percent or points, for the choice of test images: Wilson\'s of '
     'one accuracy, Newcombe\'s (method 10) or Bonett and Price\'s of a paired difference, and of a share the Wald '
     'interval of the ratio of paired proportions on a logarithmic scale.',
@@ -43,7 +42,7 @@ STATISTICS = [
     'p is that of the exact McNemar test for single runs; p by Holm is adjusted for the number of comparisons in its '
     'table.',
     CONVENTIONS,
-]
+])])
 
 
 def write_report(patterns: Sequence[str], folder: Path) -> list[str]:
@@ -56,7 +55,7 @@ def write_report(patterns: Sequence[str], folder: Path) -> list[str]:
   groups, others = _read(*patterns)
   document = make_document(groups, others)
   sentences = [item for section in document.sections for block in section.blocks if isinstance(block, Points)
-               and section.title != HOW_TO_READ for item in block.items]
+               and section is not HOW_TO_READ for item in block.items]
   return [*_counts(groups, others), *sentences, *_written(document, folder)]
 
 
@@ -99,7 +98,7 @@ def write_evaluation(run: RunFolder, config: dict, results: dict, split: str, pr
   lead = (f'{run.path}, step {results["step"]}, on the {len(predictions.labels)} images of '
           f'{"all splits" if split == ALL else f"the split {split}"} (data {results["data_fingerprint"]}).')
   return write_document(Document(f'{group.label} on {split}', lead, [
-      models_section([group]), calibration_section([group]), errors_section([group]), _how_to_read()]), folder)[1]
+      models_section([group]), calibration_section([group]), errors_section([group]), HOW_TO_READ]), folder)[1]
 
 
 def make_document(groups: list[Group], others: list[NotReported]) -> Document:
@@ -109,7 +108,7 @@ def make_document(groups: list[Group], others: list[NotReported]) -> Document:
   lead = (f'{runs} of {counted(len(groups), "configuration")}, tested on the same {len(test.labels)} images of '
           f'{len(groups[0].classes)} classes (fingerprint {fingerprint(test)}).')
   return Document('Results', lead, [*(section(groups) for section in SECTIONS), runs_section(groups, others),
-                                    _how_to_read()])
+                                    HOW_TO_READ])
 
 
 def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
@@ -140,7 +139,3 @@ def _written(document: Document, folder: Path) -> list[str]:
       raise
     raise UserError(f'the report cannot be written to {folder}: {error.strerror}. Give another --workdir') from error
   return [f'read it: {page}', f'as text: {text}']
-
-
-def _how_to_read() -> Section:
-  return Section(HOW_TO_READ, [Points(STATISTICS)])

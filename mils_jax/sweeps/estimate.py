@@ -78,21 +78,19 @@ def _estimate(run: SweepRun, times: dict[str, StepTime]) -> Estimate:
     return Estimate(run, 0, 0, True, None)
   plan = build_plan(run)
   steps = plan.steps
-  done = _saved_steps(run)
+  with Checkpoints(run.folder.checkpoints, read_only=True) as checkpoints:
+    done = checkpoints.latest_step or 0
   if done == steps:  # only the test remains
     return Estimate(run, done, steps, False, None)
+  optimizer = run.config.optimizer  # rate and decay are numbers in the same program; without decay it is another
+  optimizer = dataclasses.replace(optimizer, learning_rate=1.0, weight_decay=float(optimizer.weight_decay > 0))
   kind = repr((plan.step.model, plan.data.image_shape, plan.data.splits['train'].images.dtype, plan.train.batch_size,
-               plan.step.augmentation, plan.step.channel_dropout, run.config.optimizer, plan.train.accumulation,
+               plan.step.augmentation, plan.step.channel_dropout, optimizer, plan.train.accumulation,
                plan.train.ema_decay))
   if kind not in times:
     log(f'measuring a step of {run.title}')
     times[kind] = measure_step(plan)
   return Estimate(run, done, steps, False, times[kind])
-
-
-def _saved_steps(run: SweepRun) -> int:
-  with Checkpoints(run.folder.checkpoints, read_only=True) as checkpoints:
-    return checkpoints.latest_step or 0
 
 
 def measure_step(plan: TrainingPlan) -> StepTime:

@@ -20,7 +20,7 @@ from mils_jax.errors import RunError, UserError, unknown
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log
 from mils_jax.run import earlier_results, run_training
-from mils_jax.run_config import RunConfig
+from mils_jax.run_config import RunConfig, as_it_was
 from mils_jax.sweeps.specialists import specialist_runs
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import RunFolder, read_json, write_json
@@ -127,8 +127,8 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
       raise UserError(f"run '{name}': seeds={tuple(seeds)}; expected at least one, each once")
     for seed in seeds:
       fields = {**common, **overrides, 'train.seed': seed}
-      runs.append(SweepRun(name, seed, dict(overrides), _changed(base, fields, name),
-                            RunFolder(path / f'{name}-seed{seed}')))
+      folder = RunFolder(path / f'{name}-seed{seed}')
+      runs.append(SweepRun(name, seed, dict(overrides), as_it_was(_changed(base, fields, name), folder), folder))
   return Sweep(values.name, values.table, path, tuple(runs))
 
 

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from configs import task_b
 from configs.task_a import get_config
 from mils_jax.commands.cost import cost_lines, measure_cost
 from mils_jax.run_config import RunConfig
@@ -43,6 +45,22 @@ def test_the_step_that_is_counted_is_the_one_that_is_trained():
     if section == 'channel_dropout':
       changed.channel_dropout.subsets = 'R; G,B'
       assert measure_cost(RunConfig.read(changed), compiled=True).mixes[0].training.flops > flops
+
+
+def test_of_open_data_the_step_has_the_class_weights_and_the_stored_dtype(tmp_path):
+  images = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3))
+  counts = {}
+  for dtype, weights in (('uint8', 'none'), ('uint8', 'balanced'), ('float32', 'none')):
+    np.savez(tmp_path / f'{dtype}.npz', images=images.astype(dtype), labels=np.arange(30) % 3)
+    config = task_b.get_config()
+    config.data.update(source='arrays', path=str(tmp_path / f'{dtype}.npz'), image_size=0)
+    config.model.update(width=8, stages=2)
+    config.train.class_weights = weights
+    config.runtime.cache = str(tmp_path / 'cache')
+    counts[dtype, weights] = measure_cost(RunConfig.read(config), compiled=True).mixes[0].training
+  plain = counts['uint8', 'none']
+  assert counts['uint8', 'balanced'].flops > plain.flops
+  assert counts['float32', 'none'].bytes_accessed > plain.bytes_accessed
 
 
 def test_the_blocks_add_up_to_the_totals():

@@ -14,10 +14,8 @@ from mils_jax.commands.diagnose import (
   LayerDiagnosis,
   SubsetDiagnosis,
   diagnose,
-  diagnosed_subsets,
   diagnostic_lines,
   open_attention,
-  run_diagnostics,
 )
 from mils_jax.data.loader import place_split
 from mils_jax.errors import UserError
@@ -126,12 +124,6 @@ def test_kernels_used_as_one_are_told(attention, way):
   assert LayerDiagnosis.of('stem', attention, Change(0.0, 0, 9)).used_as_one == way
 
 
-def test_many_channels_are_diagnosed_one_alone_one_away_and_all():
-  channels = [f'c{place}' for place in range(6)]
-  assert sorted(map(len, diagnosed_subsets(channels))) == [1] * 6 + [5] * 6 + [6]
-  assert len(diagnosed_subsets(channels[:3])) == 7
-
-
 def test_the_lines_name_layers_thresholds_and_the_file(tmp_path):
   frozen = Change(0.25, 3, 9)
   layers = (LayerDiagnosis.of('stem', np.full((9, 4), 0.25), frozen),
@@ -146,7 +138,7 @@ def test_the_lines_name_layers_thresholds_and_the_file(tmp_path):
 
 def test_a_network_without_attention_is_refused(small_runs):
   with pytest.raises(UserError, match=r'no dynamic convolutions: model.name=wide_cnn\. Expected a run of dynamic'):
-    run_diagnostics(*opened(small_runs['wide_cnn']))
+    open_attention(*opened(small_runs['wide_cnn']))
 
 
 def test_reading_some_rows_gives_theirs_in_the_order_asked_for(sharp):

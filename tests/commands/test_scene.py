@@ -119,8 +119,9 @@ def test_a_scene_smaller_than_a_tile_and_bands_in_another_order(run, tmp_path):
 
 
 @pytest.mark.parametrize(('words', 'message'), [
-    (['--tile=0'], '--tile=0: expected a whole number of pixels'), (['--tile=x'], '--tile=x'),
-    (['--tile=16', '--stride=17'], 'at most the side of a tile, 16'), (['--stride=8'], '--stride goes with --tile'),
+    (['--tile=0'], '--tile=0: expected a whole number of at least 1'), (['--tile=x'], '--tile=x'),
+    (['--tile=16', '--stride=17'], 'expected a whole number of at least 1 and at most 16'),
+    (['--stride=8'], '--stride goes with --tile'),
     (['--tile=16', '--output=x.csv'], 'expected a file .tif'), (['--tile=16', '--channels=R,X,G'], "'X'")])
 def test_a_mistake_is_one_line(run, tmp_path, words, message, capsys):
   path = write_scene(tmp_path / 'scene.tif', noise(16, 16))

@@ -230,7 +230,7 @@ def test_pixels_without_data_stay_out_of_the_statistics_and_get_the_mean(tmp_pat
   assert dataset.splits['test'].present[0].tolist() == [True, False, True]
   assert dataset.splits['val'].present.all()
   build.check_images(dataset, ('c0', 'c1'))
-  with pytest.raises(UserError, match=r'test: 1 images have none of the channels c1, first test/0'):
+  with pytest.raises(UserError, match=r'test: 1 image has none of the channels c1, first test/0'):
     build.check_images(dataset, ('c1',))
 
 

@@ -11,7 +11,7 @@ import pytest
 from mils_jax.metrics import Accuracy, PairedDifference
 from mils_jax.report.figure_style import looks
 from mils_jax.report.groups import make_groups
-from mils_jax.report.load import collect
+from mils_jax.report.read_runs import collect
 from mils_jax.report.sections.channel_importance import channel_importance
 from mils_jax.report.sections.confusion import accuracy_by_class, confusion_matrix, most_confused
 from mils_jax.report.sections.curves import training_curves

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mils_jax.metrics import MeanDifference, PairedDifference
-from mils_jax.report.groups import in_figures, make_groups
-from mils_jax.report.load import collect
+from mils_jax.report.groups import difference_of, in_figures, make_groups
+from mils_jax.report.read_runs import collect
 from mils_jax.report.sections.subset_table import gap_sentence, mean_gap, subset_gaps, subset_series
 from tests.report.fakes import add_compression, add_subsets, fake_run
 
@@ -69,9 +69,9 @@ def test_one_model_is_compared_with_the_specialists_of_its_subsets(tmp_path):
   groups = list(groups_of(tmp_path)[0].values())
   (one,) = [group for group in groups if 'hierarchical' in group.label]
   gaps = subset_gaps(one, groups)
-  assert {''.join(subset): gap.difference.difference for subset, gap in gaps.items()} == pytest.approx(
+  assert {''.join(subset): difference_of(*gap).difference for subset, gap in gaps.items()} == pytest.approx(
       {'RGB': -0.02, 'RG': 0, 'B': -0.1})
-  assert isinstance(gaps['B',].difference, PairedDifference)
+  assert isinstance(difference_of(*gaps['B',]), PairedDifference)
   assert mean_gap(gaps).difference == pytest.approx(-0.04)
   sentence = gap_sentence(one, gaps).replace('\u00a0', ' ')
   assert sentence.startswith(f'Mean over 3 subsets: {one.label} is 4.0 points worse than specialists on 450 images')
@@ -120,9 +120,9 @@ def test_the_predictions_of_all_seeds_of_the_one_model_count(tmp_path):
   found, _ = groups_of(tmp_path)
   one, groups = found['DynamicResNet12'], list(found.values())
   gaps = subset_gaps(one, groups)
-  assert {''.join(subset): gap.difference.difference for subset, gap in gaps.items()} == pytest.approx(
+  assert {''.join(subset): difference_of(*gap).difference for subset, gap in gaps.items()} == pytest.approx(
       {'RG': -0.05, 'B': -0.06})
-  assert isinstance(gaps['B',].difference, MeanDifference)
+  assert isinstance(difference_of(*gaps['B',]), MeanDifference)
   assert mean_gap(gaps).difference == pytest.approx(-0.055)
   assert subset_series(groups)['one model for all']['B',].correct == 198
 

@@ -152,6 +152,15 @@ def test_a_cache_that_another_user_keeps_shut_costs_only_the_images(tmp_path, mo
   assert (tmp_path / 'out/report.html').stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(('accuracy', 'shown'), [(1.0, False), (0.6, True)])
+def test_images_are_missed_only_where_there_are_errors_to_show(accuracy, shown, tmp_path):
+  fake_run(tmp_path / 'runs/one', accuracy=accuracy)
+  write_report([f'{tmp_path}/runs/*'], tmp_path / 'out')
+  text = (tmp_path / 'out/report.md').read_text()
+  assert ('predicted the right class for every image' in text) is not shown
+  assert ('Example images are not shown: the dataset is no longer in the cache.' in text) is shown
+
+
 def test_what_is_not_there_is_not_spoken_of(tmp_path):
   for stages in (2, 3):
     fake_run(tmp_path / f'runs/wide{stages}', **{'model.stages': stages})

@@ -12,7 +12,7 @@ from mils_jax.errors import UserError
 from mils_jax.metrics import SeedSpread
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.report.groups import make_groups
-from mils_jax.report.load import collect
+from mils_jax.report.read_runs import collect
 from mils_jax.report.sections.ablation import seed_noise
 from mils_jax.report.write import write_report, write_sweep
 from mils_jax.run_config import claim

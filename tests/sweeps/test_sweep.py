@@ -153,6 +153,29 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypa
   assert any(re.sub(' +', ' ', line) == '| three-seed1 | new | 16 | 500 ms | 8 s |' for line in lines)
 
 
+def test_runs_that_differ_in_the_learning_rate_are_measured_once(tmp_path, monkeypatch):
+  measured = []
+  monkeypatch.setattr(estimate, 'measure_step', lambda plan: measured.append(plan) or StepTime(0.5, 9.0))
+  config = get_config()
+  config.common.runtime.cache = str(tmp_path / 'cache')
+  base = config.runs[0][1]
+  fields = ({}, {'optimizer.learning_rate': 0.3, 'optimizer.weight_decay': 1e-3}, {'optimizer.weight_decay': 0.0},
+            {'optimizer.name': 'adamw'})
+  config.runs = tuple((str(number), base, own, (0,)) for number, own in enumerate(fields))
+  estimate.estimate_sweep(read_sweep(config, tmp_path / 'sweep'))
+  assert len(measured) == 3  # without decay, and by another optimizer, the program is another one
+
+
+def test_a_sweep_from_before_an_option_is_checked_as_it_was(tmp_path):
+  config = get_config()
+  run = read_sweep(config, tmp_path).runs[0]
+  claim(run.folder, run.config)
+  written = json.loads(run.folder.config.read_text())
+  del written['data']['color']
+  run.folder.config.write_text(json.dumps(written))
+  assert [run.config.data.color for run in read_sweep(config, tmp_path).runs] == ['as_is', 'auto', 'auto']
+
+
 @pytest.mark.parametrize(('words', 'message'), [
     (['--config=configs/task_b.py', '--mode=sweep'], 'the config is no sweep: it has no runs'),
     (['--config=configs/sweeps/table2.py'], 'describes a sweep, not a run: give --mode sweep'),

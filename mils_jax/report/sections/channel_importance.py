@@ -5,7 +5,7 @@ import numpy as np
 from mils_jax.metrics import PairedDifference, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.report.document import Block, Figure, Figures, Section, Table
-from mils_jax.report.figure_style import COLOURS, drawing, line, to_svg
+from mils_jax.report.figure_style import COLOURS, LINE, drawing, to_svg
 from mils_jax.report.formats import DIFFERENCE, difference_cells, p_cell
 from mils_jax.report.groups import Group
 
@@ -36,7 +36,7 @@ def channel_importance(label: str, found: dict[str, PairedDifference], name: str
   points = np.array([100 * one.difference for _, one in ordered])
   ends = np.array([[100 * end for end in one.interval()] for _, one in ordered])
   figure, (axes,) = drawing(1.2 + 0.3 * len(ordered))
-  axes.axvline(0, color=line(), linewidth=2.5, zorder=1)
+  axes.axvline(0, color=LINE, linewidth=2.5, zorder=1)
   axes.errorbar(points, range(len(ordered)), xerr=np.abs(ends.T - points), color=COLOURS[0], marker='o',
                 linestyle='none', capsize=3)
   axes.set_yticks(range(len(ordered)), [channel for channel, _ in ordered])

@@ -4,7 +4,7 @@ import numpy as np
 
 from mils_jax.metrics import Accuracy
 from mils_jax.report.document import Block, Examples, Figure, Figures, Heading, Section, Table, Text
-from mils_jax.report.figure_style import COLOURS, MAP, colour_bar, drawing, ink, to_svg
+from mils_jax.report.figure_style import COLOURS, INK, MAP, colour_bar, drawing, to_svg
 from mils_jax.report.formats import percent
 from mils_jax.report.groups import Group
 from mils_jax.report.thumbnails import Thumbnails
@@ -21,8 +21,6 @@ def errors_section(groups: list[Group]) -> Section:
   for number, group in enumerate(groups, 1):
     figures = [confusion_matrix(group, str(number)), accuracy_by_class(group, str(number))]
     blocks += [Heading(group.label), Figures(figures), *_pairs(group)]
-  if not any(isinstance(block, Examples) for block in blocks):
-    blocks.append(Text('Example images are not shown: the dataset is no longer in the cache.'))
   return Section('Errors', blocks)
 
 
@@ -37,7 +35,7 @@ def _pairs(group: Group) -> list[Block]:
   run = group.runs[0]
   images = Thumbnails.of(run)
   if images is None:
-    return blocks
+    return [*blocks, Text('Example images are not shown: the dataset is no longer in the cache.')]
   predicted = run.test.scores.predicted
   for true, other, _ in pairs:
     wrong = np.flatnonzero((run.test.labels == true) & (predicted == other))[:SHOWN]
@@ -101,13 +99,13 @@ def accuracy_by_class(group: Group, name: str) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel('accuracy, %')
-    axes.axvline(100 * group.accuracy.rate, color=ink(), linewidth=1, linestyle=(0, (4, 3)))
+    axes.axvline(100 * group.accuracy.rate, color=INK, linewidth=1, linestyle=(0, (4, 3)))
   else:
     axes.errorbar(places + 1, rates, yerr=margins, **style)
     axes.set_ylim(0, 100)
     axes.set_xlabel('classes, from the best to the worst')
     axes.set_ylabel('accuracy, %')
-    axes.axhline(100 * group.accuracy.rate, color=ink(), linewidth=1, linestyle=(0, (4, 3)))
+    axes.axhline(100 * group.accuracy.rate, color=INK, linewidth=1, linestyle=(0, (4, 3)))
   best = ', '.join(f'{group.classes[label]} {accuracy.rate:.0%}' for label, accuracy in by_class[:3])
   worst = ', '.join(f'{group.classes[label]} {accuracy.rate:.0%}' for label, accuracy in by_class[:-4:-1])
   count = min(accuracy.count for _, accuracy in by_class)

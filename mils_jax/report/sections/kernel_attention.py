@@ -3,6 +3,7 @@
 import numpy as np
 
 from mils_jax.channel_subsets import subset_name
+from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table
 from mils_jax.report.figure_style import MAP, colour_bar, drawing, to_svg
 from mils_jax.report.groups import Group
@@ -55,5 +56,5 @@ def attention(label: str, subsets: list[dict], name: str) -> Figure:
                 f'{label}: mean attention over the {kernels} kernels, by layer and by subset of the channels. All '
                 f'{1 / kernels:.2f} means that the kernels are used as one; a 1 means that only one is used. The '
                 f'largest spread within a layer is {spread:.2f}.',
-                f'Heat maps of {len(layers)} layers by {kernels} kernels for {len(shown)} subsets of channels; the '
-                f'largest spread of the mean attention within a layer is {spread:.2f}.')
+                f'Heat maps of {len(layers)} layers by {kernels} kernels for {counted(len(shown), "subset")} of '
+                f'channels; the largest spread of the mean attention within a layer is {spread:.2f}.')

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from mils_jax.metrics import RelativeAccuracy, holm
 from mils_jax.metrics.paired import LEVEL, p_text
 from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table, Text
-from mils_jax.report.figure_style import drawing, legend_below, line, looks, to_svg
+from mils_jax.report.figure_style import LINE, drawing, legend_below, looks, to_svg
 from mils_jax.report.formats import (
   DIFFERENCE,
   accuracy_text,
@@ -94,13 +94,14 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
   adjusted = holm([one.p_value for one in found])
   rows = [[group.label, *difference_cells(one), p_cell(p_value), f'{100 * one.smallest_detectable:.1f}']
           for group, one, p_value in zip(others, found, adjusted, strict=True)]
+  number = 'is one comparison' if len(others) == 1 else f'are {len(others)} comparisons'
   several = any(len(group.runs) > 1 for group in groups)
   method = 'exact McNemar test and Newcombe\'s score interval (method 10) for single runs'
   if several:
     method += '; Bonett and Price\'s interval over test images for means over seeds, the trained networks being fixed'
   return [
       Table(f'Paired differences to {reference.label} on the same {reference.correct.shape[1]} test images, in '
-            f'points: {method}. Holm\'s p takes into account that there {_comparisons(len(others))}. A difference '
+            f'points: {method}. Holm\'s p takes into account that there {number}. A difference '
             'below the last column could not have been told from chance on this test set.',
             ['model', *DIFFERENCE, 'p by Holm', 'smallest detectable'], rows),
       Points([f'{one.verdict(group.label, reference.label)}.{_holm_note(one.distinguishable, p_value)} '
@@ -108,10 +109,6 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
       *([] if not several else [Text('Intervals over test images tell nothing about other seeds: where the spread over '
                                      'seeds is as large as a difference, the seeds alone may explain it.')]),
   ]
-
-
-def _comparisons(number: int) -> str:
-  return 'is one comparison' if number == 1 else f'are {number} comparisons'
 
 
 def _holm_note(distinguishable: bool, adjusted: float) -> str:
@@ -153,9 +150,8 @@ def accuracy_by_cost(groups: list[Group], cost: str) -> Figure:
   costs, rates = [group.size(cost) for group in groups], [group.accuracy.rate for group in groups]
   best = front(costs, rates)
   figure, (axes,) = drawing(3.4 + 0.12 * len(groups))
-  stairs = sorted(best, key=lambda index: costs[index])
-  axes.step([costs[index] for index in stairs], [100 * rates[index] for index in stairs], where='post',
-            color=line(), linewidth=3, zorder=1, label='front: nothing cheaper is better')
+  axes.step([costs[index] for index in best], [100 * rates[index] for index in best], where='post', color=LINE,
+            linewidth=3, zorder=1, label='front: nothing cheaper is better')
   for group, (colour, marker), x, y in zip(groups, looks(len(groups)), _side_by_side(costs), rates, strict=True):
     low, high = group.accuracy.interval()
     axes.errorbar(x, 100 * y, [[100 * (y - low)], [100 * (high - y)]], color=colour, marker=marker, capsize=3,

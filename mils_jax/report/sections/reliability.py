@@ -3,7 +3,7 @@
 import numpy as np
 
 from mils_jax.report.document import Figure, Figures, Section
-from mils_jax.report.figure_style import drawing, legend_below, line, looks, to_svg
+from mils_jax.report.figure_style import LINE, drawing, legend_below, looks, to_svg
 from mils_jax.report.groups import Group, in_figures
 
 FEW = 10  # images in a bin, below which its accuracy means little
@@ -18,7 +18,7 @@ def calibration_section(groups: list[Group]) -> Section:
 def reliability(groups: list[Group], name: str) -> Figure:
   """A figure of the accuracy by predicted probability."""
   figure, (axes,) = drawing(4.2 + 0.12 * len(groups))
-  axes.plot([0, 100], [0, 100], color=line(), linewidth=2.5, zorder=1)
+  axes.plot([0, 100], [0, 100], color=LINE, linewidth=2.5, zorder=1)
   errors = []
   for group, (colour, marker) in zip(groups, looks(len(groups)), strict=True):
     found = group.scores.calibration

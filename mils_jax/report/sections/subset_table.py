@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mils_jax.channel_subsets import Subset, subset_name
+from mils_jax.channel_subsets import Subset, largest_first, subset_name
 from mils_jax.metrics import Accuracy, MeanDifference, holm
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
@@ -18,36 +18,16 @@ from mils_jax.report.formats import (
   percent,
   points_text,
   short,
-  subsets_in_order,
 )
-from mils_jax.report.groups import Difference, Group, config_differences, difference_of
+from mils_jax.report.groups import Group, config_differences, difference_of
 from mils_jax.report.published import CHANNELS
 
 Series = dict[str, dict[Subset, Accuracy]]  # by the name in the legend
+# By subset, (seeds, N) bool: correct predictions of one model, and of another that was made for this subset.
+Gaps = dict[Subset, tuple[np.ndarray, np.ndarray]]
 BESIDE = 4  # most columns or colours of accuracies side by side
 MOST = 40  # most rows of a table; with more subsets, those that most models were evaluated on are listed, largest first
 LISTED = 16  # most subsets that are drawn one by one
-
-
-@dataclasses.dataclass(frozen=True)
-class Gap:
-  """The one model against another that was made for one subset, with the same channels on the same test images.
-
-  Attributes:
-    own: (seeds, N) bool, correct predictions of the one model.
-    other: (seeds, N) bool, correct predictions of the other model; it may have another number of seeds.
-  """
-
-  own: np.ndarray
-  other: np.ndarray
-
-  @property
-  def difference(self) -> Difference:
-    """The difference between the two, below 0 where the other model is better."""
-    return difference_of(self.own, self.other)
-
-
-Gaps = dict[Subset, Gap]
 
 
 def channels_section(groups: list[Group]) -> Section:
@@ -120,25 +100,25 @@ def subset_gaps(group: Group, groups: list[Group]) -> Gaps:
   specialists = specialists_of(group, groups)
   if len(specialists) < 2:
     return {}
-  return {subset: Gap(correct[subset], other.correct) for subset, other in specialists.items() if subset in correct}
+  return {subset: (correct[subset], other.correct) for subset, other in specialists.items() if subset in correct}
 
 
 def baseline_gaps(group: Group, name: str) -> Gaps:
   """Compares a model for all subsets with another method, on the subsets that both were evaluated on."""
-  return {subset: Gap(group.subset_correct[subset], other) for subset, other in group.baselines[name].items()
+  return {subset: (group.subset_correct[subset], other) for subset, other in group.baselines[name].items()
           if subset in group.subset_correct}
 
 
 def mean_gap(gaps: Gaps) -> MeanDifference:
   """The mean of the differences over subsets."""
-  return MeanDifference.of(np.stack([gap.own.mean(axis=0) for gap in gaps.values()]),
-                           np.stack([gap.other.mean(axis=0) for gap in gaps.values()]))
+  return MeanDifference.of(*(np.stack([correct.mean(axis=0) for correct in model])
+                             for model in zip(*gaps.values(), strict=True)))
 
 
 def gap_sentence(group: Group, gaps: Gaps, other: str = 'specialist') -> str:
   """A sentence on the mean difference to specialists, or to other models for one subset each, and on the worst."""
-  worst = min(gaps, key=lambda subset: gaps[subset].difference.difference)
-  difference = gaps[worst].difference
+  differences = {subset: difference_of(*gap) for subset, gap in gaps.items()}
+  worst, difference = min(differences.items(), key=lambda item: item[1].difference)
   return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, f"{other}s")}. The worst '
           f'is {points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
           f'{subset_name(worst)}')
@@ -162,13 +142,14 @@ def _table(title: str, groups: list[Group], series: Series, channels: tuple[str,
                                               subset))
   published = CHANNELS if title == 'DynamicResNet12' and any(frozenset(subset) in CHANNELS for subset in order) else {}
   rows = []
-  for subset in subsets_in_order(order[:MOST], channels):
+  for subset in largest_first(order[:MOST], channels):
     row = [subset_name(subset), *(accuracy_text(found[subset]) if subset in found else '' for found in series.values())]
     if published:
       known = published.get(frozenset(subset))
       row.append(accuracy_text(known.accuracy) if known else '')
     rows.append([*row, *(short(groups[0].size(name)) for name in ('macs', 'flops', 'parameters'))])
-  left = f' {len(order) - MOST} more subsets are in the figure and in subsets.json.' if len(order) > MOST else ''
+  more = counted(len(order) - MOST, 'more subset is', 'more subsets are')
+  left = f' {more} in the figure and in subsets.json.' if len(order) > MOST else ''
   convention = ('' if not published else ' The published FLOPs of Table I, 2.637 G at 84x84, are 2 x MACs; published '
                 'accuracies are of other images: compare their pattern with ours, not their numbers.')
   return Table(f'{title}: test accuracy by the channels that are given, in the form of Table I, with 95% Wilson '
@@ -178,11 +159,12 @@ def _table(title: str, groups: list[Group], series: Series, channels: tuple[str,
 
 
 def _gap_table(group: Group, gaps: Gaps, other: str) -> Table:
-  order = subsets_in_order(gaps, group.input_channels)
-  adjusted = holm([gaps[subset].difference.p_value for subset in order])
-  rows = [[subset_name(subset), percent(float(gaps[subset].other.mean())), percent(float(gaps[subset].own.mean())),
-           *difference_cells(gaps[subset].difference), p_cell(p_value)]
-          for subset, p_value in zip(order, adjusted, strict=True)]
+  order = largest_first(gaps, group.input_channels)
+  differences = [difference_of(*gaps[subset]) for subset in order]  # below 0 where the other is better
+  adjusted = holm([difference.p_value for difference in differences])
+  rows = [[subset_name(subset), *(percent(float(correct.mean())) for correct in reversed(gaps[subset])),
+           *difference_cells(difference), p_cell(p_value)]
+          for subset, difference, p_value in zip(order, differences, adjusted, strict=True)]
   rows.append(['mean', '', '', *difference_cells(mean_gap(gaps)), ''])
   return Table(f'{group.label} against a {other} for each subset, on the same test images, in points; below 0 the '
                f'{other} is better. Single runs: Newcombe\'s interval and the exact McNemar test; means over seeds '
@@ -192,7 +174,7 @@ def _gap_table(group: Group, gaps: Gaps, other: str) -> Table:
 
 def accuracy_by_subset(series: Series, input_channels: Subset, name: str) -> Figure:
   """A figure of the accuracy per subset with intervals; many subsets are drawn by their size."""
-  subsets = subsets_in_order((subset for found in series.values() for subset in found), input_channels)
+  subsets = largest_first((subset for found in series.values() for subset in found), input_channels)
   figure = (_listed if len(subsets) <= LISTED else _by_size)(series, subsets)
   return dataclasses.replace(figure, name=f'subsets-{name}')
 

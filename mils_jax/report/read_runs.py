@@ -13,6 +13,7 @@ from mils_jax.errors import RunError, UserError
 from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
+from mils_jax.progress import counted
 from mils_jax.run_config import saved_config
 from mils_jax.subsets import UNREADABLE, read_baselines, read_subset_correct, read_subset_summary
 from mils_jax.sweeps.sweep import SweepRecord, read_record
@@ -134,7 +135,8 @@ def read_run(folder: RunFolder) -> Run:
     config, results, metrics = _config(folder), folder.read_results(), folder.read_metrics()
     if results is None:
       planned = config['train']['epochs']  # 0 where the length is set in steps
-      raise _UnusableError(f'not finished: {len(metrics)}{f" of {planned}" if planned else ""} epochs')
+      done = f'{len(metrics)} of {counted(planned, "epoch")}' if planned else counted(len(metrics), 'epoch')
+      raise _UnusableError(f'not finished: {done}')
     _check('results', results)
     for line in metrics:
       _check('metrics', line)

@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mils_jax.classifier import BATCH, Classifier
-from mils_jax.commands.request import Request
+from mils_jax.commands import Request
 from mils_jax.data.inputs import fit
 from mils_jax.data.scene import Block, Scene, blocks, import_rasterio
 from mils_jax.errors import UserError
 from mils_jax.files import replaced
-from mils_jax.progress import bar, log_lines
+from mils_jax.progress import bar, counted, log_lines
 from mils_jax.restore import restore
 
 NOTHING = 255  # class of pixels without data, and so the largest number of classes
@@ -55,16 +55,16 @@ class SceneMaps:
     total = max(int(self.counts.sum()), 1)
     most = ', '.join(f'{names[label]} {self.counts[label] / total:.1%}' for label in np.argsort(-self.counts)[:5]
                      if self.counts[label])
-    return [*self.notes, f'{self.tiles} tiles classified; of {total} pixels, {most}',
-            *([f'{self.empty} pixels have no data and no class'] if self.empty else []),
+    return [*self.notes, f'{counted(self.tiles, "tile")} classified; of {counted(total, "pixel")}, {most}',
+            *([f'{counted(self.empty, "pixel has", "pixels have")} no data and no class'] if self.empty else []),
             f'saved as {self.classes}, {self.probabilities} and {self.quick_look}']
 
 
 def run(request: Request) -> None:
   """Classifies the scene in --input and prints the results."""
   given, config = request.flags, request.config
-  tile = _pixels('--tile', given['tile'])
-  stride = _pixels('--stride', given['stride'] or given['tile'], tile)
+  tile = request.number('tile')
+  stride = request.number('stride', high=tile) if given['stride'] else tile
   if len(given['input']) != 1:
     raise UserError(f'--tile classifies one scene; --input names {len(given["input"])}')
   classifier = Classifier(restore(request.folder, config), request.folder.path)
@@ -80,15 +80,6 @@ def run(request: Request) -> None:
   with contextlib.closing(Scene(given['input'][0], config.data.reading)) as scene:
     maps = classify_scene(classifier, scene, tile, stride, target, given['channels'], given['all_classes'])
   log_lines(maps.lines(classifier.classes))
-
-
-def _pixels(flag: str, text: str, most: int | None = None) -> int:
-  """The number of pixels in a flag."""
-  number = int(text) if text.isascii() and text.isdigit() else 0
-  if number < 1 or (most and number > most):
-    raise UserError(f'{flag}={text}: expected a whole number of pixels, at least 1'
-                    + (f' and at most the side of a tile, {most}' if most else ''))
-  return number
 
 
 def _targets(target: Path) -> tuple[Path, Path, Path]:
@@ -156,7 +147,7 @@ def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile:
     some = corners[start:start + BATCH]
     placed = [classifier.place(image[row:row + tile, column:column + tile], names) for row, column in some]
     for values, present in placed:
-      unusual = classifier.unusual(values, present)
+      unusual = classifier.spec.unusual(values, present)
       maps.notes.update({unusual: None} if unusual else {})
     found = np.asarray(classifier.probabilities(placed, BATCH))
     for (row, column), probability in zip(some, found, strict=False):  # rows beyond the tiles are padding

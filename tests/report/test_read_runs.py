@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mils_jax.errors import UserError
-from mils_jax.report.load import collect
+from mils_jax.report.read_runs import collect
 from tests.report.fakes import add_subsets, fake_predictions, fake_run
 
 
