@@ -12,7 +12,7 @@ from mils_jax.commands import Request, runner
 from mils_jax.distributed import processes
 from mils_jax.distributed.launch import join, leave, place_from_flags
 from mils_jax.distributed.runtime import prepare
-from mils_jax.errors import RunError, Stopped, UserError
+from mils_jax.errors import RunError, Stopped, UserError, one_line
 from mils_jax.progress import log_lines
 from mils_jax.training.quiet import quiet_from_now_on
 from mils_jax.usage import help_lines, wants_help
@@ -70,7 +70,7 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
     raise error
   if not isinstance(error, JaxRuntimeError):
     traceback.print_exc()
-  return _failed(f'{" ".join(str(error).split())[:200]}. {_resume(argv)}')
+  return _failed(f'{one_line(error, 200)}. {_resume(argv)}')
 
 
 def _resume(argv: list[str]) -> str:

@@ -58,6 +58,11 @@ class Stopped(BaseException):
     self.exit_code = 128 + number
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+  """What an error says, in one line of at most so many characters; the name of its type where it says nothing."""
+  return ' '.join(str(error).split())[:most] or type(error).__name__
+
+
 def unknown(kind: str, value: str, choices: Iterable[str], unlisted: Iterable[str] = ()) -> UserError:
   """The error for a `value` that is not in `choices`; suggests the nearest one of these or of `unlisted`."""
   choices = list(choices)

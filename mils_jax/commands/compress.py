@@ -19,7 +19,7 @@ from mils_jax.commands.diagnose import check_attention, open_attention
 from mils_jax.data.order import steps_per_epoch
 from mils_jax.errors import UserError
 from mils_jax.files import make_writable
-from mils_jax.metrics import Accuracy, PairedDifference
+from mils_jax.metrics import Accuracy, PairedDifference, verdict
 from mils_jax.metrics.alignment import compare
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
@@ -172,7 +172,7 @@ def compression_lines(values: dict, output: Path) -> list[str]:
   return [
       '', f'{origin["run"]}, step {origin["step"]}, its {origin["of"]} kernels in each layer {how}:', '',
       *table_lines(['network', 'test accuracy [95% interval]', 'parameters', 'MACs', 'FLOPs'], rows), '',
-      PairedDifference.from_json(values['difference']).verdict(f'the {name} network', 'the original'),
+      verdict(PairedDifference.from_json(values['difference']), f'the {name} network', 'the original'),
       f'{saved:.2f} times fewer MACs per image (mix outputs)',
       '', f'everything in {output}; it evaluates and predicts like any other run',
       '', 'next: what missing channels cost it now, or some more training, in a folder of its own:',

@@ -12,7 +12,7 @@ from mils_jax.channel_subsets import Subset, in_order, usual_subsets
 from mils_jax.commands import Request
 from mils_jax.data.loader import OnDevice, OnHost
 from mils_jax.errors import UserError
-from mils_jax.metrics.attention import AttentionReader, Frozen, entropy
+from mils_jax.metrics.attention import AttentionReader, entropy
 from mils_jax.models import networks
 from mils_jax.progress import bar, counted, log, log_lines
 from mils_jax.report.formats import listed_channels, table_lines
@@ -181,7 +181,7 @@ def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost,
   some = np.linspace(0, count - 1, min(count, FROZEN_ON)).round().astype(np.int32)
   with bar(description, count + (layers + 1) * len(some)) as advance:
 
-    def read(rows: np.ndarray, frozen: Frozen | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def read(rows: np.ndarray, frozen: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
       parts = []
       for part in reader(run.variables, rows, batches, keep, frozen):
         parts.append(part)
@@ -193,7 +193,7 @@ def _diagnose(run: OpenRun, reader: AttentionReader, batches: OnDevice | OnHost,
     means = attention.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def change(frozen: np.ndarray) -> Change:
-      return Change.of(logits[some], read(some, Frozen(means, frozen))[0])
+      return Change.of(logits[some], read(some, (means, frozen))[0])
 
     diagnoses = tuple(LayerDiagnosis.of(name, attention[:, place], change(np.arange(layers) == place))
                       for place, name in enumerate(reader.layers))

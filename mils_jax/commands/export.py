@@ -40,7 +40,6 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
     RunError: the export does not compute the same as the model, or the checkpoint is damaged.
   """
   kind = find_format(name)
-  kind.check()
   target = Path(output) if output else folder.exports / name
   restored = restore(folder, config)  # refuses the folder of another run
   _claim(target)
@@ -52,7 +51,7 @@ def run_export(config: RunConfig, folder: RunFolder, name: str, output: str = ''
     comparison = compare(model, kind.write(model, new), open_images(model, config))
     if name == 'hub':
       (new / 'README.md').write_text(model_card(model, folder), encoding='utf-8')
-    write_sidecar(new, model, name, kind.packages(), comparison.to_json())
+    write_sidecar(new, model, name, kind.PACKAGES, comparison.to_json())
     os.rename(new, target)
   return target, comparison
 

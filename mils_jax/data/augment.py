@@ -17,19 +17,6 @@ from mils_jax.data.mixing import cutmix, mixup
 from mils_jax.errors import UserError
 from mils_jax.random_streams import sample_keys
 
-__all__ = [
-  'Augmentation',
-  'check_square',
-  'cutmix',
-  'jitter',
-  'mixup',
-  'random_crop',
-  'random_flip',
-  'random_resized_crop',
-  'random_rot90',
-  'random_vertical_flip',
-]
-
 
 def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
   """Shifts each image by up to `padding` pixels along both axes; pixels from outside are 0, in raw values.

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,27 +14,7 @@ from mils_jax.data.sources.names import ALPHA, GREY, RGB
 from mils_jax.data.sources.pictures import GREY_AS_RGB
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, without_nodata
 from mils_jax.data.sources.source import Statement
-from mils_jax.errors import UserError
-
-
-class Inputs(Protocol):
-  """Images to classify, in an order.
-
-  Attributes:
-    example_ids: for each image, the path of its file, or its index in its array.
-    notes: notes on what was left out or assumed.
-  """
-
-  example_ids: Sequence[str]
-  notes: tuple[str, ...]
-
-  def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
-    """Reads one image, and the channels.txt that lists its channels.
-
-    Raises:
-      UserError: the image cannot be read.
-    """
-    ...
+from mils_jax.errors import UserError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +39,7 @@ class ModelChannels:
 
 
 def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels = ModelChannels(()),
-                bands: str = band_files.AUTO) -> Inputs:
+                bands: str = band_files.AUTO) -> 'Inputs':
   """Opens files or folders of images.
 
   Args:
@@ -119,6 +98,10 @@ class ImageFiles:
 
   It is searched from a file's own folder up to `root` ('': the file's own folder), and above it where `root` is a part
   of a dataset, such as its test folder.
+
+  Attributes:
+    example_ids: path of each image's file.
+    notes: notes on what was left out or assumed.
   """
 
   def __init__(self, images: Sequence[str | BandFiles], notes: Sequence[str], root: str, reading: Reading,
@@ -137,6 +120,7 @@ class ImageFiles:
     self.notes: tuple[str, ...] = (*notes, *(f'{path} names the channels' for path in beyond))
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
+    """One image, and what lists its channels; raises UserError where it cannot be read."""
     image = self._images[index]
     listing = self._listings[os.path.dirname(os.path.abspath(self.example_ids[index]))]
     if isinstance(image, BandFiles):
@@ -150,7 +134,12 @@ class ImageFiles:
 
 
 class ImageArrays:
-  """The images of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels."""
+  """The images of an `.npy` (N, H, W, C), or of an `.npz`, whose `channels` (or `bands`) name their channels.
+
+  Attributes:
+    example_ids: of each image, the name of its array and its index there.
+    notes: none.
+  """
 
   notes: tuple[str, ...] = ()
 
@@ -160,14 +149,14 @@ class ImageArrays:
     self._listing: names.Listing | None = None
     if isinstance(loaded, np.lib.npyio.NpzFile):
       with loaded:
-        arrays = {name: _member(loaded, name, path) for name in loaded.files
+        arrays = {name: npy.load(path, name) for name in loaded.files
                   if name == 'images' or name.endswith('_images')}
         named = [name for name in ('channels', 'bands') if name in loaded.files]
         if not arrays:
           raise UserError(f'{path}: no images in it. Expected an array images, or <split>_images; it holds '
                           f'{", ".join(loaded.files) or "nothing"}')
         if named:
-          texts = np.atleast_1d(_member(loaded, named[0], path))
+          texts = np.atleast_1d(npy.load(path, named[0]))
           if texts.ndim != 1:
             raise UserError(f'{path}: {named[0]} has the shape {texts.shape}; expected a list of names')
           listed = tuple(str(name) for name in texts)
@@ -186,9 +175,13 @@ class ImageArrays:
       raise UserError(f'{path}: holds no images')
 
   def read(self, index: int) -> tuple[Decoded, names.Listing | None]:
+    """One image, and what lists its channels; raises UserError where it cannot be read."""
     array, row = self._images[index]
     image = channels_last(array[row], self._reading.channel_axis, self.example_ids[index])
     return Decoded(without_nodata(image, self._reading.nodata)), self._listing
+
+
+Inputs = ImageFiles | ImageArrays
 
 
 def fit(decoded: Decoded, listing: names.Listing | None, channels: ModelChannels
@@ -238,11 +231,4 @@ def _load(path: str) -> np.ndarray | np.lib.npyio.NpzFile:
   try:
     return np.load(path, mmap_mode='r', allow_pickle=False)
   except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-    raise UserError(f'{path}: does not load: {npy.reason(error)}') from error
-
-
-def _member(arrays: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
-  try:
-    return np.asarray(arrays[name])  # NumPy returns members that are no arrays as bytes
-  except Exception as error:
-    raise UserError(f'{path}: {name} does not load: {npy.reason(error)}') from error
+    raise UserError(f'{path}: does not load: {one_line(error)}') from error

@@ -24,6 +24,7 @@ from mils_jax.distributed.devices import Devices
 
 BATCHES_AHEAD = 2  # batches that OnHost keeps ready, beside the one in use and the one that is being read
 DEVICE_SHARE = 1 / 4  # largest share of the free memory that a split on the device may take
+_CGROUP = Path('/sys/fs/cgroup')
 
 Batch = dict[str, jax.Array]
 Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -114,9 +115,12 @@ def _free_host_bytes() -> int:
 
 
 def _free_container_bytes() -> int:
-  """Free bytes within a container's limit (cgroup v2); without a limit, more than any machine has."""
+  """Free bytes within a container's limit (cgroup v2); without a limit, more than any machine has.
+
+  Cached files that were not read lately count as free, as in MemAvailable.
+  """
   try:
-    limit, used = (Path('/sys/fs/cgroup', name).read_text().strip() for name in ('memory.max', 'memory.current'))
-    return int(limit) - int(used)
-  except (OSError, ValueError):  # no such files, or the limit 'max'
+    limit, used, stat = ((_CGROUP / name).read_text() for name in ('memory.max', 'memory.current', 'memory.stat'))
+    return int(limit) - int(used) + int(dict(line.split() for line in stat.splitlines())['inactive_file'])
+  except (OSError, ValueError, KeyError):  # no such files, or the limit 'max'
     return sys.maxsize

@@ -1,4 +1,4 @@
-"""Mean and standard deviation per channel, in one pass with bounded memory."""
+"""Mean, standard deviation and range per channel, in one pass with bounded memory."""
 
 import dataclasses
 
@@ -10,26 +10,33 @@ BYTES_AT_ONCE = 2**16  # the sum of their squares fits uint32
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Count, mean and sum of squared differences from the mean of each channel's finite values; (C,) float64 each.
+  """Statistics of each channel's finite values; (C,) float64 each.
 
   Two of them merge exactly, so images are read once, in pieces of any size ("Updating formulae and a pairwise algorithm
   for computing sample variances", Chan, Golub & LeVeque, COMPSTAT 1982, https://doi.org/10.1007/978-3-642-51461-6_3).
+
+  Attributes:
+    count: number of values.
+    mean: their mean; 0 without values.
+    squares: sum of their squared differences from the mean.
+    low, high: smallest and largest value; Inf and -Inf without values.
   """
 
   count: np.ndarray
   mean: np.ndarray
   squares: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
 
   @classmethod
   def none(cls, channels: int) -> 'Moments':
     """The moments of an empty set of images."""
-    return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+    zero, infinite = np.zeros(channels), np.full(channels, np.inf)
+    return cls(zero, zero, zero, infinite, -infinite)
 
   @classmethod
   def of(cls, images: np.ndarray) -> 'Moments':
-    """The moments of images (N, H, W, C) of any dtype, without masked and non-finite values."""
-    if isinstance(images, np.ma.MaskedArray):
-      images = np.ma.filled(images.astype(np.float32), np.nan)
+    """The moments of images (N, H, W, C) of any dtype, N at least 1."""
     channels = images.shape[-1]
     flat = images.reshape(len(images), -1)  # (N, H * W * C)
     # Sums are taken about a value near the mean, so that large offsets do not cancel.
@@ -38,14 +45,15 @@ class Moments:
     add_up = _add_up_bytes if images.dtype == np.uint8 else _add_up
     count, sums, squares = add_up(flat, shift)
     mean = sums / np.maximum(count, 1)
-    return cls(count, np.where(count > 0, mean + shift, 0), np.maximum(squares - mean * sums, 0))
+    return cls(count, np.where(count > 0, mean + shift, 0), np.maximum(squares - mean * sums, 0), *_extremes(images))
 
   def merge(self, other: 'Moments') -> 'Moments':
     count = self.count + other.count
     share = other.count / np.maximum(count, 1)
     difference = other.mean - self.mean
     return Moments(count, self.mean + difference * share,
-                   self.squares + other.squares + difference**2 * self.count * share)
+                   self.squares + other.squares + difference**2 * self.count * share,
+                   np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
   @property
   def std(self) -> np.ndarray:
@@ -53,13 +61,8 @@ class Moments:
     return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
-def extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """(C,) float64 smallest and largest finite value of each channel of images (N, H, W, C), which may be masked.
-
-  They are Inf and -Inf for a channel without finite values.
-  """
-  if isinstance(images, np.ma.MaskedArray):
-    images = np.ma.filled(images.astype(np.float32), np.nan)
+def _extremes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """(C,) float64 smallest and largest finite value of each channel of images (N, H, W, C)."""
   flat = images.reshape(-1, images.shape[2] * images.shape[3])  # (N * H, W * C): long rows, which NumPy is fast on
   low, high = flat, flat
   if images.dtype.kind == 'f':

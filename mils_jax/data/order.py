@@ -1,18 +1,13 @@
 """The order of examples: a pure function of the seed and the step, so that no state has to be saved."""
 
-import math
-
 import numpy as np
 
 from mils_jax.distributed import processes
-from mils_jax.errors import UserError
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
   """Number of batches that hold every example once; the last one may be padded."""
-  if batch_size < 1:
-    raise UserError(f'batch size {batch_size}: must be at least 1')
-  return math.ceil(num_examples / batch_size)
+  return -(-num_examples // batch_size)
 
 
 class TrainingOrder:
@@ -30,11 +25,14 @@ class TrainingOrder:
   def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (B,) int32 and mask (B,) float32 of a step; padding has mask 0."""
     epoch, position = divmod(step, self.steps_per_epoch)
-    known, permutation = self._latest
+    known, drawn = self._latest
     if known != epoch:
-      permutation = self._drawn(_generator(self.seed, epoch)).astype(np.int32)
-      self._latest = (epoch, permutation)
-    return _padded(permutation[position * self.batch_size:][:self.batch_size], self.batch_size)
+      random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
+      drawn = self._drawn(random).astype(np.int32)
+      self._latest = (epoch, drawn)
+    rows = drawn[position * self.batch_size:][:self.batch_size]
+    padding = np.full(self.batch_size - len(rows), rows[0], np.int32)
+    return np.concatenate([rows, padding]), (np.arange(self.batch_size) < len(rows)).astype(np.float32)
 
   def _drawn(self, random: np.random.Generator) -> np.ndarray:
     """Draws the rows of an epoch."""
@@ -59,34 +57,17 @@ class BalancedOrder(TrainingOrder):
     return random.permutation(np.concatenate(drawn))[:self.num_examples]
 
 
-class EvaluationOrder:
+class EvaluationOrder(TrainingOrder):
   """All examples once, in stored order."""
 
   def __init__(self, num_examples: int, batch_size: int):
-    self.num_examples, self.batch_size = num_examples, batch_size
-    self.steps_per_epoch = steps_per_epoch(num_examples, batch_size)
+    super().__init__(0, num_examples, batch_size)
 
-  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (B,) int32 and mask (B,) float32 of a step; padding has mask 0."""
-    if not 0 <= step < self.steps_per_epoch:
-      raise ValueError(f'step {step} of {self.steps_per_epoch}')
-    start = step * self.batch_size
-    rows = np.arange(start, min(start + self.batch_size, self.num_examples), dtype=np.int32)
-    return _padded(rows, self.batch_size)
-
-
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-  return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch))))
+  def _drawn(self, random: np.random.Generator) -> np.ndarray:
+    return np.arange(self.num_examples)
 
 
 def local_share(values: np.ndarray) -> np.ndarray:
   """This process's share of a batch of all processes: the equal, contiguous part for its devices."""
   share = len(values) // processes.count()
   return values[processes.index() * share:][:share]
-
-
-def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  mask = np.zeros(batch_size, np.float32)
-  mask[:len(rows)] = 1
-  padding = np.full(batch_size - len(rows), rows[0], np.int32)
-  return np.concatenate([rows, padding]), mask

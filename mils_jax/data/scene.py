@@ -11,7 +11,7 @@ import numpy as np
 from mils_jax import invocation
 from mils_jax.data.sources.names import ALPHA, RGB, Listing, listings
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Decoded, Reading, without_nodata
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, one_line
 from mils_jax.packages import require
 
 BLOCK = 512  # side in pixels of the blocks that are written; a multiple of the files' tiles of 256
@@ -82,7 +82,7 @@ class Scene:
         self._file = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
       self._environment.__exit__(None, None, None)
-      raise UserError(f'--input {path}: no raster that GDAL opens: {" ".join(str(error).split())}') from error
+      raise UserError(f'--input {path}: no raster that GDAL opens: {one_line(error)}') from error
     self.path = path
     self.height, self.width = self._file.height, self._file.width
     self.profile = {'crs': self._file.crs, 'transform': self._file.transform}

@@ -76,7 +76,7 @@ class Devices:
 
   def check_batch_size(self, batch_size: int) -> None:
     """Raises UserError where the devices cannot share a batch equally."""
-    if batch_size < 1 or batch_size % self.count:
+    if batch_size % self.count:
       many = f' of {processes.count()} processes' if processes.count() > 1 else ''
       raise UserError(f'train.batch_size={batch_size}: must be a positive multiple of the '
                       f'{counted(self.count, "device")}{many}')

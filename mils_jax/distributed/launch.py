@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 
 from mils_jax.distributed import processes
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, one_line
 
 _END_SECONDS = 5  # how long a failed process waits for the others to fail too
 
@@ -89,7 +89,7 @@ def join(place: Place, join_timeout: int, heartbeat_timeout: int) -> None:
     raise UserError(f'--distributed: no cluster is recognised here (JAX: {error}); expected SLURM, Open MPI, a TPU '
                     'pod, or --coordinator HOST:PORT --process_id I --num_processes N beside it') from error
   except RuntimeError as error:
-    raise UserError(f'--distributed: cannot join at {where}: {" ".join(str(error).split())}') from error
+    raise UserError(f'--distributed: cannot join at {where}: {one_line(error)}') from error
   if jax.device_count() != jax.process_count() * jax.local_device_count():
     raise UserError(f'the {jax.process_count()} processes have {jax.device_count()} devices, this one '
                     f'{jax.local_device_count()} of them: expected as many on each')

@@ -19,7 +19,7 @@ LIMIT = 1e-4  # largest allowed difference, relative to the largest logit
 
 
 @dataclasses.dataclass(frozen=True)
-class TestImages:
+class ProbeImages:
   """Images that the model has not been trained on.
 
   Attributes:
@@ -28,8 +28,6 @@ class TestImages:
     present: (N, D) bool, which channels each image has.
     origin: where they come from, for messages.
   """
-
-  __test__ = False  # not a pytest test
 
   images: np.ndarray
   channels: tuple[str | None, ...]
@@ -63,7 +61,7 @@ class Comparison:
             f'on {self.origin}, in batches of {", ".join(map(str, BATCHES))}, with channels {subsets}')
 
 
-def open_images(model: ExportedModel, config: RunConfig) -> TestImages:
+def open_images(model: ExportedModel, config: RunConfig) -> ProbeImages:
   """The first test images of the run's data; where the data no longer exists, values drawn from its statistics."""
   restored = model.restored
   number = max(BATCHES)
@@ -77,19 +75,19 @@ def open_images(model: ExportedModel, config: RunConfig) -> TestImages:
   images = np.asarray(test.images[rows])
   present = np.ones((number, images.shape[-1]), bool) if test.present is None else np.asarray(test.present[rows])
   channels = tuple(name if name in data.channels else None for name in data.data.channels)
-  return TestImages(images, channels, present, f'{min(number, len(test))} test images')
+  return ProbeImages(images, channels, present, f'{min(number, len(test))} test images')
 
 
-def _drawn(model: ExportedModel, number: int) -> TestImages:
+def _drawn(model: ExportedModel, number: int) -> ProbeImages:
   spec = model.restored.spec.channels
   mean, std = (np.array(values)[None, None, None] for values in (spec.mean, spec.std))
   images = np.random.default_rng(0).normal(mean, std, (number, *model.image_shape)).astype(np.float32)
   names = tuple(name if name in model.restored.spec.trained else None for name in spec.names)
-  return TestImages(images, names, np.ones((number, len(names)), bool),
+  return ProbeImages(images, names, np.ones((number, len(names)), bool),
                     "values drawn by the channels' mean and std, since the run's own data was not there")
 
 
-def compare(model: ExportedModel, exported: Logits, images: TestImages) -> Comparison:
+def compare(model: ExportedModel, exported: Logits, images: ProbeImages) -> Comparison:
   """Runs both on the same images, with every batch size, with all channels and with two subsets of them.
 
   The model's input is arranged and normalised by this program itself, not by the exported function.

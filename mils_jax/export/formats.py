@@ -1,13 +1,9 @@
 """The export formats by name. No library is loaded here, since --help lists them."""
 
 import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Any
 
 from mils_jax.errors import unknown
-
-if TYPE_CHECKING:
-  from mils_jax.export.function import ExportedModel, Logits
 
 FORMATS = {
     'stablehlo': 'for JAX alone, on CPUs, GPUs and TPUs',
@@ -17,31 +13,16 @@ FORMATS = {
 }
 
 
-class Format(Protocol):
-  """The interface of a format, which is a module with these functions."""
+def find_format(name: str) -> Any:
+  """The format of this name: a module with a function and a constant.
 
-  def check(self) -> None:
-    """Raises UserError where a package is not installed."""
-    ...
+  `write(model, folder)` writes a model's files into an empty folder and gives what computes logits from these files, to
+  be compared with the model; it raises UserError where the format cannot hold this model. `PACKAGES` are those whose
+  versions matter, beside JAX.
 
-  def write(self, model: 'ExportedModel', folder: Path) -> 'Logits':
-    """Writes the files into an empty folder.
-
-    Returns:
-      A function that computes logits from these files, for the comparison with the model.
-
-    Raises:
-      UserError: the format cannot hold this model.
-    """
-    ...
-
-  def packages(self) -> tuple[str, ...]:
-    """Names of the packages whose versions matter, beside JAX."""
-    ...
-
-
-def find_format(name: str) -> Format:
-  """The format of this name; raises UserError, which suggests the nearest, where there is none."""
+  Raises:
+    UserError: there is none, and the nearest is named, or it needs a package that is not installed.
+  """
   if name not in FORMATS:
     raise unknown('--format', name, FORMATS)
-  return cast(Format, importlib.import_module(f'mils_jax.export.{name}'))
+  return importlib.import_module(f'mils_jax.export.{name}')

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from mils_jax import build
-from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, nodata_value
+from mils_jax.data.sources.pixels import nodata_value
 from mils_jax.restore import Restored
 
 Logits = Callable[[np.ndarray, np.ndarray], np.ndarray]  # images (B, H, W, C) and present (B, C) to (B, classes)
@@ -68,18 +68,24 @@ class ExportedModel:
     mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
     trained = np.isin(spec.channels.names, spec.trained)[None]
     fill = np.array(spec.channels.fill or spec.channels.mean, np.float32)[None, None, None]
-    setting = self.restored.config.data.nodata
-    nodata = None if setting in (FROM_FILE, NO_NODATA) else nodata_value(setting)
+    nodata = nodata_value(self.restored.config.data.nodata)
     count = len(self.classes)
     given = self.restored.variables if variables is None else variables
 
     def logits(images: jax.Array, present: jax.Array) -> jax.Array:
       present = present & trained
       if nodata is not None:
-        empty = jnp.isnan(images) if np.isnan(nodata) else jnp.abs(images - nodata) <= 1e-6 * abs(nodata)
+        empty = _is(images, nodata)
         images, present = jnp.where(empty, fill, images), present & ~empty.all(axis=(1, 2))
       placed = jnp.where(present[:, None, None, :], (images - mean) / std, 0.0)
       found = cast(jax.Array, self.network.apply(given, placed, train=False, present=present))
       return found[:, :count].astype(jnp.float32)
 
     return logits
+
+
+def _is(images: jax.Array, nodata: float) -> jax.Array:
+  """Where images hold this value, by the rule of `pixels.without_nodata`, in operations that every format has."""
+  if np.isnan(nodata):
+    return jnp.isnan(images)
+  return images == nodata if np.isinf(nodata) else jnp.abs(images - nodata) <= 1e-6 * abs(nodata)

@@ -26,14 +26,7 @@ from mils_jax.training.record import ModelSpec
 from mils_jax.training.run_folder import EXPORT, read_json, write_json
 
 WEIGHTS, CONFIG = HUB_FILES
-
-
-def check() -> None:
-  """Checks nothing: the format needs no optional package."""
-
-
-def packages() -> tuple[str, ...]:
-  return ('safetensors',)
+PACKAGES = ('safetensors',)
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mils_jax
 from mils_jax import invocation
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import RunError, UserError, one_line
 from mils_jax.export.sidecar import HUB_FILES
 from mils_jax.packages import require
 from mils_jax.progress import log
@@ -46,7 +46,7 @@ def fetch(address: str) -> Path:
     raise UserError(f'{address}: cannot be reached and is not in the cache. Expected a connection, or a model that '
                     'was fetched before') from error
   except Exception as error:  # any error of the client's HTTP library
-    raise RunError(f'{address}: fetching failed: {_line(error)}') from error
+    raise RunError(f'{address}: fetching failed: {one_line(error, 200)}') from error
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
@@ -77,9 +77,9 @@ def push(folder: Path, repository: str, private: bool) -> str:
     if status in (401, 403, 404):
       raise UserError(f'{repository}: the token may not write there ({status}). Expected a token with the right to '
                       'write, and a USER that is its own or one of its organizations') from error
-    raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
+    raise RunError(f'{repository}: pushing failed: {one_line(error, 200)}') from error
   except Exception as error:  # any error of the client's HTTP library
-    raise RunError(f'{repository}: pushing failed: {_line(error)}') from error
+    raise RunError(f'{repository}: pushing failed: {one_line(error, 200)}') from error
   return address
 
 
@@ -101,7 +101,3 @@ def import_client(what: str) -> Any:
   for name in ('huggingface_hub.errors', 'huggingface_hub'):
     module = require(name, what, invocation.install('hub'))
   return module
-
-
-def _line(error: Exception) -> str:
-  return ' '.join(str(error).split())[:200] or type(error).__name__

@@ -11,15 +11,8 @@ from mils_jax.export.function import ExportedModel, Logits
 from mils_jax.models.torch_names import from_torch, to_torch
 
 FILE = 'model.safetensors'
+PACKAGES = ('safetensors',)
 PLAIN = {'imputation': 'zero', 'rescale': False, 'conditioning': 'none', 'attend_presence': False}
-
-
-def check() -> None:
-  """Checks nothing: the format needs no optional package."""
-
-
-def packages() -> tuple[str, ...]:
-  return ('safetensors',)
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:

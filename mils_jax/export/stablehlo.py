@@ -7,19 +7,10 @@ import numpy as np
 from jax import export
 
 from mils_jax.export.function import PRECISION, ExportedModel, Logits
-from mils_jax.packages import require
 
 FILE = 'model.stablehlo'
+PACKAGES = ()
 PLATFORMS = ('cpu', 'cuda', 'tpu')
-
-
-def check() -> None:
-  """Raises UserError where flatbuffers, which jax.export needs, is not installed."""
-  require('flatbuffers', '--format stablehlo', 'pip install flatbuffers')
-
-
-def packages() -> tuple[str, ...]:
-  return ()
 
 
 def write(model: ExportedModel, folder: Path) -> Logits:

@@ -1,6 +1,5 @@
 """Reads the kernel attention of a network over a split, layer by layer, and can freeze it."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import cast
@@ -48,19 +47,6 @@ def replaced_attention(replace: Callable[[str, jax.Array], jax.Array]) -> Abstra
   return nn.intercept_methods(intercept)
 
 
-@dataclasses.dataclass(frozen=True)
-class Frozen:
-  """Layers whose attention is fixed.
-
-  Attributes:
-    values: (L, K) attention that the layers are fixed to.
-    layers: (L,) bool, which layers are fixed; the others keep their own attention.
-  """
-
-  values: np.ndarray
-  layers: np.ndarray
-
-
 class AttentionReader:
   """Applies a model to splits by an Evaluator and reads the attention of all its layers.
 
@@ -83,7 +69,7 @@ class AttentionReader:
     found = attention_layers(model, image_size)
     self.layers = tuple(found)
     (self.num_kernels,) = set(found.values())
-    self._free = Frozen(np.zeros((len(found), self.num_kernels), np.float32), np.zeros(len(found), bool))
+    self._free = np.zeros((len(found), self.num_kernels), np.float32), np.zeros(len(found), bool)
 
     def forward(variables: dict, images: jax.Array, present: jax.Array, values: jax.Array, frozen: jax.Array
                 ) -> tuple[jax.Array, jax.Array]:
@@ -101,7 +87,7 @@ class AttentionReader:
     self._evaluator = Evaluator(model, mapping, devices, batch_size, forward, settings=2)
 
   def __call__(self, variables: dict, rows: np.ndarray, batches: OnDevice | OnHost, keep: np.ndarray | None = None,
-               frozen: Frozen | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+               frozen: tuple[np.ndarray, np.ndarray] | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Logits (B, classes) and attention (B, L, K) of some examples of a split, batch by batch, without padding.
 
     Args:
@@ -109,10 +95,10 @@ class AttentionReader:
       rows: (N,) int32, the examples in the wanted order.
       batches: batches of the split.
       keep: (in_channels,) bool, which channels are kept, the others count as missing; None: all.
-      frozen: layers whose attention is fixed; the returned attention is still their own.
+      frozen: (L, K) attention, and (L,) bool, the layers that it is fixed to; the returned attention is still their
+        own.
     """
-    frozen = frozen or self._free
-    return self._evaluator.outputs(variables, rows, batches, keep, frozen.values, frozen.layers)
+    return self._evaluator.outputs(variables, rows, batches, keep, *(frozen or self._free))
 
   def mean(self, variables: dict, count: int, batches: OnDevice | OnHost, description: str) -> np.ndarray:
     """(L, K) float64: the mean attention over the `count` examples of a split, with all its channels."""

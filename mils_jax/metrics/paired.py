@@ -101,10 +101,6 @@ class PairedDifference:
     """Whether the difference is significant at `LEVEL`."""
     return self.p_value < LEVEL
 
-  def verdict(self, first: str, second: str) -> str:
-    """The comparison as a sentence about two models of these names."""
-    return _sentence(self, first, second)
-
   def to_json(self) -> dict:
     """The counts and all values derived from them."""
     return {'count': self.count, 'both': self.both, 'only_first': self.only_first, 'only_second': self.only_second,
@@ -181,10 +177,6 @@ class MeanDifference:
     """Whether the difference is significant at `LEVEL`."""
     return self.p_value < LEVEL
 
-  def verdict(self, first: str, second: str) -> str:
-    """The comparison as a sentence about two models of these names."""
-    return _sentence(self, first, second)
-
 
 @dataclasses.dataclass(frozen=True)
 class RelativeAccuracy:
@@ -224,12 +216,9 @@ class RelativeAccuracy:
     factor = math.exp(float(-special.ndtri((1 - confidence) / 2)) * self.error)
     return self.ratio / factor, self.ratio * factor
 
-  def __str__(self) -> str:
-    low, high = self.interval()
-    return f'{self.ratio:.1%} (95% interval {low:.1%} to {high:.1%})'
 
-
-def _sentence(comparison: PairedDifference | MeanDifference, first: str, second: str) -> str:
+def verdict(comparison: PairedDifference | MeanDifference, first: str, second: str) -> str:
+  """The comparison as a sentence about two models of these names."""
   points = 100 * comparison.difference
   if points:
     judged = f'{first} is {abs(points):.1f} points {"better" if points > 0 else "worse"} than {second}'
@@ -249,6 +238,5 @@ def p_text(p_value: float) -> str:
 
 
 def _exact_p(one_sided: int, disagree: int) -> float:
-  from scipy import stats  # here, since it takes a second to load and training does not need it
-
-  return float(stats.binomtest(one_sided, disagree).pvalue) if disagree else 1.0
+  """The chance that so many or more of so many fair coins, or so many or fewer, fall to one side."""
+  return min(1.0, 2 * float(special.bdtr(min(one_sided, disagree - one_sided), disagree, 0.5)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, SeedSpread
+from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, RelativeAccuracy, SeedSpread
 from mils_jax.metrics.paired import p_text
 
 DIFFERENCE = ['difference', '95% interval', 'p']
@@ -45,6 +45,11 @@ def interval_text(interval: tuple[float, float], signed: bool = False) -> str:
 def accuracy_text(accuracy: Accuracy) -> str:
   """An accuracy with its interval: '66.00% [61.5 to 70.2]'."""
   return unbroken(f'{percent(accuracy.rate)} {interval_text(accuracy.interval())}')
+
+
+def share_text(share: RelativeAccuracy) -> str:
+  """'101.0% [95.7 to 106.6]'."""
+  return f'{percent(share.ratio, 1)} {interval_text(share.interval())}'
 
 
 def p_cell(p_value: float) -> str:

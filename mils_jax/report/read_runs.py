@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax import invocation
-from mils_jax.errors import RunError, UserError
+from mils_jax.errors import RunError, UserError, one_line
 from mils_jax.metrics import Accuracy
 from mils_jax.metrics.alignment import aligned
 from mils_jax.metrics.predictions import Predictions
@@ -155,7 +155,7 @@ def read_run(folder: RunFolder) -> Run:
     return Run(folder, config, results, _classes(folder, results), test, metrics, machine or {}, subsets, diagnostics,
                origin=_origin(compression), sweep=sweep if sweep and folder.path.name in sweep.runs else None)
   except (RunError, OSError, ValueError, KeyError, TypeError) as error:
-    raise _UnusableError(f'damaged: {" ".join(str(error).split())}') from error
+    raise _UnusableError(f'damaged: {one_line(error)}') from error
 
 
 def _config(folder: RunFolder) -> dict:

@@ -27,7 +27,7 @@ from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
 from mils_jax import invocation
-from mils_jax.errors import DamagedError, RunError, UserError
+from mils_jax.errors import DamagedError, RunError, UserError, one_line
 from mils_jax.training.quiet import quiet_failures
 from mils_jax.training.record import ModelSpec, Record
 from mils_jax.training.selection import Score
@@ -265,11 +265,11 @@ def _proves_damage(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-  text = ' '.join(str(error).split())
+  text = one_line(error)
   for disk_full in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
     if disk_full in text:
       return disk_full
-  return text[:200] or type(error).__name__
+  return text[:200]
 
 
 def _empty_like(array: Any) -> np.ndarray:

@@ -236,6 +236,24 @@ def test_labels_of_several_classes_or_none_are_refused(tmp_path, labels, parts):
   refused(tmp_path, contents(classes=None, train_labels=labels), 'train_labels', *parts)
 
 
+def test_one_hot_rows_have_a_column_for_a_class_that_training_lacks(tmp_path):
+  rows = {f'{split}_labels': np.eye(5, dtype=np.uint8)[labels] for split, labels in
+          (('train', NUMBERS), ('val', [0, 1, 2, 0]), ('test', [0, 1, 2, 3, 0, 1]))}
+  source = ArraysSource(write(tmp_path, 'stored', contents(classes=None, **rows)))
+  assert source.classes == tuple('0123')
+  assert source.labels('test').tolist() == [0, 1, 2, 3, 0, 1]
+  numbers = {'test_labels': np.array([0, 1, 2, 5, 0, 1])}
+  refused(tmp_path, contents(classes=None, **{**rows, **numbers}), 'test_labels[3] is 5', 'valid: 0 to 4')
+
+
+@pytest.mark.parametrize('kind', ['stored', 'compressed', 'folder'])
+def test_one_channel_may_be_named_by_a_text_alone(tmp_path, kind):
+  path = write(tmp_path, kind, contents(depth=1, bands=None, channels=np.array('NIR')))
+  assert ArraysSource(path).channels == ('NIR',)
+  source = ArraysSource(path, channel_names=('B08',))
+  assert (source.channels, source.files_say.names) == (('B08',), ('NIR',))
+
+
 def test_a_validation_split_may_be_called_otherwise_and_what_is_not_used_is_named(tmp_path):
   arrays = contents()
   extra = {'extra_images': arrays['val_images']}

@@ -17,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax import build
+from mils_jax.channels import ChannelSpec
 from mils_jax.data.cache import building, workers
 from mils_jax.data.cache.building import fingerprint, open_dataset
 from mils_jax.data.sources.folder import FolderSource
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import RunError, UserError
+from mils_jax.training.record import ModelSpec
 from tests.data.fakes import MemorySource, WatchedSource, memory_source, wait_until, write_lists
 from tests.runs import as_another_user
 
@@ -234,6 +236,33 @@ def test_pixels_without_data_stay_out_of_the_statistics_and_get_the_mean(tmp_pat
     build.check_images(dataset, ('c1',))
 
 
+def test_damaged_images_beside_pixels_without_data_leave_the_statistics_alone(tmp_path):
+  source = memory_source(dtype='int16')
+  source.images['train'] = source.images['train'] // 8 + 5000
+  mask = np.zeros(source.images['train'].shape, bool)
+  mask[:10, ..., 0] = True
+  mask[5] = True
+  train = source.images['train'] = np.ma.masked_array(source.images['train'], mask)
+  dataset = open_dataset(source, tmp_path, skip_damaged=True)
+  np.testing.assert_allclose(dataset.mean, train.mean((0, 1, 2)), rtol=1e-6)
+  np.testing.assert_allclose(dataset.std, train.std((0, 1, 2)), rtol=1e-6)
+  assert np.array_equal([dataset.low, dataset.high], [train.min((0, 1, 2)), train.max((0, 1, 2))])
+  assert np.array_equal(dataset.fill, np.rint(dataset.mean))
+
+
+def test_a_run_knows_its_data_by_the_content_where_damaged_images_were_left_out(tmp_path, monkeypatch):
+  def spec(data):
+    channels = ChannelSpec(data.channels, data.units, tuple(data.mean), tuple(data.std))
+    return ModelSpec(channels, data.classes, data.image_shape[:2], data.fingerprint, data.channels,
+                     data_content=data.content)
+
+  now = open_dataset(damaged_source([2, 3, 19]), tmp_path, skip_damaged=True)
+  monkeypatch.setattr(building, 'fingerprint', lambda *_: 'f' * 24)  # of an earlier rule
+  before = open_dataset(damaged_source([2, 3, 19]), tmp_path, skip_damaged=True)
+  assert before.folder != now.folder
+  assert spec(before).was_made_for(spec(now))
+
+
 def test_an_image_without_any_data_is_damaged(tmp_path):
   source = memory_source()
   mask = np.zeros(source.images['val'].shape, bool)
@@ -243,8 +272,10 @@ def test_an_image_without_any_data_is_damaged(tmp_path):
     open_dataset(source, tmp_path)
 
 
-def test_a_channel_that_no_training_image_has_is_refused(tmp_path):
-  source = memory_source()
+@pytest.mark.parametrize(('split', 'channel'), [('train', 0), ('val', 1)])
+def test_a_channel_that_no_training_image_has_is_refused(tmp_path, split, channel):
+  source = memory_source(dtype='float32')
+  source.images[split][0, 0, 0, channel] = np.nan  # which excuses no other channel, and no other split
   mask = np.zeros(source.images['train'].shape, bool)
   mask[..., 1] = True
   source.images['train'] = np.ma.masked_array(source.images['train'], mask)
@@ -273,12 +304,12 @@ def test_the_content_is_that_of_pixels_labels_and_names(tmp_path):
 
 
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize('call', ['pwrite', 'posix_fallocate'])
+@pytest.mark.parametrize('call', ['mils_jax.data.cache.pieces.open', 'os.posix_fallocate'])
 def test_a_full_disk_is_one_line_and_nothing_half_written_stays(tmp_path, monkeypatch, code, call):
   def full(*_):
     raise OSError(code, os.strerror(code))
 
-  monkeypatch.setattr(os, call, full)
+  monkeypatch.setattr(call, full, raising=False)
   with pytest.raises(RunError) as raised:
     open_dataset(memory_source(), tmp_path)
   assert os.strerror(code) in str(raised.value)

@@ -621,6 +621,18 @@ def test_groups_by_a_pattern_of_names(tmp_path, pattern, files, groups):
   assert source.groups('train').tolist() == groups
 
 
+@pytest.mark.parametrize('allow_outside', [False, True])
+def test_a_link_that_leads_in_a_circle_is_named(tmp_path, allow_outside):
+  for name in ('a', 'b'):
+    write_image(tmp_path / f'train/{name}/x.png')
+  (tmp_path / 'train/a/b').symlink_to(tmp_path / 'train/b')  # which alone is none
+  folder_source(tmp_path, allow_outside=allow_outside)
+  (tmp_path / 'train/b/again').symlink_to(tmp_path / 'train')
+  with pytest.raises(UserError, match=r'train/a/b/again/a: lies in itself, by a link') as raised:
+    folder_source(tmp_path, allow_outside=allow_outside)
+  assert '\n' not in str(raised.value)
+
+
 def test_groups_by_a_column_of_a_table(tmp_path):
   for number in range(6):
     write_image(tmp_path / f'{number}.png', number)
@@ -645,5 +657,14 @@ def test_bands_of_one_image_are_of_one_group(tmp_path):
   for image, group in (('s1-a', 's1'), ('s1-b', 's1'), ('s2-a', 's2')):
     for band in ('B02', 'B03'):
       write_band(tmp_path / f'train/{"x" if group == "s1" else "y"}/{image}_{band}.tif', 1)
-  source = FolderSource(str(tmp_path), group_by='{group}-*')
-  assert source.groups('train').tolist() == ['s1', 's1', 's2']
+  for pattern in ('{group}-*', '{group}-*.tif'):
+    source = FolderSource(str(tmp_path), group_by=pattern)
+    assert source.groups('train').tolist() == ['s1', 's1', 's2']
+
+
+def test_images_of_band_files_are_grouped_as_if_each_were_one_file(tmp_path):
+  for image in ('scene0_0', 'scene0_1', 'scene1_0'):
+    for band in ('B02', 'B03'):
+      write_band(tmp_path / f'train/{image[5]}/{image}_{band}.tif', 1)
+  source = FolderSource(str(tmp_path), group_by='{group}_*.tif')
+  assert source.groups('train').tolist() == ['scene0', 'scene0', 'scene1']

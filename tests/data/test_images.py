@@ -1,4 +1,5 @@
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -394,6 +395,15 @@ def test_pixels_without_data_are_masked(tmp_path, tag, setting, masked):
   found = read_pixels(tmp_path / 'a.tif', nodata=setting)
   assert isinstance(found, np.ma.MaskedArray) == masked
   assert not masked or np.array_equal(np.ma.getmaskarray(found), bands == -9999)
+
+
+def test_a_nodata_that_the_dtype_cannot_hold_is_no_line_in_the_log_for_each_file(tmp_path, caplog):
+  tifffile.imwrite(tmp_path / 'a.tif', np.zeros((6, 6), np.uint16), extratags=[(42113, 2, 0, '-9999', True)])
+  caplog.clear()
+  assert not isinstance(read_pixels(tmp_path / 'a.tif'), np.ma.MaskedArray)
+  assert caplog.records == []
+  logging.getLogger('tifffile').warning('of another reader')
+  assert [record.message for record in caplog.records] == ['of another reader']
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16])

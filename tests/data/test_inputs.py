@@ -285,15 +285,24 @@ def test_an_array_file_is_what_it_holds_whatever_it_is_called(tmp_path):
 @pytest.mark.parametrize(('arrays', 'message'), [
     ({'images': np.zeros((10**12, 0, 4, 3), np.uint8)}, 'holds no images'),
     ({'images': IMAGE[None], 'bands': [['a', 'b'], ['c', 'd']]}, r'bands has the shape \(2, 2\)'),
+    ({'images': np.array([None])}, 'images does not load: Object arrays cannot be loaded'),
 ])
 def test_arrays_that_are_no_images_or_names(tmp_path, arrays, message):
   with pytest.raises(UserError, match=message):
     open_inputs([save_to(tmp_path / 'x.npz', np.savez, **arrays)], Reading(8))
 
 
-def test_an_array_that_is_none(tmp_path):
+def test_what_is_not_compressed_is_read_where_it_lies(tmp_path):
+  images = np.stack([IMAGE, IMAGE + 1])
+  found = [open_inputs([save_to(tmp_path / f'{save.__name__}.npz', save, images=images, channels=np.array('nir'))],
+                       Reading(8)).read(1) for save in (np.savez, np.savez_compressed)]
+  assert [isinstance(one.pixels, np.memmap) for one, _ in found] == [True, False]
+  assert all((one.pixels == images[1]).all() and listing.names == ('nir',) for one, listing in found)
+
+
+def test_a_member_that_is_no_array(tmp_path):
   path = tmp_path / 'x.npz'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('images', b'text')
-  with pytest.raises(UserError, match='images has the shape'):
+  with pytest.raises(UserError, match='images does not load'):
     open_inputs([str(path)], Reading(8))

@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 
@@ -111,6 +112,17 @@ def test_the_memory_that_a_device_reports_is_used(monkeypatch):
     local = [Device(), Device()]  # noqa: RUF012
 
   assert loader._free_bytes_per_device(Two()) == 600
+
+
+@pytest.mark.parametrize(('limit', 'stat', 'free'), [
+    ('1000', 'anon 300\ninactive_file 500\nactive_file 50', 600), ('max', 'inactive_file 500', sys.maxsize),
+    ('1000', None, sys.maxsize)])
+def test_files_that_a_container_caches_are_no_memory_in_use(tmp_path, monkeypatch, limit, stat, free):
+  for name, text in (('memory.max', limit), ('memory.current', '900'), ('memory.stat', stat)):
+    if text is not None:
+      (tmp_path / name).write_text(f'{text}\n')
+  monkeypatch.setattr(loader, '_CGROUP', tmp_path)
+  assert loader._free_container_bytes() == free
 
 
 def test_the_hosts_free_memory_is_plausible():

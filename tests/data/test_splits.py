@@ -126,6 +126,17 @@ def test_groups_and_the_seed_decide_the_cut_and_the_dataset_cache():
   assert 'cut_rows' not in EverySplit(source_of(labels), 0.2, 0.2, 0).settings()
 
 
+@pytest.mark.parametrize('splits', [('train',), ('train', 'test'), SPLITS])
+def test_each_splits_groups_are_read_once(splits, monkeypatch):
+  read = []
+  source = source_of([0, 1] * 6, splits, groups=[f's{number // 2}' for number in range(12)])
+  groups = source.groups
+  monkeypatch.setattr(source, 'groups', lambda split: read.append(split) or groups(split), raising=False)
+  cut = EverySplit(source, 0.2, 0.2, 0)
+  cut.settings(), cut.labels('train'), cut.groups('val')
+  assert read == list(splits)
+
+
 def test_groups_that_a_given_split_shares_with_training_are_noted():
   cut = EverySplit(source_of([0, 1, 0, 1], SPLITS, groups=list('abcd')), 0.1, 0.1, 0)
   assert [note.split(',')[0] for note in cut.notes] == [

@@ -198,12 +198,6 @@ def test_a_failed_download_is_a_failed_run(tmp_path, monkeypatch):
     open_patches(str(tmp_path))
 
 
-def test_without_tfds_its_package_is_named(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-  with pytest.raises(UserError, match='pip install tensorflow-datasets'):
-    open_patches('')
-
-
 def test_groups_are_a_feature_of_ones_own(data_dir):
   source = open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind', group_by='orbit')
   assert set(source.groups('train')) | set(source.groups('val')) == {'o0', 'o1', 'o2', 'o3', 'o4'}

@@ -6,7 +6,7 @@ import numpy as np
 from configs import resnet34, task_a, task_b
 from mils_jax import build
 from mils_jax.channels import ChannelSpec
-from mils_jax.export.compare import BATCHES, TestImages
+from mils_jax.export.compare import BATCHES, ProbeImages
 from mils_jax.export.function import ExportedModel
 from mils_jax.models.variables import abstract_variables
 from mils_jax.restore import Restored
@@ -47,7 +47,7 @@ def drawn_model(network, options):
 
 def drawn_images():
   values = np.random.default_rng(1).uniform(0, 255, (max(BATCHES), *SIZE, 4)).astype(np.float32)
-  return TestImages(values, CHANNELS, np.ones((len(values), 4), bool), 'drawn images')
+  return ProbeImages(values, CHANNELS, np.ones((len(values), 4), bool), 'drawn images')
 
 
 def check_any_batch_size(model, logits):

@@ -8,8 +8,11 @@ from tests.export.models import NARROW, OPTIONS, drawn_images, drawn_model
 
 @pytest.mark.parametrize('name', FORMATS)
 def test_every_format_keeps_the_contract(name):
+  if name == 'onnx':
+    pytest.importorskip('jax2onnx', reason='the extra onnx and jax2onnx are not installed')
   kind = find_format(name)
-  assert all(callable(getattr(kind, function)) for function in ('check', 'write', 'packages'))
+  assert callable(kind.write)
+  assert isinstance(kind.PACKAGES, tuple)
 
 
 def test_an_unknown_format_is_told_with_the_nearest():

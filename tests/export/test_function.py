@@ -44,7 +44,7 @@ def test_a_channel_that_training_never_had_is_always_missing(restored, function)
   assert not np.allclose(found, function(IMAGES, ALL))
 
 
-@pytest.mark.parametrize(('setting', 'value'), [('-9999', -9999.0), ('nan', np.nan), ('0', 0.0)])
+@pytest.mark.parametrize(('setting', 'value'), [('-9999', -9999.0), ('nan', np.nan), ('0', 0.0), ('-inf', -np.inf)])
 def test_pixels_without_data_are_filled_as_the_loaded_run_fills_them(restored, setting, value):
   config = dataclasses.replace(restored.config, data=dataclasses.replace(restored.config.data, nodata=setting))
   changed = dataclasses.replace(restored, config=config)

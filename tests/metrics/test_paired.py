@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, RelativeAccuracy
+from mils_jax.metrics import Accuracy, MeanDifference, PairedDifference, RelativeAccuracy, verdict
 
 
 def arrays(both, only_first, only_second, neither):
@@ -96,13 +96,13 @@ def test_the_smallest_detectable_difference_is_the_first_that_is_significant(dis
 
 
 def test_the_verdict_is_a_sentence():
-  assert PairedDifference(263, 34, 31, 122).verdict('WideCNN4', 'ResNet34') == (
+  assert verdict(PairedDifference(263, 34, 31, 122), 'WideCNN4', 'ResNet34') == (
       'WideCNN4 is 0.7 points better than ResNet34 on 450 images: not distinguishable '
       '(95% interval -2.9 to +4.2; p = 0.80)')
-  worse = PairedDifference(200, 20, 80, 150).verdict('A', 'B')
+  worse = verdict(PairedDifference(200, 20, 80, 150), 'A', 'B')
   assert worse.startswith('A is 13.3 points worse than B on 450 images: distinguishable (95% interval -17.')
   assert worse.endswith('p < 0.001)')
-  assert PairedDifference(5, 1, 1, 3).verdict('A', 'B').startswith('A and B are equally good on 10 images: not')
+  assert verdict(PairedDifference(5, 1, 1, 3), 'A', 'B').startswith('A and B are equally good on 10 images: not')
 
 
 def test_the_mean_of_one_comparison_is_bonett_and_prices_interval():
@@ -140,7 +140,6 @@ def test_a_share_has_the_error_of_paired_proportions():
   half = 1.959963984540054 * math.sqrt((first + second) / ((both + first) * (both + second)))
   assert found.ratio == pytest.approx(297 / 294)
   assert found.interval() == pytest.approx((found.ratio * math.exp(-half), found.ratio * math.exp(half)))
-  assert str(found).startswith('101.0% (95% interval')
 
 
 def test_an_unpaired_share_is_statsmodels():
@@ -153,7 +152,7 @@ def test_the_verdict_on_means_reads_like_that_on_single_runs():
   rng = np.random.default_rng(1)
   found = MeanDifference.of(rng.random((3, 400)) < 0.8, rng.random((3, 400)) < 0.6)
   assert re.fullmatch(r'A is \d+\.\d points better than B on 400 images: distinguishable '
-                      r'\(95% interval \+\d+\.\d to \+\d+\.\d; p < 0\.001\)', found.verdict('A', 'B'))
+                      r'\(95% interval \+\d+\.\d to \+\d+\.\d; p < 0\.001\)', verdict(found, 'A', 'B'))
 
 
 def test_the_smallest_detectable_mean_is_where_the_interval_leaves_zero():

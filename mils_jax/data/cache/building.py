@@ -17,14 +17,13 @@ from mils_jax import progress
 from mils_jax.data.cache.dataset import CachedDataset, open_folder
 from mils_jax.data.cache.pieces import Piece, PieceResult
 from mils_jax.data.cache.workers import built_pieces
-from mils_jax.data.cache.writing import write_dataset
+from mils_jax.data.cache.writing import first_of, write_dataset
 from mils_jax.data.sources.source import Source, first_readable
 from mils_jax.distributed import processes
 from mils_jax.errors import DamagedError, RunError, UserError
 
 PIECE_BYTES = 2**22  # most bytes of images that a process holds at a time
 PIECE_IMAGES = 256
-DAMAGED_SHOWN = 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFINISHED = '.unfinished-'
 
@@ -61,8 +60,12 @@ def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> Cac
 
 
 def fingerprint(source: Source, skip_damaged: bool = False) -> str:
-  """A hash of everything that shapes the dataset cache: settings, and names, sizes and times of the inputs."""
-  settings = {**source.settings(), **({'skip_damaged': True} if skip_damaged else {})}
+  """A hash of everything that shapes the dataset cache: settings, and names, sizes and times of the inputs.
+
+  A dataset cache that left damaged images out was hashed otherwise as long as its statistics might count pixels without
+  data; it is built again. Its content stays, by which a run knows its data.
+  """
+  settings = {**source.settings(), **({'skip_damaged': 2} if skip_damaged else {})}
   digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=12)
   for name, size, time in source.inputs():
     digest.update(f'\n{name}\0{size}\0{time}'.encode())
@@ -96,7 +99,7 @@ def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
       raise UserError(f'the {split} split is empty; expected at least one image '
                       '(data.val_fraction and data.test_fraction give the shares cut from training)')
     source.labels(split)  # refuses labels outside the classes, before anything is written
-  image = _first_image(source, lengths['train'])
+  image = first_readable(lambda index: source.read('train', index)[0], range(lengths['train']))  # all are to be like it
   pieces = [piece for split in source.splits for piece in _lay_out(folder / split, split, lengths[split], image)]
   results: list[PieceResult] = []
   with (progress.bar('building the dataset cache', sum(lengths.values())) as advance,
@@ -110,35 +113,24 @@ def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
   write_dataset(folder, source, list(zip(pieces, results, strict=True)), mark)
 
 
-def _first_image(source: Source, length: int) -> np.ndarray:
-  """The first training image that can be read: the others have to be like it."""
-  return first_readable(lambda index: source.read('train', index)[0], range(length))
-
-
 def _damage(damaged: list[str], count: int) -> str:
   """The message that counts the images that cannot be used and names the first of them."""
   if len(damaged) == 1:
     return damaged[0]
-  more = f'; and {len(damaged) - DAMAGED_SHOWN} more' if len(damaged) > DAMAGED_SHOWN else ''
   return (f'{len(damaged)} of {count} images cannot be used (data.skip_damaged=true leaves them out): '
-          f'{"; ".join(damaged[:DAMAGED_SHOWN])}{more}')
+          f'{first_of(damaged)}')
 
 
 def _lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[Piece]:
   """Makes a split's images.npy, its space reserved, and the pieces that will fill it."""
   folder.mkdir()
   path = folder / 'images.npy'
-  with open(path, 'wb') as file:
-    np.lib.format.write_array_header_1_0(
-        file, {'descr': np.dtype(image.dtype.name).str, 'fortran_order': False,
-               'shape': (length, *image.shape)})
-    offset = file.tell()
-    if hasattr(os, 'posix_fallocate'):
-      os.posix_fallocate(file.fileno(), offset, length * image.nbytes)  # a full disk shows now, not after an hour
-    else:
-      file.truncate(offset + length * image.nbytes)
+  images = np.lib.format.open_memmap(path, 'w+', image.dtype.name, (length, *image.shape))
+  if hasattr(os, 'posix_fallocate'):
+    with open(path, 'r+b') as file:  # a full disk shows now, not after an hour
+      os.posix_fallocate(file.fileno(), images.offset, images.nbytes)
   step = max(1, min(PIECE_IMAGES, PIECE_BYTES // image.nbytes))
-  return [Piece(split, start, min(start + step, length), image.shape, image.dtype.name, str(path), offset)
+  return [Piece(split, start, min(start + step, length), image.shape, image.dtype.name, str(path), images.offset)
           for start in range(0, length, step)]
 
 

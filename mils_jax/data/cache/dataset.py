@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources.source import NOTHING_SAID, Statement
-from mils_jax.errors import DamagedError
+from mils_jax.errors import DamagedError, one_line
 
 FORMAT_VERSION = 3  # version of the folder; a dataset cache of another version is built again
 MANIFEST = 'manifest.json'
@@ -125,7 +125,7 @@ def open_folder(folder: Path) -> CachedDataset:
   except FileNotFoundError as error:
     raise DamagedError(f'is damaged ({Path(error.filename).name} is missing)') from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-    raise DamagedError(f"is damaged ({' '.join(str(error).split())})") from error
+    raise DamagedError(f"is damaged ({one_line(error)})") from error
 
 
 def _open_split(folder: Path, manifest: dict, split: str) -> Split:

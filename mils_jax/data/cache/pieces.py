@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from mils_jax.data.moments import Moments, extremes
+from mils_jax.data.moments import Moments
 from mils_jax.data.sources.images import decoders_settled
 from mils_jax.data.sources.source import Source
 from mils_jax.errors import UserError
@@ -53,8 +53,7 @@ class PieceResult:
     labels: (n,) int32.
     example_ids: one per image.
     digests: (n, DIGEST_BYTES) uint8, of each image's values and mask.
-    moments: moments of the training images' values, None for other splits.
-    low, high: (C,) smallest and largest finite value.
+    moments: moments of the training images' values; for other splits those of no image.
     nonfinite: (C,) number of non-finite values of each channel.
     first_nonfinite: per channel, the location of the first image with such a value, '' without one.
     present: (n, C) bool, which channels each image has.
@@ -67,9 +66,7 @@ class PieceResult:
   labels: np.ndarray
   example_ids: list[str]
   digests: np.ndarray
-  moments: Moments | None
-  low: np.ndarray
-  high: np.ndarray
+  moments: Moments
   nonfinite: np.ndarray
   first_nonfinite: list[str]
   present: np.ndarray
@@ -87,7 +84,7 @@ def build_piece(source: Source, piece: Piece) -> PieceResult:
   """
   count = piece.stop - piece.start
   images = np.zeros((count, *piece.shape), piece.dtype)
-  masks: dict[int, np.ndarray] = {}
+  mask, masked = np.zeros(images.shape, bool), False
   labels = np.zeros(count, np.int32)
   example_ids = []
   remarks: collections.Counter = collections.Counter()
@@ -98,30 +95,29 @@ def build_piece(source: Source, piece: Piece) -> PieceResult:
       example_ids.append(source.example_id(piece.split, index))
       try:
         image, labels[row] = source.read(piece.split, index)
-        mask = _check(image, piece, source.place(piece.split, index))
+        _check(image, piece, source.place(piece.split, index))
       except UserError as error:
         damaged[row] = str(error)
         continue
       remarks.update(source.remarks(piece.split, index))
-      images[row] = np.ma.getdata(image)
-      if mask is not None:
-        images[row][mask] = 0
-        masks[row] = mask
-  present = np.ones((count, piece.shape[-1]), bool)
-  for row, mask in masks.items():
-    present[row] = ~mask.all((0, 1))
-  _write_fully(piece.path, images, piece.offset + piece.start * images[0].nbytes)
-  if masks:
-    _write_mask(piece, masks)
-  good = np.delete(_masked(images, masks), list(damaged), axis=0) if damaged else _masked(images, masks)
+      if np.ma.is_masked(image):
+        mask[row], masked = np.ma.getmaskarray(image), True
+        image = np.ma.filled(image, 0)
+      images[row] = image
+  with open(piece.path, 'r+b') as file:
+    file.seek(piece.offset + piece.start * images[0].nbytes)
+    file.write(images.data)
+  values, present, filled = images, np.ones((count, piece.shape[-1]), bool), 0
+  if masked:
+    np.packbits(mask).tofile(piece.mask_path)
+    values = np.where(mask, np.float32(np.nan), images.astype(np.float32))
+    present[:] = ~mask.all((1, 2))
+    filled = int((mask & present[:, None, None]).sum())
+  good = np.delete(values, list(damaged), axis=0) if damaged else values
+  moments = Moments.of(good) if piece.split == 'train' and len(good) else Moments.none(piece.shape[-1])
   nonfinite, first = _nonfinite(images, source, piece)
-  low, high = extremes(good) if len(good) else (np.full(piece.shape[-1], np.inf), np.full(piece.shape[-1], -np.inf))
-  moments = None
-  if piece.split == 'train':
-    moments = Moments.of(good) if len(good) else Moments.none(piece.shape[-1])
-  filled = sum(int(mask[..., present[row]].sum()) for row, mask in masks.items())
-  return PieceResult(labels, example_ids, _digests(images, masks), moments, low, high, nonfinite, first, present,
-                     filled, bool(masks), remarks, damaged)
+  return PieceResult(labels, example_ids, _digests(images, mask if masked else None), moments, nonfinite, first,
+                     present, filled, masked, remarks, damaged)
 
 
 def fill(piece: Piece, values: np.ndarray) -> None:
@@ -130,17 +126,15 @@ def fill(piece: Piece, values: np.ndarray) -> None:
   Raises:
     OSError: the disk is full.
   """
-  mask = np.unpackbits(np.fromfile(piece.mask_path, np.uint8), count=(piece.stop - piece.start) * int(
-      np.prod(piece.shape))).astype(bool).reshape(-1, *piece.shape)
-  images = np.memmap(piece.path, piece.dtype, 'r+', piece.offset + piece.start * int(np.prod(piece.shape)) * np.dtype(
-      piece.dtype).itemsize, mask.shape)
-  images[...] = np.where(mask, values, images)
+  images = np.load(piece.path, mmap_mode='r+')[piece.start:piece.stop]
+  mask = np.unpackbits(np.fromfile(piece.mask_path, np.uint8), count=images.size).view(bool).reshape(images.shape)
+  np.copyto(images, values, where=mask)
   images.flush()
   os.remove(piece.mask_path)
 
 
-def _check(image: np.ndarray, piece: Piece, place: str) -> np.ndarray | None:
-  """The image's mask, None where nothing is masked; raises UserError for an image unlike the first training image."""
+def _check(image: np.ndarray, piece: Piece, place: str) -> None:
+  """Raises UserError for an image unlike the first training image, or without any data."""
   if image.shape[-1] != piece.shape[-1]:
     raise UserError(f'{place}: {image.shape[-1]} channels, but the first training image has {piece.shape[-1]}; '
                     'expected the same in every image, or data.channel_names that name all there are')
@@ -150,21 +144,8 @@ def _check(image: np.ndarray, piece: Piece, place: str) -> np.ndarray | None:
   if image.dtype.name != piece.dtype:
     raise UserError(f'{place}: dtype {image.dtype}, but the first training image has {piece.dtype}; '
                     'expected the same in every image')
-  if not isinstance(image, np.ma.MaskedArray):
-    return None
-  mask = np.ma.getmaskarray(image)
-  if mask.all():
+  if np.ma.is_masked(image) and np.ma.getmaskarray(image).all():
     raise UserError(f'{place}: no pixel has any data (data.nodata)')
-  return mask if mask.any() else None
-
-
-def _masked(images: np.ndarray, masks: dict[int, np.ndarray]) -> np.ndarray:
-  if not masks:
-    return images
-  mask = np.zeros(images.shape, bool)
-  for row, one in masks.items():
-    mask[row] = one
-  return np.ma.masked_array(images, mask)
 
 
 def _nonfinite(images: np.ndarray, source: Source, piece: Piece) -> tuple[np.ndarray, list[str]]:
@@ -177,29 +158,12 @@ def _nonfinite(images: np.ndarray, source: Source, piece: Piece) -> tuple[np.nda
   return bad.sum(0), first
 
 
-def _digests(images: np.ndarray, masks: dict[int, np.ndarray]) -> np.ndarray:
+def _digests(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+  """(n, DIGEST_BYTES) uint8: of each image's values and, where it has masked ones, its mask."""
   digests = np.empty((len(images), DIGEST_BYTES), np.uint8)
   for row, image in enumerate(images):
     digest = hashlib.blake2b(image.data, digest_size=DIGEST_BYTES)
-    if row in masks:
-      digest.update(np.packbits(masks[row]).data)
+    if mask is not None and mask[row].any():
+      digest.update(np.packbits(mask[row]).data)
     digests[row] = np.frombuffer(digest.digest(), np.uint8)
   return digests
-
-
-def _write_mask(piece: Piece, masks: dict[int, np.ndarray]) -> None:
-  mask = np.zeros((piece.stop - piece.start, *piece.shape), bool)
-  for row, one in masks.items():
-    mask[row] = one
-  np.packbits(mask).tofile(piece.mask_path)
-
-
-def _write_fully(path: str, images: np.ndarray, offset: int) -> None:
-  data = images.data.cast('B')
-  descriptor = os.open(path, os.O_WRONLY)
-  try:
-    while data:
-      written = os.pwrite(descriptor, data, offset)
-      data, offset = data[written:], offset + written
-  finally:
-    os.close(descriptor)

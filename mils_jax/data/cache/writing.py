@@ -15,7 +15,7 @@ from mils_jax.data.sources.source import Source
 from mils_jax.errors import UserError
 
 IMAGES_AT_ONCE = 256  # moved together when damaged ones are left out
-_SHOWN = 20  # damaged images that are named
+SHOWN = 20  # damaged images that are named
 
 
 def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceResult]], mark: str) -> None:
@@ -33,9 +33,11 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
   """
   moments = Moments.none(built[0][0].shape[-1])
   for _, result in built:
-    moments = moments.merge(result.moments) if result.moments is not None else moments
-  empty = [name for name, count in zip(source.channels, moments.count, strict=True) if not count]
-  if empty and not sum(int(result.nonfinite.sum()) for _, result in built):
+    moments = moments.merge(result.moments)
+  # Values that are not finite have a message of their own.
+  odd = np.sum([result.nonfinite for piece, result in built if piece.split == 'train'], axis=0)
+  empty = [name for name, count in zip(source.channels, moments.count + odd, strict=True) if not count]
+  if empty:
     raise UserError(f'no training image has any value in the channel {empty[0]}; the channels are called '
                     f'{", ".join(source.channels)}')
   for piece, result in built:
@@ -47,14 +49,12 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
   for split, own in parts.items():
     if partial:
       np.save(folder / split / 'present.npy', _kept('present', own))
-  train = [result for _, result in parts['train']]
   piece = built[0][0]
   write_manifest(folder, {
       'fingerprint': mark, 'settings': source.settings(), 'classes': source.classes, 'channels': source.channels,
       'units': source.units, 'mean': moments.mean.tolist(), 'std': np.where(moments.std > 0, moments.std, 1).tolist(),
-      'low': np.min([result.low for result in train], axis=0).tolist(),
-      'high': np.max([result.high for result in train], axis=0).tolist(),
-      'dtype': piece.dtype, 'shapes': {split: [length, *piece.shape] for split, length in lengths.items()},
+      'low': moments.low.tolist(), 'high': moments.high.tolist(), 'dtype': piece.dtype,
+      'shapes': {split: [length, *piece.shape] for split, length in lengths.items()},
       'nonfinite': {split: _nonfinite([result for _, result in own]) for split, own in parts.items()},
       'partial': partial, 'content': _content(source, parts, piece),
       'remarks': _remarks([result for _, result in built])})
@@ -128,7 +128,11 @@ def _remarks(results: list[PieceResult]) -> list[str]:
     lines.append(f'{without} of {total} images lack some of the channels; these count as missing')
   damaged = [reason for result in results for reason in result.damaged.values()]
   if damaged:
-    lines.append(f'{len(damaged)} of {total} images were left out because they cannot be used: '
-                 + '; '.join(damaged[:_SHOWN])
-                 + (f'; and {len(damaged) - _SHOWN} more' if len(damaged) > _SHOWN else ''))
+    lines.append(f'{len(damaged)} of {total} images were left out because they cannot be used: {first_of(damaged)}')
   return lines
+
+
+def first_of(damaged: list[str]) -> str:
+  """The first reasons one by one, and how many more there are."""
+  more = f'; and {len(damaged) - SHOWN} more' if len(damaged) > SHOWN else ''
+  return '; '.join(damaged[:SHOWN]) + more

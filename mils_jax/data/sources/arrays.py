@@ -1,7 +1,7 @@
 """Arrays: one .npz, or a folder of .npy, with train_images, train_labels and so on."""
 
-import functools
 import os
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from mils_jax.data.sources import names, npy, pixels
 from mils_jax.data.sources.array_labels import by_name, plain_labels
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import CALLED, SPLITS, Statement, hashed_example_id
+from mils_jax.data.sources.source import CALLED, SPLITS, Source, Statement, hashed_example_id
 from mils_jax.errors import UserError, unknown
 
 MAX_CLASSES = 10**6  # limit for unnamed classes: a damaged label must not create endless names
 
 
-class ArraysSource:
+class ArraysSource(Source):
   """Images stored as arrays.
 
   A folder of .npy, or an .npz written by np.savez (without compression), is read through a memory map, whatever its
@@ -35,8 +35,6 @@ class ArraysSource:
     UserError: shapes, counts or types are not as described; the message names the array.
   """
 
-  decodes = False
-
   def __init__(self, path: str, reading: Reading = AS_IT_IS, channel_names: tuple[str, ...] = (),
                group_by: str = ''):
     self.path = os.path.abspath(path)
@@ -50,6 +48,7 @@ class ArraysSource:
       raise UserError(f'{self.path}: no train_images or images. It holds: '
                       + (', '.join(sorted(self._headers)) or 'nothing'))
     self._notes: list[str] = []
+    self._held: tuple[str, Any] = '', None
     count = {split: self._check_split(split) for split in self.splits}['train']
     self._labels = {split: self._read_labels(split) for split in self.splits}
     self._settle_names(count, channel_names)
@@ -79,16 +78,13 @@ class ArraysSource:
     if self._headers[name][0] != (self.length(split),):
       raise UserError(f'{self.path}: {name} has shape {self._headers[name][0]}; expected ({self.length(split)},), one '
                       'group for each image')
-    return np.asarray(self._load(name)).astype(str)
+    return np.asarray(npy.load(self.path, name)).astype(str)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = pixels.channels_last(self._images(split)[index], self.reading.channel_axis,
                                  f"{self.path}: {self._key(split, 'images')}")
     image = pixels.without_nodata(image, self.reading.nodata)
     return pixels.resize_square(image, self.reading.size), int(self._labels[split][index])
-
-  def remarks(self, split: str, index: int) -> tuple[str, ...]:
-    return ()
 
   def example_id(self, split: str, index: int) -> str:
     return hashed_example_id(split, self._images(split)[index])
@@ -109,40 +105,18 @@ class ArraysSource:
     return [(os.path.basename(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
 
   def __getstate__(self) -> dict:
-    # Open arrays are not pickled with the source for another process.
-    return {key: value for key, value in self.__dict__.items() if key != '_opened'}
-
-  @functools.cached_property
-  def _opened(self) -> dict[str, np.ndarray]:
-    return {}
-
-  def _array(self, name: str) -> np.ndarray:
-    if name not in self._opened:
-      if name.endswith('images'):  # one split's images at a time: each may be most of the memory
-        for other in [other for other in self._opened if other.endswith('images')]:
-          del self._opened[other]
-      self._opened[name] = self._load(name)
-    return self._opened[name]
+    return {**self.__dict__, '_held': ('', None)}  # open arrays are not pickled with the source for another process
 
   def _images(self, split: str) -> np.ndarray:
-    return self._array(self._key(split, 'images'))
+    name = self._key(split, 'images')
+    if self._held[0] != name:  # one split's at a time: each may be most of the memory
+      self._held = '', None
+      self._held = name, npy.load(self.path, name)
+    return self._held[1]
 
   def _key(self, split: str, what: str) -> str:
     """The name of an array of a split."""
     return f'{self._called[split]}_{what}' if self._called[split] else what
-
-  def _load(self, name: str) -> np.ndarray:
-    try:
-      if os.path.isdir(self.path):
-        return np.load(os.path.join(self.path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
-      offset = npy.stored_offset(self.path, f'{name}.npy')
-      if offset is None:
-        with np.load(self.path, allow_pickle=False) as arrays:
-          return arrays[name]
-      shape, fortran_order, dtype = self._headers[name]
-      return np.memmap(self.path, dtype, 'r', offset, shape, 'F' if fortran_order else 'C')
-    except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-      raise UserError(f'{self.path}: {name} does not load: {npy.reason(error)}') from error
 
   def _find_splits(self) -> dict[str, str]:
     """By split, the prefix of its arrays, such as val or valid; '' where they are just called images and labels."""
@@ -183,7 +157,7 @@ class ArraysSource:
 
   def _read_labels(self, split: str) -> np.ndarray:
     name = self._key(split, 'labels')
-    labels, note = plain_labels(np.asarray(self._load(name)), name)
+    labels, note = plain_labels(np.asarray(npy.load(self.path, name)), name)
     if note:
       self._notes.append(note)
     return labels
@@ -191,7 +165,7 @@ class ArraysSource:
   def _settle_names(self, count: int, channel_names: tuple[str, ...]) -> None:
     given = next((name for name in ('channels', 'bands') if name in self._headers), '')
     where = 'data.channel_names'
-    listed = self._texts(given) if given and (not channel_names or len(self._headers[given][0]) == 1) else ()
+    listed = self._texts(given) if given and (not channel_names or len(self._headers[given][0]) < 2) else ()
     self.files_say = Statement.of(count, listed if channel_names else (), (), ())
     if listed and not channel_names:
       channel_names, where = listed, f'{self.path}: {given}'
@@ -210,6 +184,10 @@ class ArraysSource:
       self.classes = tuple(sorted(set(train.tolist())))
     else:
       highest = int(train.max())
+      shape = self._headers[self._key('train', 'labels')][0]
+      if len(shape) == 2 and shape[1] > 1:  # one-hot rows have a column for a class that only another split has, too
+        others = [int(labels.max()) for labels in self._labels.values() if labels.dtype.kind != 'U']
+        highest = min(max(others), shape[1] - 1)
       if highest >= MAX_CLASSES:
         raise UserError(f'{self.path}: {self._key("train", "labels")} go up to {highest}; expected fewer than '
                         f'{MAX_CLASSES}, or an array classes that names them')
@@ -226,7 +204,7 @@ class ArraysSource:
                          + ', '.join(others[:10]) + (f' and {len(others) - 10} more' if len(others) > 10 else ''))
 
   def _texts(self, name: str) -> tuple[str, ...]:
-    array = self._load(name)
+    array = np.atleast_1d(npy.load(self.path, name))  # one name may stand alone
     if array.ndim != 1:
       raise UserError(f'{self.path}: {name} has shape {array.shape}; expected a list of names')
     return tuple(str(value) for value in array)

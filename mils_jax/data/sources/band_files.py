@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from mils_jax.data.sources.grouping import as_regex
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.names import Listing
 from mils_jax.data.sources.pixels import Decoded, Reading
@@ -48,9 +49,7 @@ def pattern_of(setting: str, files: Sequence[str]) -> re.Pattern | None:
   if setting.count('{image}') != 1 or setting.count('{band}') != 1:
     raise UserError(f"data.folder.band_files='{setting}': expected {AUTO}, {OFF}, or a pattern of the files' names "
                     "with {image} and {band} in it, such as '{image}_{band}.tif'")
-  escaped = re.escape(setting).replace(re.escape('{image}'), '(?P<image>.+)').replace(re.escape('{band}'),
-                                                                                      '(?P<band>[^/]+?)')
-  return re.compile(escaped)
+  return re.compile(as_regex(setting, {'{image}': '(?P<image>.+)', '{band}': '(?P<band>[^/]+?)'}))
 
 
 def _are_bands(files: Sequence[str]) -> bool:

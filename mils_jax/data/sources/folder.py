@@ -16,7 +16,7 @@ from mils_jax.data.sources.layouts import find_layout
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Decoded, Reading
 from mils_jax.data.sources.placing import placed
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import OWN, Statement, first_readable
+from mils_jax.data.sources.source import OWN, Source, Statement, first_readable
 from mils_jax.errors import UserError
 
 HEADS = 1000  # evenly spaced images whose headers decide whether a dataset is grey
@@ -34,7 +34,7 @@ class FolderOptions(Section):
                            'none: off', before=OFF)
 
 
-class FolderSource:
+class FolderSource(Source):
   """Reads Pillow formats through Pillow, TIFF through tifffile, and `.npy` images.
 
   Args:
@@ -73,14 +73,11 @@ class FolderSource:
       for folder, name in {os.path.dirname(name): name for name in files}.items():
         self._check_inside(split, name, folder)
     self._files = self._put_together(layout.files)
+    self.splits = tuple(self._files)
     self.reading = dataclasses.replace(reading, color=self._settled_color(reading.color))
     self._remarks: tuple[str, ...] = ()
     self._name_channels()
     self.notes = tuple(self._notes)
-
-  @property
-  def splits(self) -> tuple[str, ...]:
-    return tuple(self._files)
 
   def length(self, split: str) -> int:
     return len(self._files[split])
@@ -90,7 +87,7 @@ class FolderSource:
 
   def groups(self, split: str) -> np.ndarray | None:
     if self._grouping:
-      return grouping.groups_of([self.example_id(split, index) for index in range(self.length(split))], self._grouping)
+      return grouping.groups_of([_called(image) for image in self._files[split]], self._grouping)
     return self._groups.get(split)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
@@ -189,7 +186,7 @@ class FolderSource:
     """Resolves `auto`: grey where all sampled photographs are grey, else rgb."""
     if color != 'auto':
       return color
-    photographs = [image for image in self._files.get('train', []) if isinstance(image, str)
+    photographs = [image for image in self._files['train'] if isinstance(image, str)
                    and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
     some = photographs[::max(1, len(photographs) // HEADS)]
     with decoders_settled():
@@ -226,7 +223,7 @@ class FolderSource:
     else:
       self.channels, notes = names.name_channels(count, (), '', decoded.color == names.RGB)
       self._notes += notes
-    self._first_says = self._statement(decoded, self._files[self.splits[0]][0])
+    self._first_says = self._statement(decoded, self._files['train'][0])
     self.files_say = self._first_says if self._agree() else None
     self.units = tuple(units.get(name, '') for name in self.channels)
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
@@ -234,7 +231,7 @@ class FolderSource:
 
   def _first(self) -> Decoded:
     """The first training image that can be read; building the cache reports those that cannot."""
-    return first_readable(self._decode, self._files.get('train', self._files[next(iter(self._files))]))
+    return first_readable(self._decode, self._files['train'])
 
   def _statement(self, decoded: Decoded, image: str | BandFiles) -> Statement:
     """What a training file calls its channels; channels.txt counts only where the configuration overrides it."""
@@ -245,7 +242,7 @@ class FolderSource:
 
   def _agree(self) -> bool:
     """Whether the first, a middle and the last training file agree where the configuration renames their channels."""
-    images = self._files[self.splits[0]]
+    images = self._files['train']
     if not self._given or self._bands:
       return True
     stated = set()
@@ -272,6 +269,11 @@ class FolderSource:
 
 def _files_of(image: str | BandFiles) -> list[str]:
   return list(image.files.values()) if isinstance(image, BandFiles) else [image]
+
+
+def _called(image: str | BandFiles) -> str:
+  """The path of an image's file; if its bands have a file each, the path without the band."""
+  return image.example_id + os.path.splitext(_files_of(image)[0])[1] if isinstance(image, BandFiles) else image
 
 
 @register('folder', FolderOptions, title='image files')

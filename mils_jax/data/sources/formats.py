@@ -5,6 +5,8 @@ import functools
 import os
 from collections.abc import Iterable
 
+from mils_jax.errors import UserError
+
 ARRAY = '.npy'
 TIFF = ('.tif', '.tiff')
 COMMON = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', *TIFF, ARRAY)  # named first in messages
@@ -42,15 +44,23 @@ def is_image(name: str) -> bool:
   return is_readable(name) or suffix(name) in _UNREADABLE | _NOT_DECODED
 
 
-def images_beneath(folder: str, prefix: str) -> tuple[list[str], list[str]]:
-  """Sorted relative paths, beginning with `prefix`, of all images below a folder, and those of all other files."""
+def images_beneath(folder: str, prefix: str, above: tuple = ()) -> tuple[list[str], list[str]]:
+  """Sorted relative paths, beginning with `prefix`, of all images below a folder, and those of all other files.
+
+  Raises:
+    UserError: a link makes a folder contain itself; `above` are the folders on the way.
+  """
+  status = os.stat(folder)
+  here = (status.st_dev, status.st_ino)
+  if here in above:
+    raise UserError(f'{folder}: contains itself, by a link; expected folders without cycles')
   found, others = [], []
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda entry: entry.name):
       if entry.name.startswith('.'):
         continue
       if entry.is_dir():
-        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}')
+        images, rest = images_beneath(entry.path, f'{prefix}/{entry.name}', (*above, here))
         found += images
         others += rest
       else:

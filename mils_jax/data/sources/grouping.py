@@ -1,29 +1,33 @@
 """Finds the scene, slide or patient of an image file by its name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mils_jax.errors import UserError
-
-_GROUP = '{group}'
 
 
 def pattern_of(setting: str) -> re.Pattern | None:
   """The pattern that data.group_by means for files: in '{group}_*.tif' the group is all before the last underscore.
 
   A pattern without a slash matches a file's name, one with a slash also the folder above it, and so on; `*` matches as
-  little as possible.
+  little as possible. An image whose bands have a file each, x_B02.tif and x_B03.tif, counts as x.tif.
 
   Returns:
     The pattern; None where the setting is the name of a column, or empty.
   """
-  if _GROUP not in setting:
+  if setting.count('{group}') != 1:
     return None
-  parts = (re.escape(part) for part in setting.split(_GROUP, 1))
-  before, after = (part.replace(re.escape('*'), '[^/]*?') for part in parts)
-  return re.compile(f'(?:.*/)?{before}(?P<group>[^/]+){after}')
+  return re.compile('(?:.*/)?' + as_regex(setting, {'{group}': '(?P<group>[^/]+)', '*': '[^/]*?'}))
+
+
+def as_regex(pattern: str, parts: Mapping[str, str]) -> str:
+  """A pattern of names as a regular expression: its parts as they are given, all else as it stands."""
+  escaped = re.escape(pattern)
+  for part, expression in parts.items():
+    escaped = escaped.replace(re.escape(part), expression)
+  return escaped
 
 
 def groups_of(files: Sequence[str], pattern: re.Pattern) -> np.ndarray:

@@ -18,7 +18,7 @@ from mils_jax.data.sources.pixels import (
   resize_square,
   without_nodata,
 )
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, one_line
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def read_image(path: str, reading: Reading) -> Decoded:
   except UnidentifiedImageError as error:
     raise UserError(f'{path}: does not decode: not an image that Pillow knows') from error
   except Exception as error:  # a damaged file makes decoders raise anything at all
-    raise UserError(f"{path}: does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
+    raise UserError(f"{path}: does not decode: {one_line(error)}") from error
 
 
 def _decode_npy(path: str, reading: Reading) -> Decoded:

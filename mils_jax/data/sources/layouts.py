@@ -44,9 +44,9 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
     layout = _from_lists(root, split_lists, split_folders, label_column, group_column)
     beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name, layout)]
   else:
-    trees = {split: name for split, name in split_folders.items() if split != 'train' or name}
-    layout = _from_trees(root, trees) if 'train' in trees else _from_class_folders(root, folders, trees)
-    own = {*split_folders.values(), *(layout.classes if 'train' not in trees else ())}
+    is_tree = 'train' in split_folders
+    layout = _from_trees(root, split_folders) if is_tree else _from_class_folders(root, folders, split_folders)
+    own = {*split_folders.values(), *(() if is_tree else layout.classes)}
     beside = [f'{name}/' for name in folders if name not in own and formats.holds_images(os.path.join(root, name))]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
@@ -79,8 +79,6 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
   entries: dict[str, lists.Entries] = {}
   for split, name in split_lists.items():
     read = lists.read(os.path.join(root, name), root, split_folders.get(split, ''), *columns)
-    if read.labels is None and split == 'train':
-      raise UserError(f'{os.path.join(root, name)}: no column of labels. {read.columns}')
     if read.labels is None:
       layout.notes.append(f'{name}: {len(read.files)} images without labels are not used; the {split} split is cut '
                           'from training')
@@ -93,8 +91,7 @@ def _from_lists(root: str, split_lists: dict[str, str], split_folders: dict[str,
   for split in split_folders:
     if split not in split_lists:
       _note_unused(root, split, split_folders[split], f'that have no list beside {split_lists["train"]}', layout)
-  origin = {split: layout.origin[split] for split in entries}
-  layout.classes, layout.labels = lists.numbered(entries, origin, root)
+  layout.classes, layout.labels = lists.numbered(entries, layout.origin, root)
   return layout
 
 
@@ -126,8 +123,7 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
   if closed:
     layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
   for split, name in trees.items():
-    if split != 'train':
-      _add_tree(root, split, name, layout)
+    _add_tree(root, split, name, layout)
   return layout
 
 
@@ -171,7 +167,7 @@ def _note_others(files: list[str], what: str, layout: Layout) -> None:
 
 def _note_unused(root: str, split: str, name: str, why: str, layout: Layout) -> None:
   count = len(formats.images_beneath(os.path.join(root, name), name)[0])
-  if count and split != 'train':
+  if count:
     layout.notes.append(f'{name}/: {count} images {why} are not used; the {split} split is cut from training')
 
 

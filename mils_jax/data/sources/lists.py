@@ -28,7 +28,6 @@ class Entries:
     files: relative paths.
     labels: label of each image, as written; None where the list has none.
     lines: line number of each entry.
-    columns: columns of a table, for messages.
     note: note on what was assumed.
     groups: group of each image, by a table's column; None without one.
   """
@@ -36,7 +35,6 @@ class Entries:
   files: list[str]
   labels: list[str] | None
   lines: list[int]
-  columns: str = ''
   note: str = ''
   groups: list[str] | None = None
 
@@ -169,14 +167,16 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str,
     raise UserError(f'{path}: {unknown("data.group_by", group_column, header)}')
   group = header.index(group_column) if group_column in header else None
   label = _label_column(header, file_column, label_column, path, group)
-  columns = f'Its columns: {", ".join(header)} (data.folder.label_column names that of the labels)'
   uneven = next((number for number, row in rows if len(row) != len(header)), None)
   if uneven is not None:
     raise UserError(f'{path}, line {uneven}: another number of columns than the first line, which has {len(header)}')
+  if label is None and _is_training(path):
+    raise UserError(f'{path}: no column of labels. Its columns: {", ".join(header)} (data.folder.label_column names '
+                    'that of the labels)')
   files = [find(row[file_column]) or row[file_column] for _, row in rows]
   labels = [row[label] for _, row in rows] if label is not None else None
   groups = [row[group] for _, row in rows] if group is not None else None
-  return Entries(files, labels, [number for number, _ in rows], columns, note, groups)
+  return Entries(files, labels, [number for number, _ in rows], note, groups)
 
 
 def _is_training(path: str) -> bool:

@@ -1,12 +1,13 @@
-"""Reads the headers of the arrays in an `.npz` or a folder of `.npy`."""
+"""Reads the arrays of an `.npz` or a folder of `.npy`, and their headers alone."""
 
+import math
 import os
 import zipfile
 from typing import Any
 
 import numpy as np
 
-from mils_jax.errors import UserError
+from mils_jax.errors import UserError, one_line
 
 Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether in Fortran order, dtype
 
@@ -31,7 +32,7 @@ def read_headers(path: str) -> dict[str, Header]:
             with archive.open(name) as file:
               headers[name[:-4]] = _read_header(file)
   except Exception as error:  # a damaged file makes zip and NumPy raise anything at all
-    raise UserError(f'{path}: not an .npz or a folder of .npy: {reason(error)}') from error
+    raise UserError(f'{path}: not an .npz or a folder of .npy: {one_line(error)}') from error
   for name, (_, _, dtype) in headers.items():
     if dtype.hasobject:
       raise UserError(f'{path}: {name} is an object array, which only unpickling could read; that is refused. '
@@ -39,23 +40,29 @@ def read_headers(path: str) -> dict[str, Header]:
   return headers
 
 
-def stored_offset(path: str, member: str) -> int | None:
-  """Offset in the file of the data of an uncompressed member of an .npz; None where it is compressed."""
-  with zipfile.ZipFile(path) as archive:
-    info = archive.getinfo(member)
-    if info.compress_type != zipfile.ZIP_STORED:
-      return None
-  with open(path, 'rb') as file:
-    file.seek(info.header_offset + 26)
-    name_length, extra_length = np.frombuffer(file.read(4), '<u2')
-    file.seek(info.header_offset + 30 + int(name_length) + int(extra_length))
-    _read_header(file)
-    return file.tell()
+def load(path: str, name: str) -> np.ndarray:
+  """One of the arrays: a memory map where it is not compressed.
 
-
-def reason(error: Exception) -> str:
-  """The message of an error, in one line."""
-  return ' '.join(str(error).split()) or type(error).__name__
+  Raises:
+    UserError: it does not load.
+  """
+  try:
+    if os.path.isdir(path):
+      return np.load(os.path.join(path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
+    with zipfile.ZipFile(path) as archive:
+      info = archive.getinfo(f'{name}.npy')
+    if info.compress_type == zipfile.ZIP_STORED:
+      with open(path, 'rb') as file:
+        file.seek(info.header_offset + 26)
+        name_length, extra_length = np.frombuffer(file.read(4), '<u2')
+        file.seek(int(name_length) + int(extra_length), os.SEEK_CUR)
+        shape, fortran_order, dtype = _read_header(file)
+        if math.prod(shape) and not dtype.hasobject:
+          return np.memmap(path, dtype, 'r', file.tell(), shape, 'F' if fortran_order else 'C')
+    with np.load(path, allow_pickle=False) as arrays:  # which refuses objects
+      return arrays[name]
+  except Exception as error:  # damaged files raise any error in zip or NumPy
+    raise UserError(f'{path}: {name} does not load: {one_line(error)}') from error
 
 
 def _read_header(file: Any) -> Header:

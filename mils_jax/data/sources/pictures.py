@@ -8,15 +8,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
-from mils_jax.data.sources.pixels import (
-  FROM_FILE,
-  NO_NODATA,
-  Decoded,
-  Reading,
-  central_square,
-  check_size,
-  resize_square,
-)
+from mils_jax.data.sources.pixels import Decoded, Reading, central_square, check_size, nodata_value, resize_square
 from mils_jax.errors import UserError
 
 SMALL_FILE = 2**16  # bytes
@@ -36,7 +28,7 @@ _COLORS = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}  # the channe
 
 def decode(path: str, reading: Reading) -> Decoded:
   """Reads an image; raises UserError for one that is too large or of an unsupported mode, and any error for damage."""
-  size = reading.size if reading.nodata in (FROM_FILE, NO_NODATA) else 0  # pixels without data are masked first
+  size = reading.size if nodata_value(reading.nodata) is None else 0  # pixels without data are masked first
   with _open(path) as image:
     width, height = image.size
     bands = len(image.getbands())

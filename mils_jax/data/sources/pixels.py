@@ -10,13 +10,19 @@ from PIL import Image
 from mils_jax.data.sources.source import DTYPES
 from mils_jax.errors import UserError
 
-CHANNEL_AXES = ('', 'first', 'last')
-METADATA = ('use', 'ignore')
-COLORS = ('auto', 'rgb', 'grey', 'as_is')
 FROM_FILE, NO_NODATA = '', 'none'  # values of data.nodata other than a number
 MAX_VALUES = 2**30  # most values of one image, over all channels: larger ones are refused before they are decoded
 LARGE = 2**28  # number of values from which on the size of the file is checked
 MOST_COMPRESSED = 4096
+
+
+def nodata_value(text: str) -> float | None:
+  """The number in data.nodata, None where it is FROM_FILE or NO_NODATA; raises UserError for anything else."""
+  try:
+    return None if text in (FROM_FILE, NO_NODATA) else float(text)
+  except ValueError as error:
+    raise UserError(f"data.nodata='{text}': expected a number, nan, {NO_NODATA}, or nothing for the file's own"
+                    ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +44,7 @@ class Reading:
   metadata: bool = True
 
   def __post_init__(self):
-    if self.nodata not in (FROM_FILE, NO_NODATA):
-      nodata_value(self.nodata)
+    nodata_value(self.nodata)
 
 
 AS_IT_IS = Reading(nodata=NO_NODATA)
@@ -100,15 +105,6 @@ def channels_last(image: np.ndarray, channel_axis: str, where: str) -> np.ndarra
   return image
 
 
-def nodata_value(text: str) -> float:
-  """Parses the number in data.nodata; raises UserError where it is no number."""
-  try:
-    return float(text)
-  except ValueError as error:
-    raise UserError(f"data.nodata='{text}': expected a number, nan, {NO_NODATA}, or nothing for the file's own"
-                    ) from error
-
-
 def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -> np.ndarray:
   """Masks pixels without data; returns a plain array where there are none.
 
@@ -117,10 +113,9 @@ def without_nodata(pixels: np.ndarray, setting: str, own: float | None = None) -
     setting: as Reading.nodata.
     own: nodata value in the file.
   """
-  if setting == NO_NODATA or (setting == FROM_FILE and own is None) or isinstance(pixels, np.ma.MaskedArray):
-    return pixels
   value = own if setting == FROM_FILE else nodata_value(setting)
-  assert value is not None
+  if value is None or isinstance(pixels, np.ma.MaskedArray):
+    return pixels
   if np.isnan(value):
     if pixels.dtype.kind != 'f':
       return pixels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mils_jax.config import Section, as_field, declared, option, options_of
 from mils_jax.data.sources.names import split_config_names
-from mils_jax.data.sources.pixels import CHANNEL_AXES, COLORS, FROM_FILE, METADATA, NO_NODATA, Reading
+from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Reading
 from mils_jax.data.sources.source import Source
 from mils_jax.data.sources.splits import EverySplit
 from mils_jax.errors import UserError
@@ -35,13 +35,14 @@ class DataOptions(Section):
                               '(imagenet)', choices=('data', 'imagenet'))
   seed: int = option(0, 'random seed for cutting splits and drawing shapes', low=0)
   channel_names: str = option('', 'comma-separated channel names; empty: those in the data')
-  channel_axis: str = option('', 'channel axis of TIFF files and arrays that do not state it', choices=CHANNEL_AXES)
+  channel_axis: str = option('', 'channel axis of TIFF files and arrays that do not state it',
+                             choices=('', 'first', 'last'))
   color: str = option('auto', 'color mode of JPEG, PNG and the like; auto: grey if all images are, else rgb',
-                      choices=COLORS, before='as_is')
+                      choices=('auto', 'rgb', 'grey', 'as_is'), before='as_is')
   nodata: str = option(FROM_FILE, 'value of pixels without data, a number or nan; empty: as TIFF files say; none: no '
                        'such value', before=NO_NODATA)
   metadata: str = option('use', 'use or ignore the orientation and channel names stored in image files',
-                         choices=METADATA, before='ignore')
+                         choices=('use', 'ignore'), before='ignore')
   skip_damaged: bool = option(False, 'skip unreadable images, and count them')
   val_fraction: float = option(0.1, 'fraction of training images used for validation if there is no validation split',
                                low=0, below=1)
@@ -126,7 +127,8 @@ def open_source(name: str, **options: Any) -> Source:
 def open_configured(options: DataOptions) -> Source:
   """Opens a source with all three splits from an instance of the class that `data_section` returns."""
   _, opener = _SOURCES[options.source]
-  source = opener(options, getattr(options, options.source))
+  source = EverySplit(opener(options, getattr(options, options.source)), options.val_fraction, options.test_fraction,
+                      options.seed)
   if options.group_by and source.groups('train') is None:
     raise UserError(f"data.group_by='{options.group_by}': data.source={options.source} has no groups")
-  return EverySplit(source, options.val_fraction, options.test_fraction, options.seed)
+  return source

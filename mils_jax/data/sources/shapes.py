@@ -21,7 +21,7 @@ import numpy as np
 
 from mils_jax.config import Section, option
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import NOTHING_SAID
+from mils_jax.data.sources.source import Source
 
 DRAWING_VERSION = 1  # part of the dataset cache's fingerprint: raise it when the drawing changes
 DEFAULT_SIZE = 32
@@ -46,7 +46,7 @@ class ShapesOptions(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class ShapesSource:
+class ShapesSource(Source):
   """Images (size, size, 3) uint8 drawn on demand; image i of a split is a pure function of (seed, split, i).
 
   Attributes:
@@ -64,10 +64,7 @@ class ShapesSource:
   classes = CLASSES
   channels = ('R', 'G', 'B')
   units = ('8-bit level',) * 3
-  files_say = NOTHING_SAID
   splits = ('train', 'val', 'test')
-  decodes = False
-  notes = ()
 
   def length(self, split: str) -> int:
     return {'train': self.num_train, 'val': self.num_val, 'test': self.num_test}[split]
@@ -75,15 +72,9 @@ class ShapesSource:
   def labels(self, split: str) -> np.ndarray:
     return np.arange(self.length(split), dtype=np.int32) % len(CLASSES)
 
-  def groups(self, split: str) -> None:
-    return None
-
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     label = index % len(CLASSES)
     return draw((self.seed, self.splits.index(split), index), label, self.size), label
-
-  def remarks(self, split: str, index: int) -> tuple[str, ...]:
-    return ()
 
   def example_id(self, split: str, index: int) -> str:
     original = f'{DRAWING_VERSION} {self.seed} {split} {index}'  # determines the image, whatever its size

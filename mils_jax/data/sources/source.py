@@ -40,7 +40,7 @@ NOTHING_SAID = Statement()
 
 
 class Source(Protocol):
-  """Labelled images in up to three splits.
+  """Labelled images in up to three splits; the kinds of sources inherit what is the same for most of them.
 
   Opening a source lists its inputs and may look at a few images; it never decodes all of them. A source can be
   pickled, so that other processes can read from it.
@@ -56,20 +56,12 @@ class Source(Protocol):
   """
 
   classes: tuple[str, ...]
-  decodes: bool
-  notes: tuple[str, ...]
-
-  @property
-  def channels(self) -> tuple[str, ...]: ...
-
-  @property
-  def units(self) -> tuple[str, ...]: ...
-
-  @property
-  def files_say(self) -> Statement | None: ...
-
-  @property
-  def splits(self) -> tuple[str, ...]: ...
+  channels: tuple[str, ...]
+  units: tuple[str, ...]
+  files_say: Statement | None = NOTHING_SAID
+  splits: tuple[str, ...]
+  decodes: bool = False
+  notes: tuple[str, ...] = ()
 
   def length(self, split: str) -> int:
     """Number of images in the split."""
@@ -81,7 +73,7 @@ class Source(Protocol):
 
   def groups(self, split: str) -> np.ndarray | None:
     """(N,) text: the scene, slide or patient of each image, by data.group_by; None where that is not set."""
-    ...
+    return None
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     """One image (H, W, C), in its own dtype, masked where pixels or channels are missing, and its label."""
@@ -89,7 +81,7 @@ class Source(Protocol):
 
   def remarks(self, split: str, index: int) -> tuple[str, ...]:
     """Notes on the conversion of the image; called right after it was read."""
-    ...
+    return ()
 
   def example_id(self, split: str, index: int) -> str:
     """Identifies this image, whatever its size, by a relative path, or by the split and a hash of the original."""

@@ -10,7 +10,7 @@ from mils_jax.errors import UserError
 from mils_jax.progress import counted
 
 
-class EverySplit:
+class EverySplit(Source):
   """A source with all three splits: those that `source` has, the others cut from its training split.
 
   A split with a fraction of 0 is not cut, so that all images of a dataset can be tested.
@@ -24,6 +24,7 @@ class EverySplit:
     if 'train' not in source.splits:
       raise UserError(f"the data has no training split, only {', '.join(source.splits) or 'nothing'}")
     self.source = source
+    self._groups = {split: source.groups(split) for split in source.splits}  # which some read all images for
     self.fractions = {name: fraction for name, fraction in (('val', val_fraction), ('test', test_fraction))
                       if fraction and name not in source.splits}
     self.splits = tuple(name for name in SPLITS if name in (*source.splits, *self.fractions))
@@ -37,7 +38,7 @@ class EverySplit:
   def _remark_on_cut(self) -> list[str]:
     if not self.fractions:
       return []
-    groups = self.source.groups('train')
+    groups = self._groups['train']
     if groups is None:
       shares = ' and '.join(f'{fraction:.0%} for {name}' for name, fraction in self.fractions.items())
       return [f'splits: cut from training, by class: {shares}. Images of one scene or patient may be in several; '
@@ -50,7 +51,7 @@ class EverySplit:
     """Notes groups of training images that also occur in a split of the source's own."""
     notes = []
     for split in self.source.splits:
-      groups, own = self.source.groups('train'), self.source.groups(split)
+      groups, own = self._groups['train'], self._groups[split]
       if split != 'train' and groups is not None and own is not None and len(both := np.intersect1d(groups, own)):
         notes.append(f'splits: {len(both)} groups have images in training and in {split}, such as {both[0]}: accuracy '
                      'there tells little about other groups')
@@ -59,7 +60,7 @@ class EverySplit:
   @functools.cached_property
   def rows(self) -> dict[str, np.ndarray]:
     """For train and each cut split, the indices of its images in the source's training split, in ascending order."""
-    labels, groups = self.source.labels('train'), self.source.groups('train')
+    labels, groups = self.source.labels('train'), self._groups['train']
     if groups is not None:
       return _cut_groups(labels, groups, self.fractions, self.seed)
     order = np.random.Generator(np.random.PCG64(self.seed)).permutation(len(labels))
@@ -105,7 +106,7 @@ class EverySplit:
     if not self.fractions:
       return self.source.settings()
     settings = {**self.source.settings(), 'cut': self.fractions, 'cut_seed': self.seed}
-    if self.source.groups('train') is not None:
+    if self._groups['train'] is not None:
       rows = b'|'.join(rows.tobytes() for rows in self.rows.values())
       settings['cut_rows'] = hashlib.blake2b(rows, digest_size=12).hexdigest()
     return settings
@@ -115,9 +116,9 @@ class EverySplit:
 
   def groups(self, split: str) -> np.ndarray | None:
     if self.fractions and split in self.rows:
-      groups = self.source.groups('train')
+      groups = self._groups['train']
       return None if groups is None else groups[self.rows[split]]
-    return self.source.groups(split)
+    return self._groups[split]
 
 
 def _cut_groups(labels: np.ndarray, groups: np.ndarray, fractions: dict[str, float], seed: int

@@ -13,13 +13,13 @@ from mils_jax.config import Section, option
 from mils_jax.data.sources import names, pixels
 from mils_jax.data.sources.pixels import FROM_FILE, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import NOTHING_SAID, hashed_example_id
-from mils_jax.errors import RunError, UserError
+from mils_jax.data.sources.source import Source, hashed_example_id
+from mils_jax.errors import RunError, UserError, one_line
 
 _OWN_NAMES = {'train': ('train',), 'val': ('validation', 'val', 'valid', 'dev'), 'test': ('test',)}
 
 
-class TfdsSource:
+class TfdsSource(Source):
   """A TFDS dataset, which is prepared first if needed.
 
   Args:
@@ -34,10 +34,6 @@ class TfdsSource:
   Raises:
     UserError: the dataset, a key or a split is unknown, or the dataset cannot be prepared here.
   """
-
-  decodes = False
-  files_say = NOTHING_SAID
-  units: tuple[str, ...]
 
   def __init__(self, name: str, data_dir: str, reading: Reading, channel_names: tuple[str, ...], image_key: str,
                label_key: str, splits: dict[str, str], group_by: str = ''):
@@ -90,9 +86,6 @@ class TfdsSource:
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
     image = pixels.without_nodata(self._image(split, index), self.reading.nodata)
     return pixels.resize_square(image, self.reading.size), int(self._example(split, index)[self.label_key])
-
-  def remarks(self, split: str, index: int) -> tuple[str, ...]:
-    return ()
 
   def example_id(self, split: str, index: int) -> str:
     return hashed_example_id(split, self._image(split, index))
@@ -155,10 +148,8 @@ class TfdsSource:
 
 def _prepared_builder(name: str, data_dir: str) -> Any:
   """The builder of a dataset in a format that needs no TensorFlow; prepares it if needed."""
-  try:
-    import tensorflow_datasets as tfds
-  except ImportError as error:
-    raise UserError("data.source=tfds needs tensorflow_datasets; pip install tensorflow-datasets") from error
+  import tensorflow_datasets as tfds
+
   try:
     builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
   except (tfds.core.DatasetNotFoundError, ValueError, KeyError, AttributeError, AssertionError) as error:
@@ -200,9 +191,8 @@ def _prepare(builder: Any, name: str) -> None:
     raise UserError(f'{name}: TFDS needs the module {module} to prepare this set; install it, or prepare the set '
                     'elsewhere and name that folder in data.path') from error
   except (OSError, AssertionError, tfds.download.DownloadError) as error:
-    reason = ' '.join(str(error).split())[:300]
-    raise RunError(f'{name}: TFDS could not prepare this set: {reason}. Nothing was kept; start again, or prepare it '
-                   'elsewhere and name that folder in data.path') from error
+    raise RunError(f'{name}: TFDS could not prepare this set: {one_line(error, 300)}. Nothing was kept; start again, '
+                   'or prepare it elsewhere and name that folder in data.path') from error
 
 
 def _missing_module(error: BaseException | None) -> str:

@@ -1,6 +1,9 @@
 """Reads TIFF files through tifffile: any number of channels, with the names in their tags."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ def decode(path: str, reading: Reading) -> Decoded:
   """Reads a TIFF; raises UserError for an unsupported layout or dtype, and any error for damage."""
   import tifffile  # here, as loading it is slow
 
-  with tifffile.TiffFile(path) as file:
+  with _unlogged(), tifffile.TiffFile(path) as file:
     elsewhere = other_files(file, os.path.basename(path))  # tifffile would open them, wherever they are
     if elsewhere or file.series[0].is_multifile:
       raise UserError(f'{path}: a part of an image in several files'
@@ -45,7 +48,22 @@ def decode(path: str, reading: Reading) -> Decoded:
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
     names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
     color = RGB if coloured else _kind(page, pixels)
-    return Decoded(_contiguous(pixels), names, units, color, notes)
+    return Decoded(pixels, names, units, color, notes)
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+  """Without what tifffile logs of odd tags, a line at each opening of a file; damage is raised."""
+  logger = logging.getLogger('tifffile')
+
+  def nothing(_: logging.LogRecord) -> bool:
+    return False
+
+  logger.addFilter(nothing)  # unlike a level, it may be there twice while two threads read
+  try:
+    yield
+  finally:
+    logger.removeFilter(nothing)
 
 
 def _kind(page: Any, pixels: np.ndarray) -> tuple[str, ...]:
@@ -77,12 +95,6 @@ def _in_colour(image: np.ndarray, page: Any) -> tuple[np.ndarray, bool]:
   if page.photometric == PHOTOMETRIC.MINISWHITE and image.dtype.kind in 'iu':
     image = ~image  # the dtype's smallest value for its largest
   return image, False
-
-
-def _contiguous(pixels: np.ndarray) -> np.ndarray:
-  """A contiguous copy of the pixels that keeps the mask."""
-  plain = np.ascontiguousarray(np.ma.getdata(pixels))
-  return np.ma.masked_array(plain, np.ma.getmaskarray(pixels)) if np.ma.is_masked(pixels) else plain
 
 
 def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: str) -> str:

@@ -1,8 +1,9 @@
 """The published claims, and whether the results of these runs support them."""
 
 from mils_jax.channel_subsets import subset_name
+from mils_jax.metrics import verdict
 from mils_jax.report.document import Points, Section
-from mils_jax.report.formats import accuracy_text
+from mils_jax.report.formats import accuracy_text, share_text
 from mils_jax.report.groups import BASELINE, Group
 from mils_jax.report.published import SHARE, judge_share
 from mils_jax.report.sections.subset_table import gap_sentence, subset_gaps, subset_series
@@ -22,14 +23,14 @@ def claims_section(groups: list[Group]) -> Section:
 
 def _share_claim(group: Group, baseline: Group) -> str:
   share = group.share_of(baseline)
-  return (f'Claim: two stages reach over {SHARE:.0%} of ResNet34\'s accuracy. {group.label} reaches {share}, '
-          f'{judge_share(share)}.')
+  return (f'Claim: two stages reach over {SHARE:.0%} of ResNet34\'s accuracy. {group.label} reaches '
+          f'{share_text(share)}, {judge_share(share)}.')
 
 
 def _four_stages(group: Group, baseline: Group) -> str:
   macs, parameters = (group.size(name) / baseline.size(name) for name in ('macs', 'parameters'))
-  return (f'Claim: four wide stages match ResNet34. {group.against(baseline).verdict(group.label, baseline.label)}; it '
-          f'takes {macs:.0%} of the MACs and {parameters:.0%} of the parameters.')
+  return (f'Claim: four wide stages match ResNet34. {verdict(group.against(baseline), group.label, baseline.label)}; '
+          f'it takes {macs:.0%} of the MACs and {parameters:.0%} of the parameters.')
 
 
 def _channel_claims(groups: list[Group]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from mils_jax.metrics import RelativeAccuracy, holm
+from mils_jax.metrics import RelativeAccuracy, holm, verdict
 from mils_jax.metrics.paired import LEVEL, p_text
 from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table, Text
 from mils_jax.report.figure_style import LINE, drawing, legend_below, looks, to_svg
@@ -15,9 +15,9 @@ from mils_jax.report.formats import (
   DIFFERENCE,
   accuracy_text,
   difference_cells,
-  interval_text,
   p_cell,
   percent,
+  share_text,
   short,
   spread_text,
 )
@@ -48,13 +48,13 @@ def _table(groups: list[Group], reference: Group | None) -> Table:
   baseline = reference if reference and (reference.title == BASELINE or reference.name_in_sweep) else None
   rows = []
   for group in groups:
-    share = '' if baseline is None else _share(group.share_of(baseline)) if group is not baseline else percent(1, 0)
+    share = '' if baseline is None else share_text(group.share_of(baseline)) if group is not baseline else percent(1, 0)
     rows.append([group.label, accuracy_text(group.accuracy), spread_text(group.spread), share,
                  *(short(group.size(name)) for name in ('macs', 'flops', 'parameters'))])
   for title in dict.fromkeys(group.title for group in groups):
     if title in MODELS:
       row = MODELS[title]
-      share = percent(1, 0) if title == BASELINE else _share(
+      share = percent(1, 0) if title == BASELINE else share_text(
           RelativeAccuracy.unpaired(row.accuracy, MODELS[BASELINE].accuracy))
       rows.append([f'{title}, as published', accuracy_text(row.accuracy), 'one seed',
                    share if baseline is None or baseline.title == BASELINE else '', short(row.macs),
@@ -69,10 +69,6 @@ def _table(groups: list[Group], reference: Group | None) -> Table:
   return Table('Accuracy and cost, in the form of Table II. Brackets hold the 95% interval for the choice of test '
                'images (Wilson); the spread over seeds stands apart from it. The cost is that of one image.'
                f'{published}', columns, rows)
-
-
-def _share(share: RelativeAccuracy) -> str:
-  return f'{percent(share.ratio, 1)} {interval_text(share.interval())}'
 
 
 def _scores(groups: list[Group]) -> Table:
@@ -104,7 +100,7 @@ def comparisons(groups: list[Group], reference: Group) -> list[Block]:
             f'points: {method}. Holm\'s p takes into account that there {number}. A difference '
             'below the last column could not have been told from chance on this test set.',
             ['model', *DIFFERENCE, 'p by Holm', 'smallest detectable'], rows),
-      Points([f'{one.verdict(group.label, reference.label)}.{_holm_note(one.distinguishable, p_value)} '
+      Points([f'{verdict(one, group.label, reference.label)}.{_holm_note(one.distinguishable, p_value)} '
               f'{_price(group, reference)}' for group, one, p_value in zip(others, found, adjusted, strict=True)]),
       *([] if not several else [Text('Intervals over test images tell nothing about other seeds: where the spread over '
                                      'seeds is as large as a difference, the seeds alone may explain it.')]),
@@ -121,7 +117,7 @@ def _price(group: Group, reference: Group) -> str:
   """A sentence on the share of the reference's accuracy that the group reaches, and on its share of the cost."""
   share = group.share_of(reference)
   macs, parameters = (group.size(name) / reference.size(name) for name in ('macs', 'parameters'))
-  return (f'It reaches {_share(share)} of its accuracy ({judge_share(share)}) with {macs:.2f} times the MACs and '
+  return (f'It reaches {share_text(share)} of its accuracy ({judge_share(share)}) with {macs:.2f} times the MACs and '
           f'{parameters:.2f} times the parameters.')
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mils_jax.channel_subsets import Subset, largest_first, subset_name
-from mils_jax.metrics import Accuracy, MeanDifference, holm
+from mils_jax.metrics import Accuracy, MeanDifference, holm, verdict
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
@@ -119,7 +119,7 @@ def gap_sentence(group: Group, gaps: Gaps, other: str = 'specialist') -> str:
   """A sentence on the mean difference to specialists, or to other models for one subset each, and on the worst."""
   differences = {subset: difference_of(*gap) for subset, gap in gaps.items()}
   worst, difference = min(differences.items(), key=lambda item: item[1].difference)
-  return (f'Mean over {counted(len(gaps), "subset")}: {mean_gap(gaps).verdict(group.label, f"{other}s")}. The worst '
+  return (f'Mean over {counted(len(gaps), "subset")}: {verdict(mean_gap(gaps), group.label, f"{other}s")}. The worst '
           f'is {points_text(difference.difference)} points {interval_text(difference.interval(), signed=True)} with '
           f'{subset_name(worst)}')
 
