@@ -628,7 +628,7 @@ def test_a_link_that_leads_in_a_circle_is_named(tmp_path, allow_outside):
   (tmp_path / 'train/a/b').symlink_to(tmp_path / 'train/b')  # which alone is none
   folder_source(tmp_path, allow_outside=allow_outside)
   (tmp_path / 'train/b/again').symlink_to(tmp_path / 'train')
-  with pytest.raises(UserError, match=r'train/a/b/again/a: lies in itself, by a link') as raised:
+  with pytest.raises(UserError, match=r'train/a/b/again/a: contains itself, by a link') as raised:
     folder_source(tmp_path, allow_outside=allow_outside)
   assert '\n' not in str(raised.value)
 
