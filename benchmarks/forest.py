@@ -20,7 +20,7 @@ from mils_jax.channel_subsets import subset_name
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import log, log_lines
-from mils_jax.report.formats import percent, table_lines
+from mils_jax.report.text import percent, table_lines
 from mils_jax.run_config import saved_config
 from mils_jax.subsets import SubsetReport
 from mils_jax.training.run_folder import RunFolder

@@ -70,6 +70,7 @@ class Classifier:
     self._variables = jax.device_put(restored.variables)
     mean, std = (np.array(values, np.float32)[None, None, None] for values in (spec.channels.mean, spec.channels.std))
 
+    # Not the Evaluator, which shares whole splits among all devices: a call has a few images, for one device.
     def probabilities(variables: dict, inputs: jax.Array, present: jax.Array) -> jax.Array:
       logits = cast(jax.Array, model.apply(variables, (inputs - mean) / std, train=False, present=present))
       return jax.nn.softmax(logits[:, :len(self.classes)].astype(jnp.float32))

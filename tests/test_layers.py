@@ -83,3 +83,9 @@ def test_nothing_imports_benchmarks_or_tests():
     outside = ('import benchmarks', 'from benchmarks', 'import tests', 'from tests', 'from configs',
                'import mils_jax.configs', 'from mils_jax.configs', 'from mils_jax import configs')
     assert not any(line.startswith(outside) for line in lines)
+
+
+def test_no_name_of_a_file_stands_twice():
+  """But for verbs: a module of commands/ may be called as what it runs."""
+  names = [path.name for path in MODULES.values() if path.parent.name != 'commands' and path.name != '__init__.py']
+  assert sorted(names) == sorted(set(names))

@@ -25,7 +25,7 @@ from mils_jax.metrics.predictions import Predictions
 from mils_jax.models.prune import merge_kernels, prune_kernels, strongest
 from mils_jax.models.variables import by_path
 from mils_jax.progress import counted, log, log_lines
-from mils_jax.report.formats import accuracy_text, grouped, table_lines
+from mils_jax.report.text import accuracy_text, grouped, table_lines
 from mils_jax.restore import OpenRun
 from mils_jax.run import describe_machine, model_size, summarise
 from mils_jax.run_config import RunConfig, check_owner

@@ -26,7 +26,7 @@ from mils_jax.models.flops import (
 )
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log, log_lines
-from mils_jax.report.formats import grouped, table_lines
+from mils_jax.report.text import grouped, table_lines
 from mils_jax.run_config import RunConfig, check_owner, claim
 from mils_jax.training.class_weights import class_weights
 from mils_jax.training.run_folder import write_json

@@ -15,7 +15,7 @@ from mils_jax.errors import UserError
 from mils_jax.metrics.attention import AttentionReader, entropy
 from mils_jax.models import networks
 from mils_jax.progress import bar, counted, log, log_lines
-from mils_jax.report.formats import listed_channels, table_lines
+from mils_jax.report.text import listed_channels, table_lines
 from mils_jax.restore import OpenRun, open_run
 from mils_jax.run_config import RunConfig, check_owner
 from mils_jax.training.run_folder import RunFolder, write_json

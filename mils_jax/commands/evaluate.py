@@ -10,7 +10,7 @@ from mils_jax.errors import UserError, unknown
 from mils_jax.files import UNWRITABLE, make_writable
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import log, log_lines
-from mils_jax.report.formats import channels_text, grouped
+from mils_jax.report.text import channels_text, grouped
 from mils_jax.restore import OpenRun, open_run
 from mils_jax.run import model_size
 from mils_jax.run_config import RunConfig, saved_config

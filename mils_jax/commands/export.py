@@ -15,7 +15,7 @@ from mils_jax.export.model_card import model_card
 from mils_jax.export.sidecar import write_sidecar
 from mils_jax.files import make_writable
 from mils_jax.progress import log, log_lines
-from mils_jax.report.formats import grouped
+from mils_jax.report.text import grouped
 from mils_jax.restore import restore
 from mils_jax.run_config import RunConfig, saved_config
 from mils_jax.training.run_folder import EXPORT, RunFolder

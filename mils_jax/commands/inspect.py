@@ -13,7 +13,7 @@ from mils_jax.build import open_data
 from mils_jax.commands import Request
 from mils_jax.data.cache.dataset import CachedDataset, Split
 from mils_jax.progress import counted, log_lines
-from mils_jax.report.formats import table_lines
+from mils_jax.report.text import table_lines
 from mils_jax.report.thumbnails import colour_channels, to_levels
 from mils_jax.run_config import check_owner, claim
 

@@ -15,7 +15,7 @@ from mils_jax.commands import Request
 from mils_jax.errors import RunError
 from mils_jax.progress import bar, log_lines
 from mils_jax.report.figure_style import drawing, to_svg
-from mils_jax.report.formats import table_lines
+from mils_jax.report.text import table_lines
 from mils_jax.training.plan import TrainingPlan
 from mils_jax.training.run_folder import write_json
 from mils_jax.training.trainer import batches_of, first_state_creator, parallel_step, training_order

@@ -20,7 +20,7 @@ from mils_jax.data.sources.images import decoders_settled
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
 from mils_jax.progress import bar, counted, log_lines
-from mils_jax.report.formats import grouped
+from mils_jax.report.text import grouped
 from mils_jax.restore import restore
 from mils_jax.run_config import RunConfig
 from mils_jax.training.run_folder import RunFolder

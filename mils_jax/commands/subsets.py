@@ -6,7 +6,7 @@ from mils_jax.commands import Request
 from mils_jax.metrics import holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.progress import counted, log_lines
-from mils_jax.report.formats import (
+from mils_jax.report.text import (
   accuracy_text,
   interval_text,
   listed_channels,

@@ -4,7 +4,7 @@ from mils_jax.commands import Request
 from mils_jax.distributed.runtime import prepare
 from mils_jax.errors import RunError, unknown
 from mils_jax.progress import counted, log_lines
-from mils_jax.report.formats import duration, table_lines
+from mils_jax.report.text import duration, table_lines
 from mils_jax.sweeps.estimate import STEPS, Estimate, estimate_sweep
 from mils_jax.sweeps.sweep import Sweep, read_sweep, run_sweep
 from mils_jax.sweeps.tables import TABLES, finished, prepare_table

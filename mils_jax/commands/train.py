@@ -6,7 +6,7 @@ from mils_jax import invocation
 from mils_jax.commands import Request
 from mils_jax.metrics import Accuracy
 from mils_jax.progress import log_lines
-from mils_jax.report.formats import channels_text, grouped
+from mils_jax.report.text import channels_text, grouped
 from mils_jax.run import run_training
 from mils_jax.run_config import RunConfig
 

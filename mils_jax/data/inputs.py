@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources import band_files, formats, names, npy
+from mils_jax.data.sources import band_files, image_formats, names, npy
 from mils_jax.data.sources.band_files import BandFiles
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.names import ALPHA, GREY, RGB
@@ -58,30 +58,31 @@ def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels 
   path = paths[0]
   if len(paths) == 1 and os.path.isdir(path):
     return _folder(path, reading, channels, bands)
-  if len(paths) == 1 and formats.suffix(path) in ('.npy', '.npz'):
+  if len(paths) == 1 and image_formats.suffix(path) in ('.npy', '.npz'):
     loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile) or loaded.ndim == 4:  # even if the file is called .npy
       return ImageArrays(path, loaded, reading)
-    if formats.suffix(path) == '.npz':
+    if image_formats.suffix(path) == '.npz':
       raise UserError(f'--input {path}: no .npz but one array of the shape {loaded.shape}; call an image .npy')
   for one in paths:
-    if os.path.isdir(one) or formats.suffix(one) == '.npz':
+    if os.path.isdir(one) or image_formats.suffix(one) == '.npz':
       raise UserError(f'--input {one}: expected image files where there are several; a folder or an .npz comes alone')
-    if not formats.is_image(one):
-      raise UserError(f'--input {one}: no image that can be read. Valid: {formats.listed()}, .npz')
+    if not image_formats.is_image(one):
+      raise UserError(f'--input {one}: no image that can be read. Valid: {image_formats.listed()}, .npz')
   return ImageFiles(*_put_together(paths, bands), '', reading, channels)
 
 
 def _folder(path: str, reading: Reading, channels: ModelChannels, bands: str) -> 'ImageFiles':
   """The images of a folder, including files that are named like images but cannot be read here."""
-  found, others = formats.images_beneath(path, path.rstrip('/') or '/')
-  found = sorted([*found, *(name for name in others if formats.is_image(name))])
+  found, others = image_formats.images_beneath(path, path.rstrip('/') or '/')
+  found = sorted([*found, *(name for name in others if image_formats.is_image(name))])
   if not found:
-    raise UserError(f'--input {path}: no images in it. Valid: {formats.listed()}')
-  skipped = [name for name in others if not formats.is_image(name) and os.path.basename(name) != names.CHANNELS_FILE]
+    raise UserError(f'--input {path}: no images in it. Valid: {image_formats.listed()}')
+  skipped = [name for name in others
+             if not image_formats.is_image(name) and os.path.basename(name) != names.CHANNELS_FILE]
   notes = []
   if skipped:
-    notes.append(f'left out, because they are no images: {formats.by_suffix(skipped)}, such as {skipped[0]}')
+    notes.append(f'left out, because they are no images: {image_formats.by_suffix(skipped)}, such as {skipped[0]}')
   images, apart = _put_together(found, bands)
   return ImageFiles(images, [*notes, *apart], path, reading, channels)
 
@@ -126,8 +127,9 @@ class ImageFiles:
     if isinstance(image, BandFiles):
       decoded = band_files.read_bands(image, '', self._reading, self._renamed)
     else:
-      if not formats.is_readable(image):
-        raise UserError(f'{image}: is of a format that is not read here. Valid: {", ".join(formats.COMMON)} and others')
+      if not image_formats.is_readable(image):
+        valid = ', '.join(image_formats.COMMON)
+        raise UserError(f'{image}: is of a format that is not read here. Valid: {valid} and others')
       decoded = read_image(image, self._reading)
       band_files.check_apart(decoded, listing, self._bands, image)
     return decoded, listing

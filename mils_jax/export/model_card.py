@@ -11,7 +11,7 @@ from mils_jax.data.sources.registry import set_name
 from mils_jax.export.function import ExportedModel
 from mils_jax.metrics import Accuracy
 from mils_jax.models.network import title_of
-from mils_jax.report.formats import accuracy_text, grouped, listed_channels, percent, table_lines
+from mils_jax.report.text import accuracy_text, grouped, listed_channels, percent, table_lines
 from mils_jax.run_config import RunConfig
 from mils_jax.subsets import read_subset_summary
 from mils_jax.training.run_folder import RunFolder

@@ -4,7 +4,7 @@ The implementations give the same result: XLA's own convolution (`lax`), one GEM
 (`patches`), Winograd's sixteen smaller products (`winograd`), and, for the gradients of large kernels, one GEMM per tap
 of the kernel (`taps`). lowering/choice.py chooses. All but `lax` define their own gradient, so forward-mode
 differentiation (jax.jvp, jax.linearize) raises JAX's TypeError for them; use implementation='lax' there, which supports
-both modes.
+both modes. `max_pool` defines its own gradient, too, so whole networks have reverse mode alone.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from mils_jax.report.document import Block, Command, Document, Examples, Figures, Heading, Points, Table, Text
-from mils_jax.report.formats import table_lines
+from mils_jax.report.text import table_lines
 
 # Characters that Markdown would interpret by CommonMark's rules, and no more: the text is read on terminals too.
 _SPECIAL = re.compile(r'[\\`*|]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|~(?=~)|\[(?=[^\]]*\][(\[:])|&(?=#?\w+;)'

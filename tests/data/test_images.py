@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from mils_jax.data.sources import formats
+from mils_jax.data.sources import image_formats
 from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.pictures import SMALL_FILE
 from mils_jax.data.sources.pixels import MAX_VALUES, Reading, channels_last, check_size, resize_square
@@ -292,14 +292,15 @@ def test_a_netpbm_image_of_sixteen_bits_stays_one(tmp_path):
 
 @pytest.mark.parametrize('suffix', ['jfif', 'jpe', 'jp2', 'avif', 'tga', 'pbm', 'pcx', 'qoi', 'webp', 'gif', 'dds'])
 def test_what_pillow_opens_is_an_image(tmp_path, suffix):
-  assert formats.is_readable(f'a.{suffix.upper()}')
+  assert image_formats.is_readable(f'a.{suffix.upper()}')
   image = Image.fromarray(PLAIN).convert('1' if suffix == 'pbm' else 'RGB')
   image.save(tmp_path / f'a.{suffix}')
   assert read_pixels(tmp_path / f'a.{suffix}', color='rgb').shape == (12, 12, 3)
 
 
 def test_containers_films_and_programs_are_no_images():
-  assert not any(formats.is_readable(f'a.{suffix}') for suffix in ('eps', 'ps', 'mpg', 'h5', 'wmf', 'txt', 'csv', ''))
+  suffixes = ('eps', 'ps', 'mpg', 'h5', 'wmf', 'txt', 'csv', '')
+  assert not any(image_formats.is_readable(f'a.{suffix}') for suffix in suffixes)
 
 
 def test_the_first_frame_of_several_is_noted(tmp_path):

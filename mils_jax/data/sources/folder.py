@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mils_jax.config import Section, option
-from mils_jax.data.sources import band_files, formats, grouping, names, pictures
+from mils_jax.data.sources import band_files, grouping, image_formats, names, pictures
 from mils_jax.data.sources.band_files import AUTO, OFF, BandFiles
 from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.layouts import find_layout
@@ -187,7 +187,7 @@ class FolderSource(Source):
     if color != 'auto':
       return color
     photographs = [image for image in self._files['train'] if isinstance(image, str)
-                   and formats.suffix(image) not in (*formats.TIFF, formats.ARRAY)]
+                   and image_formats.suffix(image) not in (*image_formats.TIFF, image_formats.ARRAY)]
     some = photographs[::max(1, len(photographs) // HEADS)]
     with decoders_settled():
       return 'rgb' if not some or any(pictures.is_colour(os.path.join(self.root, name)) for name in some) else 'grey'

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mils_jax.data.sources import formats, pictures, tiff
+from mils_jax.data.sources import image_formats, pictures, tiff
 from mils_jax.data.sources.pixels import (
   Decoded,
   Reading,
@@ -39,21 +39,21 @@ def decoders_settled() -> Iterator[None]:
 
 
 def read_image(path: str, reading: Reading) -> Decoded:
-  """Reads an image file of any of `formats.suffixes()`.
+  """Reads an image file of any of `image_formats.suffixes()`.
 
   Raises:
     UserError: the file does not decode, claims to be enormous, or has an unsupported layout or dtype.
   """
-  kind = formats.suffix(path)
+  kind = image_formats.suffix(path)
   try:
-    if kind == formats.ARRAY:
+    if kind == image_formats.ARRAY:
       decoded = _decode_npy(path, reading)
-    elif kind in formats.TIFF:
+    elif kind in image_formats.TIFF:
       decoded = tiff.decode(path, reading)
     else:
       with contextlib.nullcontext() if Image.MAX_IMAGE_PIXELS is None else decoders_settled():
         decoded = pictures.decode(path, reading)
-    pixels = decoded.pixels if kind in formats.TIFF else without_nodata(decoded.pixels, reading.nodata)
+    pixels = decoded.pixels if kind in image_formats.TIFF else without_nodata(decoded.pixels, reading.nodata)
     return dataclasses.replace(decoded, pixels=resize_square(pixels, reading.size),
                                size=decoded.size or pixels.shape[:2])
   except UserError:

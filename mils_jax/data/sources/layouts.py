@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from mils_jax.data.sources import formats, lists
+from mils_jax.data.sources import image_formats, lists
 from mils_jax.data.sources.source import CALLED, SPLITS
 from mils_jax.errors import UserError
 
@@ -38,7 +38,7 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
   with os.scandir(root) as entries:
     there = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
   folders = [name for name, is_folder in there if is_folder]
-  texts = [name for name, is_folder in there if not is_folder and formats.suffix(name) in ('.txt', '.csv')]
+  texts = [name for name, is_folder in there if not is_folder and image_formats.suffix(name) in ('.txt', '.csv')]
   split_lists, split_folders = _called(texts, root), _called(folders, root)
   if 'train' in split_lists:
     layout = _from_lists(root, split_lists, split_folders, label_column, group_column)
@@ -47,7 +47,8 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
     is_tree = 'train' in split_folders
     layout = _from_trees(root, split_folders) if is_tree else _from_class_folders(root, folders, split_folders)
     own = {*split_folders.values(), *(() if is_tree else layout.classes)}
-    beside = [f'{name}/' for name in folders if name not in own and formats.holds_images(os.path.join(root, name))]
+    beside = [f'{name}/' for name in folders
+              if name not in own and image_formats.holds_images(os.path.join(root, name))]
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout
@@ -58,7 +59,7 @@ def _called(names: list[str], root: str) -> dict[str, str]:
   found = {}
   for split in SPLITS:
     mine = [name for name in names if name.lower().removesuffix('.txt').removesuffix('.csv') in CALLED[split]]
-    plain = [name for name in mine if formats.suffix(name) == '.txt']
+    plain = [name for name in mine if image_formats.suffix(name) == '.txt']
     mine = plain if len(mine) > len(plain) == 1 else mine  # train.txt is preferred over a train.csv beside it
     if len(mine) > 1:
       raise UserError(f'{root}: {" and ".join(mine)} are all called like the {split} split; expected one of them')
@@ -134,7 +135,7 @@ def _add_tree(root: str, split: str, name: str, layout: Layout) -> None:
   if not folders or (len(folders) == 1 and folders[0] not in layout.classes):  # test/images/
     _note_unused(root, split, name, 'without labels (no class folders or list)', layout)
     return
-  _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if formats.is_readable(file)],
+  _note_others([f'{name}/{file}' for file in sorted(os.listdir(tree)) if image_formats.is_readable(file)],
                f'{name}/: left out, because they lie in no class folder', layout)
   for folder in folders:
     if folder not in layout.classes:
@@ -144,7 +145,7 @@ def _add_tree(root: str, split: str, name: str, layout: Layout) -> None:
 
 
 def _listed(root: str, folder: str) -> tuple[list[str], list[str]]:
-  return formats.images_beneath(os.path.join(root, folder), folder)
+  return image_formats.images_beneath(os.path.join(root, folder), folder)
 
 
 def _add_classes(layout: Layout, split: str, listed: dict[str, tuple[list[str], list[str]]], origin: str) -> None:
@@ -162,11 +163,11 @@ def _add_classes(layout: Layout, split: str, listed: dict[str, tuple[list[str], 
 
 def _note_others(files: list[str], what: str, layout: Layout) -> None:
   if files:
-    layout.notes.append(f'{what}: {formats.by_suffix(files)}, such as {files[0]}')
+    layout.notes.append(f'{what}: {image_formats.by_suffix(files)}, such as {files[0]}')
 
 
 def _note_unused(root: str, split: str, name: str, why: str, layout: Layout) -> None:
-  count = len(formats.images_beneath(os.path.join(root, name), name)[0])
+  count = len(image_formats.images_beneath(os.path.join(root, name), name)[0])
   if count:
     layout.notes.append(f'{name}/: {count} images {why} are not used; the {split} split is cut from training')
 

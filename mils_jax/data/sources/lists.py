@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources import formats, names
+from mils_jax.data.sources import image_formats, names
 from mils_jax.data.sources.source import CALLED
 from mils_jax.errors import UserError, unknown
 
@@ -53,7 +53,7 @@ def read(path: str, root: str, folder: str, label_column: str, group_column: str
     UserError: a line is invalid.
   """
   text = names.read_text(path)
-  is_table = formats.suffix(path) == '.csv'
+  is_table = image_formats.suffix(path) == '.csv'
   columns = label_column, group_column
   entries = _read_table(path, text, root, folder, *columns) if is_table else _read_lines(path, text)
   if not entries.files:
@@ -156,7 +156,7 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str,
   find = _Finder(path, root, folder)
   first = rows[0][1]
   usual = [cell.lower() in (*_FILES, *_LABELS) for cell in first]
-  headed = not any(formats.is_image(cell) or (not is_usual and find.knows(cell))
+  headed = not any(image_formats.is_image(cell) or (not is_usual and find.knows(cell))
                    for cell, is_usual in zip(first, usual, strict=True))
   note = (f'{os.path.basename(path)}: its first line ({head.strip()[:120]}) was read as the names of its columns'
           if headed and not any(usual) else '')
@@ -214,14 +214,14 @@ class _Finder:
     if not cell or '\0' in cell:
       return ''
     for place in (cell, f'{self._folder}/{cell}' if self._folder else cell):
-      if formats.is_image(place) and os.path.isfile(os.path.join(self._root, place)):
+      if image_formats.is_image(place) and os.path.isfile(os.path.join(self._root, place)):
         return place
     return ''
 
   def _index(self) -> dict[str, list[str]]:
     """Relative paths of the images in the split's folder (without one, in the whole root) by name and by stem."""
     known: dict[str, list[str]] = {}
-    for place in formats.images_beneath(os.path.join(self._root, self._folder), self._folder or '.')[0]:
+    for place in image_formats.images_beneath(os.path.join(self._root, self._folder), self._folder or '.')[0]:
       name = os.path.basename(place)
       for key in (name, os.path.splitext(name)[0]):
         known.setdefault(key, []).append(os.path.normpath(place))
@@ -235,7 +235,7 @@ def _file_column(header: list[str], rows: list, find: _Finder, headed: bool, pat
         return [cell.lower() for cell in header].index(name)
   for column in range(len(header)):
     cell = rows[0][1][min(column, len(rows[0][1]) - 1)] if rows else ''
-    if header[column].lower() not in _LABELS and (formats.is_image(cell) or find.knows(cell)):
+    if header[column].lower() not in _LABELS and (image_formats.is_image(cell) or find.knows(cell)):
       return column
   raise UserError(f'{path}: no column names images. Its columns: {", ".join(header)}; expected one called '
                   f'{", ".join(_FILES[:4])} or the like')

@@ -11,8 +11,8 @@ from mils_jax.metrics import Accuracy, MeanDifference, SeedSpread, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Section, Table, Text
-from mils_jax.report.formats import accuracy_text, interval_text, p_cell, percent, points_text, spread_text
 from mils_jax.report.groups import Group
+from mils_jax.report.text import accuracy_text, interval_text, p_cell, percent, points_text, spread_text
 
 COLUMNS = ['run', 'all channels', 'mean over subsets', 'over seeds', 'worst subset', 'difference of the mean',
            '95% interval', 'p by Holm', 'larger than noise']

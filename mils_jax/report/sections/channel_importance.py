@@ -6,8 +6,8 @@ from mils_jax.metrics import PairedDifference, holm
 from mils_jax.metrics.paired import LEVEL
 from mils_jax.report.document import Block, Figure, Figures, Section, Table
 from mils_jax.report.figure_style import COLOURS, LINE, drawing, to_svg
-from mils_jax.report.formats import DIFFERENCE, difference_cells, p_cell
 from mils_jax.report.groups import Group
+from mils_jax.report.text import DIFFERENCE, difference_cells, p_cell
 
 
 def importance_section(groups: list[Group]) -> Section:

@@ -3,10 +3,10 @@
 from mils_jax.channel_subsets import subset_name
 from mils_jax.metrics import verdict
 from mils_jax.report.document import Points, Section
-from mils_jax.report.formats import accuracy_text, share_text
 from mils_jax.report.groups import BASELINE, Group
 from mils_jax.report.published import SHARE, judge_share
 from mils_jax.report.sections.subset_table import gap_sentence, subset_gaps, subset_series
+from mils_jax.report.text import accuracy_text, share_text
 
 
 def claims_section(groups: list[Group]) -> Section:

@@ -5,8 +5,8 @@ import numpy as np
 from mils_jax.metrics import Accuracy
 from mils_jax.report.document import Block, Examples, Figure, Figures, Heading, Section, Table, Text
 from mils_jax.report.figure_style import COLOURS, INK, MAP, colour_bar, drawing, to_svg
-from mils_jax.report.formats import percent
 from mils_jax.report.groups import Group
+from mils_jax.report.text import percent
 from mils_jax.report.thumbnails import Thumbnails
 
 PAIRS = 5  # number of most confused pairs per model

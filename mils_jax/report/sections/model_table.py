@@ -11,7 +11,9 @@ from mils_jax.metrics import RelativeAccuracy, holm, verdict
 from mils_jax.metrics.paired import LEVEL, p_text
 from mils_jax.report.document import Block, Figure, Figures, Points, Section, Table, Text
 from mils_jax.report.figure_style import LINE, drawing, legend_below, looks, to_svg
-from mils_jax.report.formats import (
+from mils_jax.report.groups import BASELINE, Group, reference_of
+from mils_jax.report.published import COUNT, EPOCHS, IMAGE_SIZE, MODELS, judge_share
+from mils_jax.report.text import (
   DIFFERENCE,
   accuracy_text,
   difference_cells,
@@ -21,8 +23,6 @@ from mils_jax.report.formats import (
   short,
   spread_text,
 )
-from mils_jax.report.groups import BASELINE, Group, reference_of
-from mils_jax.report.published import COUNT, EPOCHS, IMAGE_SIZE, MODELS, judge_share
 
 COSTS = {'macs': 'multiply-adds (MACs) per image', 'parameters': 'parameters'}
 

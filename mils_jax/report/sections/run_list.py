@@ -4,9 +4,9 @@ import json
 
 from mils_jax.invocation import as_typed
 from mils_jax.report.document import Block, Command, Points, Section, Table, Text
-from mils_jax.report.formats import duration, unbroken
 from mils_jax.report.groups import Group, config_differences
 from mils_jax.report.read_runs import NotReported, Run
+from mils_jax.report.text import duration, unbroken
 
 
 def runs_section(groups: list[Group], others: list[NotReported]) -> Section:

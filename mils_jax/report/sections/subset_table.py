@@ -9,7 +9,9 @@ from mils_jax.metrics import Accuracy, MeanDifference, holm, verdict
 from mils_jax.progress import counted
 from mils_jax.report.document import Block, Figure, Figures, Section, Table, Text
 from mils_jax.report.figure_style import drawing, legend_below, looks, to_svg
-from mils_jax.report.formats import (
+from mils_jax.report.groups import Group, config_differences, difference_of
+from mils_jax.report.published import CHANNELS
+from mils_jax.report.text import (
   DIFFERENCE,
   accuracy_text,
   difference_cells,
@@ -19,8 +21,6 @@ from mils_jax.report.formats import (
   points_text,
   short,
 )
-from mils_jax.report.groups import Group, config_differences, difference_of
-from mils_jax.report.published import CHANNELS
 
 Series = dict[str, dict[Subset, Accuracy]]  # by the name in the legend
 # By subset, (seeds, N) bool: correct predictions of one model, and of another that was made for this subset.
