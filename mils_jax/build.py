@@ -38,9 +38,17 @@ IMAGENET_MEAN = {'R': 123.675, 'G': 116.28, 'B': 103.53}
 IMAGENET_STD = {'R': 58.395, 'G': 57.12, 'B': 57.375}
 
 
-def open_data(config: RunConfig) -> CachedDataset:
-  """Opens the configured dataset, building its cache where there is none yet."""
-  data = open_dataset(open_configured(config.data), config.runtime.cache_folder / 'datasets', config.data.skip_damaged)
+def open_data(config: RunConfig, needed: Sequence[str] = ()) -> CachedDataset:
+  """Opens the configured dataset, building its cache where there is none yet.
+
+  Args:
+    config: configuration of the run.
+    needed: splits that must be there.
+  """
+  source = open_configured(config.data)
+  if missing := [split for split in needed if split not in source.splits]:
+    raise UserError(f'data.{missing[0]}_fraction=0: training needs a {missing[0]} split. Valid: above 0')
+  data = open_dataset(source, config.runtime.cache_folder / 'datasets', config.data.skip_damaged)
   names = split_names(config.channels.names)
   if names and data.channels == unnamed(len(data.channels)):
     if len(data.channels) > len(names):
@@ -176,7 +184,7 @@ def with_classes(classes: tuple[str, ...], data: CachedDataset) -> CachedDataset
   if others := [name for name in data.classes if name not in classes]:
     raise UserError(f'the data has classes that the model was not trained on: {", ".join(others)}. Valid: '
                     + ', '.join(classes))
-  log('the labels are matched by the names of the classes, which the model has in another order or more of: '
+  log("labels are matched by class name (the model's classes differ in order or number): "
       + ', '.join(classes))
   labels = np.array([classes.index(name) for name in data.classes], np.int32)
   return dataclasses.replace(data, classes=classes, splits={
@@ -230,9 +238,7 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
   starts = '' if resumed else config.train.init_from  # a resumed run does not need it again
   if starts:
     check_start(starts)
-  data = open_data(config)
-  if missing := [split for split in SPLITS if split not in data.splits]:
-    raise UserError(f'data.{missing[0]}_fraction=0: training needs a {missing[0]} split. Valid: above 0')
+  data = open_data(config, needed=SPLITS)
   height, width, _ = data.image_shape
   if config.augment.rot90:
     check_square(height, width)

@@ -69,7 +69,7 @@ def in_order(subsets: Iterable[Subset], channels: Sequence[str]) -> list[Subset]
 
 
 def largest_first(subsets: Iterable[Subset], channels: Sequence[str]) -> list[Subset]:
-  """Likewise with the largest first."""
+  """Each subset once, larger ones first."""
   return sorted(in_order(subsets, channels), key=len, reverse=True)  # keeps the order of equals
 
 

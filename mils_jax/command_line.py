@@ -246,11 +246,14 @@ def load_config(words: Words) -> tuple[ConfigDict, dict]:
   config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
   try:
     values(argv)
-  except (flags.Error, AttributeError, ImportError, SyntaxError) as error:
+    config = ConfigDict(values.config)
+  except UserError:
+    raise
+  except Exception as error:  # the file is Python of the user's own
     reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # of a traceback, where get_config failed
     raise UserError(f'the config file cannot be used: {reason}. Expected Python with get_config(), or '
                     'get_config(variant) where a variant follows the colon') from error
-  return changed(values.config, words.fields) if words.fields else (values.config, {})
+  return changed(config, words.fields) if words.fields else (config, {})
 
 
 def changed(config: ConfigDict, fields: list[str]) -> tuple[ConfigDict, dict]:

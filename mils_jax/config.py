@@ -105,7 +105,7 @@ def declared(field: dataclasses.Field) -> Option:
 
 
 def check_options(owner: Any) -> None:
-  """Of what is used without a configuration, such as a network: raises ValueError for a value that cannot be."""
+  """Raises ValueError where an option of a network that was built without a configuration is invalid."""
   for name, field in options_of(type(owner)).items():
     try:
       declared(field).check(name, getattr(owner, name))

@@ -51,7 +51,7 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     UserError: it was written by a later version, or uses a field that was removed.
   """
   version = config.get(KEY, 1)
-  if version > VERSION:
+  if not isinstance(version, int) or version > VERSION:
     raise UserError(f'config.json has schema {version}, this version of mils-jax knows {VERSION}: use a newer one')
   fields = dict(flattened({name: value for name, value in config.items() if name != KEY}))
   if version < 2:

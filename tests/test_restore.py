@@ -70,7 +70,7 @@ def test_labels_of_other_data_are_taken_by_the_names_of_their_classes(with_infra
             for name, value in arrays.items()}
   np.savez(config.data.path, **{**arrays, 'classes': first[::-1]})
   found = run_evaluation(config, folder)
-  assert 'matched by the names of the classes' in capsys.readouterr().out
+  assert 'labels are matched by class name' in capsys.readouterr().out
   np.testing.assert_array_equal(found.predictions.labels, own.labels[few])
   np.testing.assert_allclose(found.predictions.logits, own.logits[few], atol=1e-5)
   assert found.results['classes'] == list(restore(folder).spec.classes)
@@ -97,8 +97,11 @@ def test_all_images_of_another_set_are_tested_and_of_its_own_none(with_infrared,
   found.save()
   page = write_evaluation(folder, found.config.values(), found.results, 'all', found.predictions, found.path)
   assert f'on the {len(own.labels)} images of all splits' in page.read_text()
-  with pytest.raises(UserError, match=r'--split all: the run was trained on most of this set. Valid.*train, val, test'):
+  with pytest.raises(UserError, match=r'the run was trained on most of this dataset. Valid.*train, val, test'):
     run_evaluation(*run, 'all')
+  other_cut = dataclasses.replace(run[0], data=dataclasses.replace(run[0].data, seed=1, val_fraction=0.2))
+  with pytest.raises(UserError, match='was trained on most of this dataset'):
+    run_evaluation(other_cut, folder, 'all')
   none = dataclasses.replace(config, data=dataclasses.replace(data, test_fraction=0.0, val_fraction=0.5))
   with pytest.raises(UserError, match=r"unknown --split 'test'.*Valid: train, val, all"):
     run_evaluation(none, folder)

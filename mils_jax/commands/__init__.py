@@ -107,7 +107,7 @@ COMMANDS = {
         {'workdir': 'runs/task_a', 'split': 'val'},
         {'config': 'task_a', 'workdir': 'runs/task_a', 'config.data.source': 'folder', 'config.data.path': 'others',
          'split': 'all'}),
-        {'split': Flag('test', 'train, val, test or, of another set than its own, all', 'SPLIT'), 'output': _OUTPUT}),
+        {'split': Flag('test', 'train, val, test or, of other data than its own, all', 'SPLIT'), 'output': _OUTPUT}),
     'predict': Command('write the classes of other images to a CSV', (
         {'workdir': 'runs/task_a', 'input': 'photos'},
         {'workdir': 'runs/task_a', 'input': 'tile.npy', 'channels': 'nir,R,-', 'output': 'tile.csv'}), {

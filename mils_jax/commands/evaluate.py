@@ -67,15 +67,15 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
   """
   if split not in (*SPLITS, ALL):
     raise unknown('--split', split, (*SPLITS, ALL))
-  asked = config
   if split == ALL:
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=0.0, test_fraction=0.0))
+    config = _uncut(config, folder)
   run = open_run(folder, config, only_own=False)
   own = run.fitting.own
-  if split == ALL and (own or asked.data == saved_config(folder).data):
-    raise UserError(f'--split {ALL}: the run was trained on most of this set. Valid for its own data: '
-                    + ', '.join(SPLITS))
-  if split != ALL and split not in run.data.splits:
+  if own and split == ALL:
+    raise _own_data()
+  if split == ALL:
+    log('all splits are tested: images that the run was trained on, in a copy of its own data, would count too')
+  elif split not in run.data.splits:
     raise unknown('--split', split, (*run.data.splits, ALL))
   if output:
     _claim(Path(output))
@@ -86,6 +86,21 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
   lost = own and split == 'test' and folder.results.exists() and not folder.predictions.exists()
   return Evaluation(folder, Path(output) if output else folder.path / 'evaluation' / name, split, config,
                     _results(run, split, predictions), predictions, lost and not output)
+
+
+def _uncut(config: RunConfig, folder: RunFolder) -> RunConfig:
+  """The configuration with data that no split is cut from; raises UserError for the run's own data."""
+  own = saved_config(folder).data
+  cut = {name: getattr(own, name) for name in ('seed', 'val_fraction', 'test_fraction', 'group_by')}
+  if dataclasses.replace(config.data, **cut) == own:
+    raise _own_data()
+  data = dataclasses.replace(config.data, val_fraction=0.0, test_fraction=0.0, group_by='')
+  return dataclasses.replace(config, data=data)
+
+
+def _own_data() -> UserError:
+  return UserError(f'--split {ALL}: the run was trained on most of this dataset. Valid for its own data: '
+                   + ', '.join(SPLITS))
 
 
 def _claim(target: Path) -> None:

@@ -52,7 +52,7 @@ def write(model: ExportedModel, folder: Path) -> Logits:
 
 @contextlib.contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-  """Of whatever the libraries raise, a RunError of one line."""
+  """Turns any error of the libraries into a RunError of one line."""
   try:
     yield
   except Exception as error:

@@ -1,4 +1,9 @@
-"""Max pooling as a maximum of shifted slices, whose gradient needs no select-and-scatter (slow on CPU)."""
+"""Max pooling as a maximum of shifted slices, whose gradient needs no select-and-scatter (slow on CPU).
+
+With flax.linen.max_pool a training step takes 5 to 14% longer: DynamicResNet12 at 84x84 (batch 32) 1072 instead of 943
+ms, ResNet34 there 768 instead of 719 ms, DynamicResNet12 at 32x32 (batch 64) 497 instead of 488 ms (two cores of an
+Intel Xeon with AVX-512, jax 0.10.2, medians of seven rounds; the median ratios by round are 1.14, 1.05 and 1.05).
+"""
 
 from collections.abc import Iterator
 from functools import partial, reduce

@@ -35,7 +35,7 @@ from mils_jax.training.state import TrainState
 
 LATEST_KEPT = 2
 NOT_DAMAGE = ('ABORTED', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL', 'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED',
-              'UNAUTHENTICATED', 'UNAVAILABLE', 'UNKNOWN')  # status codes
+              'UNAUTHENTICATED', 'UNAVAILABLE', 'UNIMPLEMENTED', 'UNKNOWN')  # status codes
 ABANDONED_READS = 0.3  # seconds that the reads of other arrays get to end after one has failed
 
 

@@ -668,3 +668,19 @@ def test_images_of_band_files_are_grouped_as_if_each_were_one_file(tmp_path):
       write_band(tmp_path / f'train/{image[5]}/{image}_{band}.tif', 1)
   source = FolderSource(str(tmp_path), group_by='{group}_*.tif')
   assert source.groups('train').tolist() == ['scene0', 'scene0', 'scene1']
+
+
+def test_the_bands_of_an_image_are_of_one_group(tmp_path):
+  for band in ('B02', 'B03'):
+    write_band(tmp_path / f'tile_{band}.tif', 1)
+  (tmp_path / 'train.csv').write_text('file,label,patient\ntile_B02.tif,a,1\ntile_B03.tif,a,2\n')
+  with pytest.raises(UserError, match=r"train.csv: the bands of tile have different groups: \['1', '2'\]"):
+    FolderSource(str(tmp_path), group_by='patient')
+
+
+@pytest.mark.parametrize('column', ['file', 'label'])
+def test_the_column_of_images_or_labels_is_none_of_groups(tmp_path, column):
+  write_image(tmp_path / 'x.png')
+  (tmp_path / 'train.csv').write_text('file,label,patient\nx.png,a,1\n')
+  with pytest.raises(UserError, match=rf"data.group_by='{column}' is the column of the images or of the labels"):
+    FolderSource(str(tmp_path), group_by=column)

@@ -205,3 +205,5 @@ def test_groups_are_a_feature_of_ones_own(data_dir):
   assert set(source.groups('train')) & set(source.groups('val')) == set()
   with pytest.raises(UserError, match=r"data.group_by='orbits': many_bands has no such feature. Valid: .*orbit"):
     open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind', group_by='orbits')
+  with pytest.raises(UserError, match=r"data.group_by='kind': expected a feature with one number or text"):
+    open_patches(data_dir, name='many_bands', image_key='sentinel2', label_key='kind', group_by='kind')

@@ -32,7 +32,7 @@ def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> Cac
   """Opens the dataset cache of a source, building it first where there is none.
 
   Args:
-    source: has all three splits.
+    source: has a training split.
     cache: folder of dataset caches, made where missing.
     skip_damaged: skip images that cannot be read or used, and count them.
 

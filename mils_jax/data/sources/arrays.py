@@ -13,6 +13,7 @@ from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import CALLED, SPLITS, Source, Statement, hashed_example_id
 from mils_jax.errors import UserError, unknown
 
+_TEXTS = ('classes', 'channels', 'bands', 'units')  # arrays that name things
 MAX_CLASSES = 10**6  # limit for unnamed classes: a damaged label must not create endless names
 
 
@@ -73,7 +74,8 @@ class ArraysSource(Source):
       return None
     if name not in self._headers:
       start = self._key(split, '')
-      others = {key.removeprefix(start) for key in self._headers if key.startswith(start)} - {'images', 'labels'}
+      others = {key.removeprefix(start) for key, (shape, *_) in self._headers.items()
+                if key.startswith(start) and shape == (self.length(split),)} - {'labels', *_TEXTS}
       raise UserError(f'{self.path}: {unknown("data.group_by", self._group_by, sorted(others))}')
     if self._headers[name][0] != (self.length(split),):
       raise UserError(f'{self.path}: {name} has shape {self._headers[name][0]}; expected ({self.length(split)},), one '
@@ -198,7 +200,7 @@ class ArraysSource(Source):
 
   def _name_unused(self) -> None:
     used = {self._key(split, what) for split in self.splits for what in ('images', 'labels', self._group_by)}
-    others = sorted(set(self._headers) - used - {'classes', 'channels', 'bands', 'units'})
+    others = sorted(set(self._headers) - used - {*_TEXTS})
     if others:
       self._notes.append(f'{os.path.basename(self.path)}: not used, because no split is called so: '
                          + ', '.join(others[:10]) + (f' and {len(others) - 10} more' if len(others) > 10 else ''))

@@ -158,15 +158,16 @@ class FolderSource(Source):
       together[split], rows = band_files.grouped(names_, pattern)
       if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
         continue
-      labels = dict(zip(names_, self._labels[split].tolist(), strict=True))
-      for image in together[split]:
-        mine = {labels[name] for name in _files_of(image)}
-        if isinstance(image, BandFiles) and len(mine) > 1:
-          raise UserError(f'{self._origin[split]}: the bands of {image.example_id} have different labels: '
-                          f'{sorted(mine)}')
-      self._labels[split] = self._labels[split][rows]
-      if split in self._groups:
-        self._groups[split] = self._groups[split][rows]
+      for what, columns in (('labels', self._labels), ('groups', self._groups)):
+        if split not in columns:
+          continue
+        values = dict(zip(names_, columns[split].tolist(), strict=True))
+        for image in together[split]:
+          mine = {values[name] for name in _files_of(image)}
+          if isinstance(image, BandFiles) and len(mine) > 1:
+            raise UserError(f'{self._origin[split]}: the bands of {image.example_id} have different {what}: '
+                            f'{sorted(mine)}')
+        columns[split] = columns[split][rows]
     seen: dict[str, str] = {}
     for split, images in together.items():
       for image in images:

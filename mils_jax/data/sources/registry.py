@@ -44,9 +44,9 @@ class DataOptions(Section):
   metadata: str = option('use', 'use or ignore the orientation and channel names stored in image files',
                          choices=('use', 'ignore'), before='ignore')
   skip_damaged: bool = option(False, 'skip unreadable images, and count them')
-  val_fraction: float = option(0.1, 'fraction of training images used for validation if there is no validation split',
-                               low=0, below=1)
-  test_fraction: float = option(0.1, 'fraction of training images used for testing if there is no test split',
+  val_fraction: float = option(0.1, 'fraction of training images used for validation if there is no validation split; '
+                               '0: none', low=0, below=1)
+  test_fraction: float = option(0.1, 'fraction of training images used for testing if there is no test split; 0: none',
                                 low=0, below=1)
   group_by: str = option('', "what keeps images of one scene or patient in one split: file names like "
                          "'{group}_*.tif', or the name of a table column, array or TFDS feature")
@@ -112,7 +112,7 @@ def data_section() -> type[DataOptions]:
 
 
 def open_source(name: str, **options: Any) -> Source:
-  """Opens a source with all three splits: open_source('tfds', path='sets', tfds={'name': 'eurosat/all'}).
+  """Opens a source with every split: open_source('tfds', path='sets', tfds={'name': 'eurosat/all'}).
 
   Args:
     name: kind of source.
@@ -125,7 +125,7 @@ def open_source(name: str, **options: Any) -> Source:
 
 
 def open_configured(options: DataOptions) -> Source:
-  """Opens a source with all three splits from an instance of the class that `data_section` returns."""
+  """Opens a source likewise from an instance of the class that `data_section` returns."""
   _, opener = _SOURCES[options.source]
   source = EverySplit(opener(options, getattr(options, options.source)), options.val_fraction, options.test_fraction,
                       options.seed)

@@ -11,7 +11,7 @@ from mils_jax.progress import counted
 
 
 class EverySplit(Source):
-  """A source with all three splits: those that `source` has, the others cut from its training split.
+  """A source with the splits that `source` has, and the others cut from its training split.
 
   A split with a fraction of 0 is not cut, so that all images of a dataset can be tested.
 
@@ -24,7 +24,7 @@ class EverySplit(Source):
     if 'train' not in source.splits:
       raise UserError(f"the data has no training split, only {', '.join(source.splits) or 'nothing'}")
     self.source = source
-    self._groups = {split: source.groups(split) for split in source.splits}  # which some read all images for
+    self._groups = {split: self._checked_groups(split) for split in source.splits}  # some sources read all files
     self.fractions = {name: fraction for name, fraction in (('val', val_fraction), ('test', test_fraction))
                       if fraction and name not in source.splits}
     self.splits = tuple(name for name in SPLITS if name in (*source.splits, *self.fractions))
@@ -35,6 +35,14 @@ class EverySplit(Source):
     self.decodes, self.files_say = source.decodes, source.files_say
     self.notes = (*source.notes, *self._remark_on_cut(), *self._remark_on_shared_groups())
 
+  def _checked_groups(self, split: str) -> np.ndarray | None:
+    """The groups of a split of the source; raises UserError for an image without one."""
+    groups = self.source.groups(split)
+    if groups is not None and len(without := np.flatnonzero(np.isin(groups, ('', 'nan')))):
+      raise UserError(f'data.group_by: {counted(len(without), "image has", "images have")} no group, first '
+                      f'{self.source.place(split, int(without[0]))}; expected one for each')
+    return groups
+
   def _remark_on_cut(self) -> list[str]:
     if not self.fractions:
       return []
@@ -43,9 +51,11 @@ class EverySplit(Source):
       shares = ' and '.join(f'{fraction:.0%} for {name}' for name, fraction in self.fractions.items())
       return [f'splits: cut from training, by class: {shares}. Images of one scene or patient may be in several; '
               'data.group_by keeps them together']
-    shares = ' and '.join(f'{len(rows)} images of {counted(len(np.unique(groups[rows])), "group")} for {name}'
-                          for name, rows in self.rows.items() if name != 'train')
-    return [f'splits: cut from training, {len(groups)} images of {counted(len(np.unique(groups)), "group")}: {shares}']
+    shares = ' and '.join(
+        f'{counted(len(rows), "image")} of {counted(len(np.unique(groups[rows])), "group")} for {name}'
+        for name, rows in self.rows.items() if name != 'train')
+    all_groups = counted(len(np.unique(groups)), 'group')
+    return [f'splits: cut from training, {len(groups)} images of {all_groups}: {shares}']
 
   def _remark_on_shared_groups(self) -> list[str]:
     """Notes groups of training images that also occur in a split of the source's own."""
@@ -53,8 +63,9 @@ class EverySplit(Source):
     for split in self.source.splits:
       groups, own = self._groups['train'], self._groups[split]
       if split != 'train' and groups is not None and own is not None and len(both := np.intersect1d(groups, own)):
-        notes.append(f'splits: {len(both)} groups have images in training and in {split}, such as {both[0]}: accuracy '
-                     'there tells little about other groups')
+        shared = counted(len(both), 'group has', 'groups have')
+        notes.append(f'splits: {shared} images in training and in {split}, such as {both[0]}: accuracy there tells '
+                     'little about other groups')
     return notes
 
   @functools.cached_property
@@ -132,29 +143,28 @@ def _cut_groups(labels: np.ndarray, groups: np.ndarray, fractions: dict[str, flo
   """
   named, group = np.unique(groups, return_inverse=True)
   _, label = np.unique(labels, return_inverse=True)
-  counts = np.zeros((len(named), label.max() + 1))  # (groups, classes), as shares of each class
-  np.add.at(counts, (group, label), 1)
-  counts /= counts.sum(0)
+  numbers = np.zeros((len(named), label.max() + 1), int)  # (groups, classes)
+  np.add.at(numbers, (group, label), 1)
+  shares = numbers / numbers.sum(0)
   wanted = np.array([1 - sum(fractions.values()), *fractions.values()])[:, None]
-  have = np.zeros((len(wanted), counts.shape[1]))
+  have = np.zeros((len(wanted), shares.shape[1]))
   split_of = np.zeros(len(named), int)  # 0 is training
   order = np.random.Generator(np.random.PCG64(seed)).permutation(len(named))
   for one in order:
-    split_of[one] = np.argmin((counts[one] * (2 * (have - wanted) + counts[one])).sum(1))
-    have[split_of[one]] += counts[one]
-
-  def spare(one: int) -> bool:  # whether its split stays valid without the group
-    rest = counts[(split_of == split_of[one]) & (np.arange(len(named)) != one)].sum(0)
-    return bool(rest.any() if split_of[one] else (rest[counts[one] > 0] > 0).all())
-
+    split_of[one] = np.argmin((shares[one] * (2 * (have - wanted) + shares[one])).sum(1))
+    have[split_of[one]] += shares[one]
+  kept = numbers[split_of == 0].sum(0)
   for one in order:  # give training back any class that it lacks
-    if split_of[one] and not counts[split_of == 0].sum(0)[counts[one] > 0].all():
+    if split_of[one] and not kept[numbers[one] > 0].all():
       split_of[one] = 0
+      kept += numbers[one]
   for split, name in enumerate(fractions, 1):
-    if not (split_of == split).any():
-      smallest = sorted((counts[one].sum(), one) for one in order if spare(one))
-      if not smallest:
-        raise UserError(f'data.group_by: {len(named)} groups are too few to cut the {name} split from training and '
-                        'leave every class there; expected more groups, or the split itself')
-      split_of[smallest[0][1]] = split
+    if (split_of == split).any():
+      continue
+    only = ((numbers > 0) & (numbers == numbers[split_of == 0].sum(0))).any(1)  # groups with a class that no other has
+    spare = np.flatnonzero(np.where(split_of == 0, ~only, np.bincount(split_of)[split_of] > 1))
+    if not len(spare):
+      raise UserError(f'data.group_by: {counted(len(named), "group is", "groups are")} too few to cut the {name} split '
+                      f'from training and leave every class there; expected more groups, or a {name} split of its own')
+    split_of[spare[np.argmin(shares[spare].sum(1))]] = split
   return {name: np.flatnonzero(split_of[group] == split) for split, name in enumerate(('train', *fractions))}

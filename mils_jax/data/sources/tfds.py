@@ -72,6 +72,8 @@ class TfdsSource(Source):
   def groups(self, split: str) -> np.ndarray | None:
     if not self._group_by:
       return None
+    if self._builder.info.features[self._group_by].shape != () or self._group_by in (self.image_key, self.label_key):
+      raise UserError(f"data.group_by='{self._group_by}': expected a feature with one number or text for each image")
     return np.array([value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
                      for value in self._column(split, self._group_by)])
 

@@ -63,7 +63,7 @@ def confusion_matrix(group: Group, name: str) -> Figure:
   axes.set_xlabel('predicted class' if named else 'predicted class, by number')
   axes.set_ylabel('true class' if named else 'true class, by number')
   colour_bar(figure, image, axes, "% of the true class's images")
-  diagonal = float(shares.diagonal().mean())
+  diagonal = float(shares.diagonal()[confusion.sum(axis=1) > 0].mean())  # a dataset may lack classes
   pairs = '; '.join(f'{group.classes[true]} predicted as {group.classes[wrong]} in {share:.0%}'
                     for true, wrong, share in most_confused(group)[:3])
   return Figure(f'confusion-{name}', to_svg(figure),
