@@ -139,9 +139,9 @@ def test_several_processes_compare_moved_data_together_and_claim_the_folder_as_o
     finally:
       inside.pop()
 
-  def opened(config):
+  def opened(*arguments, **options):
     assert not inside, 'the others would wait, as opening the data takes all processes'
-    return open_data(config)
+    return open_data(*arguments, **options)
 
   monkeypatch.setattr(processes, 'value_of_first', value_of_first)
   monkeypatch.setattr(build, 'open_data', opened)
