@@ -166,6 +166,20 @@ def test_changed_data_is_still_refused(copied, capsys):
   assert 'this is not the data that the run was trained on' in capsys.readouterr().err
 
 
+def test_images_that_a_run_was_trained_on_are_not_tested_as_all_of_another_dataset(tmp_path, capsys):
+  """However its splits would be cut, and under another path."""
+  write_set(tmp_path / 'whole')
+  (tmp_path / 'set').symlink_to(tmp_path / 'whole/train')  # class folders alone
+  assert command(tmp_path, tmp_path / 'set') == 0
+  for name, *words in (('set',), ('set', '--config.data.seed=1', '--config.data.val_fraction=0.3'), ('whole/train',),
+                       ('set', '--config.data.group_by={group}.png')):
+    assert command(tmp_path, tmp_path / name, '--mode=evaluate', '--split=all', *words) == 2
+    assert 'the run was trained on most of this dataset' in capsys.readouterr().err
+  shutil.copy(tmp_path / 'whole/channels.txt', tmp_path / 'whole/test')
+  assert command(tmp_path, tmp_path / 'whole/test', '--mode=evaluate', '--split=all') == 0
+  assert 'of 8; 95% interval' in capsys.readouterr().out
+
+
 def test_more_epochs_for_a_finished_run_name_the_way(trained, capsys):
   assert command(trained, trained / 'set', '--config.train.epochs=3') == 2
   assert f'--config.train.init_from={trained / "run"}' in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """Evaluates the best checkpoint of a finished or stopped run on any split of its own or another dataset."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 from mils_jax import invocation
 from mils_jax.commands import Request
+from mils_jax.data.cache.building import fingerprint
+from mils_jax.data.sources import open_configured
 from mils_jax.data.sources.source import ALL, SPLITS
 from mils_jax.errors import UserError, unknown
 from mils_jax.files import UNWRITABLE, make_writable
@@ -89,12 +92,17 @@ def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', ou
 
 
 def _uncut(config: RunConfig, folder: RunFolder) -> RunConfig:
-  """The configuration with data that no split is cut from; raises UserError for the run's own data."""
-  own = saved_config(folder).data
-  cut = {name: getattr(own, name) for name in ('seed', 'val_fraction', 'test_fraction', 'group_by')}
-  if dataclasses.replace(config.data, **cut) == own:
-    raise _own_data()
+  """The configuration with data that no split is cut from; raises UserError for the run's own data, however cut."""
   data = dataclasses.replace(config.data, val_fraction=0.0, test_fraction=0.0, group_by='')
+  if set(SPLITS) - set(open_configured(data).splits):  # else its content tells whether it is the run's own
+    own = saved_config(folder).data
+    cut = {name: getattr(own, name) for name in ('seed', 'val_fraction', 'test_fraction', 'group_by')}
+    as_own = dataclasses.replace(config.data, **cut)
+    mark = ''
+    with contextlib.suppress(UserError):  # what cannot be cut like the run's own data is other data
+      mark = fingerprint(open_configured(as_own), as_own.skip_damaged)
+    if as_own == own or mark == (folder.read_results() or {}).get('data_fingerprint'):
+      raise _own_data()
   return dataclasses.replace(config, data=data)
 
 

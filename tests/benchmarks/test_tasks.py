@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 
 from benchmarks import growth, models
@@ -16,14 +17,19 @@ ROOT = Path(__file__).parents[2]
 GPU = (ROOT / 'benchmarks/gpu.sh').read_text()
 
 
-@pytest.mark.parametrize('name', sorted({*models.DYNAMIC, *models.PLAIN, models.OURS}))
-def test_every_way_of_jax_is_one_of_the_networks(name):
-  side, way = name.split(':')
-  if side != 'jax':
-    pytest.skip('PyTorch, measured where it is installed')
-  network = 'dynamic_resnet12' if name in models.DYNAMIC else 'wide_cnn'
-  task = Task('jax', 'infer', way, network, 32, 2)
-  abstract_variables(networks()[network](10, **fields_of(task, way)), (32, 32))
+def parameters(task):
+  """The shapes of the parameters of a task's network, with its variant as what attention mixes."""
+  network = networks()[task.network](10, **fields_of(task, task.variant))
+  return jax.tree.map(lambda leaf: leaf.shape, abstract_variables(network, (task.image_size,) * 2)['params'])
+
+
+def test_every_variant_of_jax_is_one_of_the_networks():
+  variants = [name.partition(':')[2] for name in models.DYNAMIC if name.startswith('jax:')]
+  assert len(variants) == 3
+  found = [parameters(Task('jax', 'infer', variant, 'dynamic_resnet12', 32, 2)) for variant in variants]
+  assert found[0] == found[1] == found[2]  # another way to the same network
+  assert models.OURS in models.DYNAMIC
+  assert [name for name in models.PLAIN if name.startswith('jax:')] == [models.OURS]
 
 
 @pytest.mark.parametrize(('name', 'value'),
@@ -31,6 +37,8 @@ def test_every_way_of_jax_is_one_of_the_networks(name):
 def test_every_value_of_growth_is_one_of_a_task(name, value):
   task = Task('jax', 'infer', **growth.BASE | {name: value})
   assert getattr(task, name) == value
+  shape = parameters(task)['stem_conv']['kernels']
+  assert (shape[0], shape[-2]) == (task.num_kernels, task.channels)
 
 
 def test_the_script_for_gpus_names_what_there_is(monkeypatch):
