@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from mils_jax.distributed.huge_pages import start_with_huge_pages
 from mils_jax.nn.convolution import convolve
-from mils_jax.nn.dynamic_conv import mixed_kernels, parallel_convolutions
+from mils_jax.nn.dynamic_conv import mix_kernels, mix_outputs
 from mils_jax.nn.lowering.choice import (
   faster_gradient_implementation,
   faster_implementation,
@@ -67,12 +67,12 @@ def ways_of(shape: tuple, batch: int, size: tuple[int, int], dynamic: bool) -> t
   if mix == 'kernels':
     way = faster_mixed_implementation(platform, dtype, batch, size, kernel, stride)
   chosen = f'{mix} {way}'
-  ways = {f'outputs {name}': partial(parallel_convolutions, implementation=name) for name in names}
+  ways = {f'outputs {name}': partial(mix_outputs, implementation=name) for name in names}
   if stride > 1 or kernel_size == 1:
-    return ways | {f'kernels {name}': partial(mixed_kernels, implementation=name) for name in products}, chosen
+    return ways | {f'kernels {name}': partial(mix_kernels, implementation=name) for name in products}, chosen
   for name in products:
     for gradient in (*products, 'taps'):
-      ways[f'kernels {name}, gradient {gradient}'] = partial(mixed_kernels, implementation=name, gradient_way=gradient)
+      ways[f'kernels {name}, gradient {gradient}'] = partial(mix_kernels, implementation=name, gradient_way=gradient)
   gradient = f', gradient {faster_gradient_implementation(platform, size, kernel)}' if mix == 'kernels' else ''
   return ways, chosen + gradient
 

@@ -270,5 +270,5 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
                                   subset_masks(read_subsets(config.channel_dropout.subsets, used), channels.names))
   return TrainingPlan(folder, data, devices, step, learning_rate,
                       ModelSpec(channels, data.classes, (height, width), data.fingerprint, used, data.channels,
-                                data.content, data.files_say),
+                                data.content, data.stated_channels),
                       config.checkpoint, config.runtime)

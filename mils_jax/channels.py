@@ -15,6 +15,7 @@ import numpy as np
 
 from mils_jax.config import Section, option
 from mils_jax.errors import UserError
+from mils_jax.schema import upgraded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +56,8 @@ class ChannelSpec:
 
   @classmethod
   def from_json(cls, values: dict) -> 'ChannelSpec':
-    values = {**values, 'names': values.get('names') or values['slots']}  # their name before schema 2
-    return cls(**{field.name: tuple(values.get(field.name, ())) for field in dataclasses.fields(cls)})
+    values = upgraded('channels', values)
+    return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls) if field.name in values})
 
   def unusual(self, values: np.ndarray, present: np.ndarray) -> str:
     """Describes how an image's values differ suspiciously from the training data's; '' where they do not.

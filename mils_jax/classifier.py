@@ -62,7 +62,7 @@ class Classifier:
     self.trained = spec.trained
     self.image_size = spec.image_size
     self.data_channels = spec.data_channels
-    self.model_channels = ModelChannels(self.channels, spec.data_channels, restored.names_given, spec.files_say)
+    self.model_channels = ModelChannels(self.channels, spec.data_channels, restored.names_given, spec.stated_channels)
     self.spec = spec.channels
     self.native = not restored.config.data.image_size
     self._nodata = restored.config.data.nodata

@@ -92,7 +92,7 @@ class RunConfig:
   @classmethod
   def from_file(cls, values: dict[str, Any]) -> 'RunConfig':
     """Reads a configuration from the contents of a config.json, of any version of the schema."""
-    return cls.read(schema.upgraded(values), older=True)
+    return cls.read(schema.upgraded_config(values), older=True)
 
   def values(self) -> dict[str, Any]:
     """The configuration as plain nested values, for a ConfigDict."""
@@ -161,7 +161,7 @@ def as_it_was(config: RunConfig, folder: RunFolder) -> RunConfig:
   """
   if not folder.config.exists():
     return config
-  known = dict(schema.flattened(schema.upgraded(folder.read_config())))
+  known = dict(schema.flattened(schema.upgraded_config(folder.read_config())))
   values = dict(schema.flattened(config.values()))
   defaults = dict(schema.flattened(default_config(config.name, config.model.name).to_dict()))
   older = {name: option.before for name, value, option in config.options()

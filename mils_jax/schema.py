@@ -1,12 +1,16 @@
-"""Translates older versions of config.json.
+"""Translates the files of older versions.
 
-Fields that were added later are not listed: they are missing in older files and then have their default, so a new
-option's default must mean "as before it existed" (or its declaration gives another). Only renamed, moved and removed
-fields are listed.
+Fields that were added to config.json later are not listed: they are missing in older files and then have their default,
+so a new option's default must mean "as before it existed" (or its declaration gives another). Only renamed, moved and
+removed fields are listed.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mils_jax.errors import UserError
 
@@ -37,14 +41,22 @@ RENAMED = {
     'data.test_split': 'data.tfds.test_split',
 }
 REMOVED = {'channel_dropout.start': 0.0}  # removed fields, with the value under which a run is as without them
-RESULTS = {'slots': 'input_channels'}  # renamed keys of results.json
+KEYS = {  # renamed keys of other files
+    'results': {'slots': 'input_channels'},
+    'subsets': {'worth': 'importance'},
+    'predictions': {'identity': 'example_id'},
+    'record': {'contract': 'spec', 'validation_accuracy': 'score'},
+    'spec': {'files_say': 'stated_channels'},
+    'channels': {'slots': 'names'},
+}
+FILES = {'subsets.npz': 'subset_predictions.npz', 'sweep.json': 'study.json'}  # files, and their names before schema 2
 VALUES = {  # renamed values of config.json, under the field's new name
     'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
     'runtime.data_placement': {'resident': 'device', 'streamed': 'host'},
 }
 
 
-def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
   """The same configuration with current names, without the schema's version.
 
   Raises:
@@ -63,9 +75,33 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
   return nested(fields)
 
 
-def upgraded_results(results: dict[str, Any]) -> dict[str, Any]:
-  """The contents of results.json with current names."""
-  return {RESULTS.get(name, name): value for name, value in results.items()}
+def upgraded(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+  """A mapping in a file of one of the kinds of `KEYS`, with current names."""
+  return {KEYS[kind].get(name, name): value for name, value in values.items()}
+
+
+def with_old_names(path: Path) -> list[Path]:
+  """A file, and the same by the names that it had before."""
+  return [path, *(path.with_name(old) for new, old in FILES.items() if new == path.name)]
+
+
+def upgraded_record(values: Mapping[str, Any]) -> dict[str, Any]:
+  """A checkpoint's record with current names; where only an accuracy was stored, its unknown loss ranks last."""
+  values = upgraded('record', values)
+  if isinstance(values['score'], float):
+    values['score'] = [values['score'], -math.inf]
+  return values
+
+
+def upgraded_predictions(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The arrays of predictions with current names; subsets, which were written 'red,nir', as channels and a mask."""
+  values = upgraded('predictions', arrays)
+  if 'subset' in values:
+    subsets = [name.split(',') for name in values.pop('subset').tolist()]
+    channels = list(dict.fromkeys(name for subset in sorted(subsets, key=len, reverse=True) for name in subset))
+    values['channels'] = np.array(channels)
+    values['present'] = np.array([[name in subset for name in channels] for subset in subsets])
+  return values
 
 
 def flattened(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

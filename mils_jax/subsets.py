@@ -27,6 +27,7 @@ from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import counted, log
 from mils_jax.restore import open_run
 from mils_jax.run_config import RunConfig, check_owner, saved_config
+from mils_jax.schema import upgraded, upgraded_predictions, with_old_names
 from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder, write_json
 
@@ -139,11 +140,12 @@ class SubsetReport:
   @classmethod
   def load(cls, path: Path) -> 'SubsetReport':
     """Reads a subsets.npz; raises one of `UNREADABLE` where it is incomplete or of an older version."""
-    with np.load(path, allow_pickle=False) as saved:
-      ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
-      return cls(tuple(saved['channels'].tolist()), int(saved['step']),
-                 {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)},
-                 saved['given'] if len(saved['given']) else None)
+    with np.load(path, allow_pickle=False) as file:
+      saved = dict(file)
+    ids, labels, logits = saved['example_id'], saved['label'], saved['logits']
+    return cls(tuple(saved['channels'].tolist()), int(saved['step']),
+               {subset: Predictions(ids, labels, own) for subset, own in zip(_subsets(saved), logits, strict=True)},
+               saved['given'] if len(saved['given']) else None)
 
 
 def evaluate_subsets(folder: RunFolder, subsets: Iterable[Subset] | None = None,
@@ -230,7 +232,7 @@ def read_subset_correct(folder: RunFolder, test: Predictions) -> dict[Subset, np
     RunError: a file is damaged or holds predictions of other images.
   """
   found = {}
-  for path in (folder.subset_predictions, folder.path / 'subset_predictions.npz'):  # the second: from before schema 2
+  for path in with_old_names(folder.subset_predictions):
     if path.exists():
       found = _correct(path, test)[1] | found
   return found
@@ -247,16 +249,17 @@ def read_baselines(folder: RunFolder, test: Predictions) -> dict[str, dict[Subse
 def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarray]]:
   """Whose predictions a file holds ('': the run's own), and which are correct, in the order of `test`."""
   try:
-    with np.load(path, allow_pickle=False) as saved:
-      labels, ids = saved['label'], saved['example_id' if 'example_id' in saved else 'identity']
-      order = np.lexsort((labels, ids))
-      same = np.array_equal(ids[order], test.example_ids)
-      predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
-      own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
-      if 'given' in saved and len(saved['given']):  # only subsets of which every image has a channel
-        channels, given = saved['channels'].tolist(), saved['given']
-        own = {subset: one for subset, one in own.items() if _having(given, channels, subset).all()}
-      name = str(saved['name']) if 'name' in saved else ''
+    with np.load(path, allow_pickle=False) as file:
+      saved = upgraded_predictions(file)
+    labels, ids = saved['label'], saved['example_id']
+    order = np.lexsort((labels, ids))
+    same = np.array_equal(ids[order], test.example_ids)
+    predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
+    own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
+    if 'given' in saved and len(saved['given']):  # only subsets of which every image has a channel
+      channels, given = saved['channels'].tolist(), saved['given']
+      own = {subset: one for subset, one in own.items() if _having(given, channels, subset).all()}
+    name = str(saved['name']) if 'name' in saved else ''
   except UNREADABLE as error:
     raise RunError(f'damaged: {path.name} cannot be read') from error
   if not same:
@@ -269,13 +272,9 @@ def read_subset_summary(folder: RunFolder) -> dict | None:
   if not folder.subsets.exists():
     return None
   values = json.loads(folder.subsets.read_text(encoding='utf-8'))
-  if isinstance(values, dict) and 'worth' in values:  # before schema 2
-    values['importance'] = values.pop('worth')
-  return values
+  return upgraded('subsets', values) if isinstance(values, dict) else values
 
 
-def _subsets(saved: np.lib.npyio.NpzFile) -> list[Subset]:
-  """The subsets of an open .npz, of any version."""
-  if 'subset' in saved:  # written by a sweep before schema 2
-    return [tuple(name.split(',')) for name in saved['subset'].tolist()]
+def _subsets(saved: dict[str, np.ndarray]) -> list[Subset]:
+  """The subsets of the arrays of an .npz."""
   return [tuple(saved['channels'][present].tolist()) for present in saved['present']]

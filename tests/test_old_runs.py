@@ -39,15 +39,22 @@ def test_its_configuration_means_what_it_meant(old):
 
 def test_a_field_that_is_gone_is_left_out_where_it_changed_nothing_and_named_where_it_did(small_runs):
   values = json.loads((small_runs['wide_cnn'] / 'config.json').read_text())
-  today = schema.upgraded(values)
-  assert schema.upgraded({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.0}}) == today
+  today = schema.upgraded_config(values)
+  assert schema.upgraded_config({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.0}}) == today
   with pytest.raises(UserError, match=r'channel_dropout.start is gone.*the version that made it'):
-    schema.upgraded({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.5}})
+    schema.upgraded_config({**values, 'channel_dropout': {**values['channel_dropout'], 'start': 0.5}})
 
 
 def test_a_configuration_of_a_later_schema_is_refused_as_such():
   with pytest.raises(UserError, match=f'has schema {schema.VERSION + 1}, this version of mils-jax knows'):
-    schema.upgraded({'schema': schema.VERSION + 1, 'later': {'option': 1}})
+    schema.upgraded_config({'schema': schema.VERSION + 1, 'later': {'option': 1}})
+
+
+def test_predictions_of_subsets_that_were_written_as_words_are_read_as_channels():
+  arrays = schema.upgraded_predictions({'identity': np.arange(3), 'subset': np.array(['G', 'R', 'R,G', 'B', 'R,G,B'])})
+  assert sorted(arrays) == ['channels', 'example_id', 'present']
+  assert [arrays['channels'][row].tolist() for row in arrays['present']] == [
+      ['G'], ['R'], ['R', 'G'], ['B'], ['R', 'G', 'B']]
 
 
 def test_a_field_that_came_later_has_its_default(old):

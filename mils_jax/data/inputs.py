@@ -25,17 +25,17 @@ class ModelChannels:
     inputs: names of its input channels.
     data: names of the training data's channels, in their order; empty: the input channels.
     flagged: whether the run's configuration named them, which overrides the training files.
-    files_say: what the training files call their channels; None: not stored.
+    stated_channels: what the training files call their channels; None: not stored.
   """
 
   inputs: tuple[str, ...]
   data: tuple[str, ...] = ()
   flagged: bool = False
-  files_say: Statement | None = None
+  stated_channels: Statement | None = None
 
   def renamed(self, images: Sequence[str | BandFiles]) -> dict[str, str]:
     """The channel of each band that has its own file, by order, where the training files' names were not stored."""
-    return band_files.renamed(images, self.data) if self.flagged and self.files_say is None else {}
+    return band_files.renamed(images, self.data) if self.flagged and self.stated_channels is None else {}
 
 
 def open_inputs(paths: Sequence[str], reading: Reading, channels: ModelChannels = ModelChannels(()),
@@ -210,7 +210,7 @@ def fit(decoded: Decoded, listing: names.Listing | None, channels: ModelChannels
     notes.append(GREY_AS_RGB)
     count = image.shape[-1]
   own, note = names.assign(count, known, listing.names if listing else (), decoded.names, color,
-                           channels.flagged, channels.files_say)
+                           channels.flagged, channels.stated_channels)
   if note:
     notes.append(note)
   without = [name for name in own if name not in input_channels]

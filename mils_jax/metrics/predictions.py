@@ -20,6 +20,7 @@ from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, Scores
 from mils_jax.progress import bar
+from mils_jax.schema import upgraded_predictions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Predictions:
   def load(cls, path: Path) -> 'Predictions':
     """Reads what `save` wrote; raises OSError, ValueError, KeyError or zipfile.BadZipFile where it is incomplete."""
     with np.load(path, allow_pickle=False) as saved:
-      ids = saved['example_id'] if 'example_id' in saved else saved['identity']  # before schema 2
-      return cls(ids, saved['label'], saved['logits'])
+      arrays = upgraded_predictions(saved)
+    return cls(arrays['example_id'], arrays['label'], arrays['logits'])
 
 
 class Evaluator:

@@ -68,14 +68,14 @@ def dynamic_convolve(x: jax.Array, kernels: jax.Array, attention: jax.Array, str
     if mix == 'auto':
       positions = math.prod(output_size(side, kernels.shape[1], stride) for side in x.shape[1:3])
       chosen = faster_mix(platform_of(implementation), x.shape[0], positions)
-    convolution = mixed_kernels if chosen == 'kernels' else parallel_convolutions
+    convolution = mix_kernels if chosen == 'kernels' else mix_outputs
     return convolution(x, kernels, attention, stride, implementation)
 
   return for_platform(by, implementation, x, kernels, attention)
 
 
-def parallel_convolutions(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
-                          implementation: str) -> jax.Array:
+def mix_outputs(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int,
+                implementation: str) -> jax.Array:
   """Mixes the outputs of all K kernels, which are computed as one convolution.
 
   Args:
@@ -107,7 +107,7 @@ class WeightedInputs:
   products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
-    """Takes and returns what `parallel_convolutions` does."""
+    """Takes and returns what `mix_outputs` does."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       weighted = values[:, :, None] * attention[:, None, :, None]  # (B, positions, K, values)
       return shared_product(weighted.reshape(*values.shape[:2], -1), matrices.reshape(-1, matrices.shape[-1]))
@@ -115,14 +115,14 @@ class WeightedInputs:
     return convolution_of(self.products, product, x, kernels)
 
 
-def mixed_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str,
-                  gradient_way: str = 'auto') -> jax.Array:
+def mix_kernels(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: int, implementation: str,
+                gradient_way: str = 'auto') -> jax.Array:
   """Mixes the kernels of each sample first, and convolves with the mixture: the same function by linearity.
 
-  It takes 1 / K of the multiply-adds of `parallel_convolutions`, plus K * k * k * C * features per sample for mixing.
+  It takes 1 / K of the multiply-adds of `mix_outputs`, plus K * k * k * C * features per sample for mixing.
 
   Args:
-    x, kernels, attention, stride: as in `parallel_convolutions`.
+    x, kernels, attention, stride: as in `mix_outputs`.
     implementation: as there, but 'lax', which has no kernels of a sample's own, means 'patches' here.
     gradient_way: how the gradients of the kernels are computed where the stride is 1: 'patches', 'taps', 'winograd'
       (k = 3 only), or 'auto' for the fastest. With other strides it is that of the convolution.
@@ -153,7 +153,7 @@ class MixedKernels:
   products: Products
 
   def __call__(self, x: jax.Array, kernels: jax.Array, attention: jax.Array) -> jax.Array:
-    """Takes and returns what `mixed_kernels` does."""
+    """Takes and returns what `mix_kernels` does."""
     def product(values: jax.Array, matrices: jax.Array) -> jax.Array:
       mixed = attention @ matrices.reshape(len(kernels), -1)
       return values @ mixed.reshape(-1, *matrices.shape[1:])  # by (B, values, features)

@@ -184,9 +184,9 @@ def write_runs(sweep: Sweep) -> None:
 
 def read_record(path: Path) -> SweepRecord | None:
   """The record of the sweep in this folder, of any version; None where it is no sweep's folder."""
-  for name in ('sweep.json', 'study.json'):  # the second: its name before schema 2
-    if (path / name).exists():
-      values = read_json(path / name)
+  for file in schema.with_old_names(path / 'sweep.json'):
+    if file.exists():
+      values = read_json(file)
       runs = {one['folder']: one['name'] for one in values['runs']}
       return SweepRecord(path, values['name'], values['table'], runs)
   return None

@@ -5,7 +5,6 @@ Orbax restores a flipped byte silently; the record reveals it.
 
 import dataclasses
 import json
-import math
 import zlib
 from typing import Any
 
@@ -15,6 +14,7 @@ from mils_jax.channels import ChannelSpec
 from mils_jax.data.sources.source import Statement
 from mils_jax.errors import DamagedError, UserError
 from mils_jax.models.variables import by_path
+from mils_jax.schema import upgraded, upgraded_record
 from mils_jax.training.selection import Score
 
 SPEC = 'spec'
@@ -32,7 +32,7 @@ class ModelSpec:
     trained: the input channels that training had; the weights of the others were never trained.
     data_channels: all channels of the training data, in their order, also those that the run was not given.
     data_content: digest of the training data itself, wherever it lies; '' in checkpoints from before it was stored.
-    files_say: what the training files call their channels; None in checkpoints from before it was stored.
+    stated_channels: what the training files call their channels; None in checkpoints from before it was stored.
   """
 
   channels: ChannelSpec
@@ -42,7 +42,7 @@ class ModelSpec:
   trained: tuple[str, ...]
   data_channels: tuple[str, ...] = ()
   data_content: str = ''
-  files_say: Statement | None = None
+  stated_channels: Statement | None = None
 
   def was_made_for(self, now: 'ModelSpec') -> bool:
     """Whether a run with this specification can resume on what another specification describes.
@@ -63,13 +63,14 @@ class ModelSpec:
     return {'channels': self.channels.to_json(), 'classes': list(self.classes), 'image_size': list(self.image_size),
             'data_fingerprint': self.data_fingerprint, 'trained': list(self.trained),
             'data_channels': list(self.data_channels), 'data_content': self.data_content,
-            'files_say': self.files_say and [self.files_say.by, list(self.files_say.names)]}
+            'stated_channels': self.stated_channels and [self.stated_channels.by, list(self.stated_channels.names)]}
 
   @classmethod
   def from_json(cls, values: dict) -> 'ModelSpec':
+    values = upgraded('spec', values)
     channels = ChannelSpec.from_json(values['channels'])
     trained = tuple(values.get('trained', channels.names))  # older checkpoints do not have it
-    stated = values.get('files_say')
+    stated = values.get('stated_channels')
     return cls(channels, tuple(values['classes']), tuple(values['image_size']), values['data_fingerprint'], trained,
                tuple(values.get('data_channels', channels.names)), values.get('data_content', ''),
                stated and Statement(stated[0], tuple(stated[1])))
@@ -106,9 +107,9 @@ class Record:
       written = values.pop('checksum')
       if written != _checksum_of_json(values):
         raise DamagedError('its record has changed')
-      spec = values[SPEC] if SPEC in values else values['contract']  # its name before schema 2
-      score = values['score'] if 'score' in values else _score_of_accuracy(values['validation_accuracy'])
-      return cls(ModelSpec.from_json(spec), values['arrays'], score and (score[0], score[1]))
+      values = upgraded_record(values)
+      score = values['score']
+      return cls(ModelSpec.from_json(values[SPEC]), values['arrays'], score and (score[0], score[1]))
     except (AttributeError, KeyError, TypeError) as error:
       raise DamagedError(f'its record is not one ({error})') from error
 
@@ -126,11 +127,6 @@ class Record:
     for path, array in by_path(tree).items():
       if _checksum(array) != self.arrays[path][-1]:
         raise DamagedError(f'the array {path} has changed')
-
-
-def _score_of_accuracy(accuracy: float | None) -> Score | None:
-  """Score of a checkpoint from before losses were stored; an unknown loss ranks last."""
-  return None if accuracy is None else (accuracy, -math.inf)
 
 
 def _kind(array: Any) -> list:

@@ -115,7 +115,7 @@ class RunFolder:
 
   def read_results(self) -> dict | None:
     """The results of the run, None where it is not finished."""
-    return schema.upgraded_results(read_json(self.results)) if self.results.exists() else None
+    return schema.upgraded('results', read_json(self.results)) if self.results.exists() else None
 
   def read_metrics(self) -> list[dict]:
     """The metrics of each epoch so far; a last line that a dying process left unfinished is ignored."""

@@ -13,7 +13,7 @@ from PIL import Image
 from mils_jax.data.sources.folder import FolderOptions, FolderSource
 from mils_jax.data.sources.images import read_image
 from mils_jax.data.sources.pixels import Reading
-from mils_jax.data.sources.source import NOTHING_SAID, Source, Statement
+from mils_jax.data.sources.source import NOTHING_STATED, Source, Statement
 
 
 @dataclasses.dataclass
@@ -27,7 +27,7 @@ class MemorySource:
   units: tuple[str, ...] = ('', '', '')
   decodes: bool = False
   notes: tuple[str, ...] = ()
-  files_say: Statement = NOTHING_SAID
+  stated_channels: Statement = NOTHING_STATED
   version: int = 0
   given_groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 

@@ -251,7 +251,7 @@ def test_one_channel_may_be_named_by_a_text_alone(tmp_path, kind):
   path = write(tmp_path, kind, contents(depth=1, bands=None, channels=np.array('NIR')))
   assert ArraysSource(path).channels == ('NIR',)
   source = ArraysSource(path, channel_names=('B08',))
-  assert (source.channels, source.files_say.names) == (('B08',), ('NIR',))
+  assert (source.channels, source.stated_channels.names) == (('B08',), ('NIR',))
 
 
 def test_a_validation_split_may_be_called_otherwise_and_what_is_not_used_is_named(tmp_path):

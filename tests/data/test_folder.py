@@ -570,14 +570,15 @@ def test_classes_txt_orders_class_folders_where_it_lists_just_these(tmp_path, ro
   assert any('classes.txt is not used: is no UTF-8 text' in note for note in folder_source(tmp_path).notes)
 
 
-def test_what_the_files_say_of_channels_that_the_configuration_names_is_kept(tmp_path):
+def test_what_the_files_state_of_channels_that_the_configuration_names_is_kept(tmp_path):
   for split in ('train', 'val'):
     for name in ('cat', 'dog'):
       write_image(tmp_path / split / name / '0.png', seed=1)
-  assert folder_source(tmp_path, channel_names=('nir', 'red', 'green')).files_say == Statement(COLOUR, ('R', 'G', 'B'))
+  given = ('nir', 'red', 'green')
+  assert folder_source(tmp_path, channel_names=given).stated_channels == Statement(COLOUR, ('R', 'G', 'B'))
   (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
-  assert folder_source(tmp_path, channel_names=('nir', 'red', 'green')).files_say == Statement(LISTED, ('a', 'b', 'c'))
-  assert folder_source(tmp_path).files_say == Statement(COLOUR, ('R', 'G', 'B'))
+  assert folder_source(tmp_path, channel_names=given).stated_channels == Statement(LISTED, ('a', 'b', 'c'))
+  assert folder_source(tmp_path).stated_channels == Statement(COLOUR, ('R', 'G', 'B'))
 
 
 def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):
@@ -606,7 +607,7 @@ def test_files_that_do_not_agree_say_nothing(tmp_path):
       write_image(tmp_path / split / 'cat' / f'{number}.png', mode='RGB')
       write_image(tmp_path / split / 'dog' / f'{number}.png', mode=mode)
   source = FolderSource(str(tmp_path), Reading(color='as_is'), ('a', 'b', 'c', 'd'))
-  assert source.files_say is None
+  assert source.stated_channels is None
 
 
 @pytest.mark.parametrize(('pattern', 'files', 'groups'), [

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mils_jax.nn import DynamicConv
-from mils_jax.nn.dynamic_conv import mixed_kernels, parallel_convolutions
+from mils_jax.nn.dynamic_conv import mix_kernels, mix_outputs
 from mils_jax.nn.lowering.choice import faster_gradient_implementation, faster_mix, faster_mixed_implementation
 from tests.nn import reference
 
@@ -100,7 +100,7 @@ def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
   assert {faster_mix(platform, batch, 441) for platform in ('gpu', 'tpu') for batch in (1, 32)} == {'outputs'}
 
 
-def test_mixed_kernels_take_winograds_way_while_they_are_small():
+def test_mix_kernels_take_winograds_way_while_they_are_small():
   assert faster_mixed_implementation('cpu', FLOAT, 32, (21, 21), (3, 64, 64), 1) == 'winograd'
   assert faster_mixed_implementation('cpu', FLOAT, 32, (11, 11), (3, 128, 128), 1) == 'patches'
   assert {faster_mixed_implementation(platform, FLOAT, 32, (21, 21), (3, 64, 64), stride)
@@ -129,15 +129,15 @@ def test_every_way_to_the_gradient_is_the_same(implementation, gradient_way, siz
   def gradients(function, **ways):
     return jax.grad(lambda *given: jnp.sin(function(*given, stride=1, **ways)).sum(), (0, 1, 2))(*arguments)
 
-  found = gradients(mixed_kernels, implementation=implementation, gradient_way=gradient_way)
-  expected = gradients(parallel_convolutions, implementation='lax')
+  found = gradients(mix_kernels, implementation=implementation, gradient_way=gradient_way)
+  expected = gradients(mix_outputs, implementation='lax')
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
 @pytest.mark.parametrize('ways', [('fast', 'auto'), ('cpu', 'fast')])
 def test_an_unknown_way_is_refused(ways):
   with pytest.raises(ValueError, match="'fast' is none of auto, cpu, gpu, tpu, lax, patches, taps, winograd"):
-    mixed_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, *ways)
+    mix_kernels(jnp.ones((1, 5, 5, 3)), jnp.ones((2, 3, 3, 3, 4)), jnp.ones((1, 2)), 1, *ways)
 
 
 @pytest.mark.parametrize('mix', ['outputs', 'kernels', 'auto'])

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import logging
+import math
 import shutil
 import sys
+import zlib
 
 import jax
 import numpy as np
@@ -28,7 +30,7 @@ def test_a_run_resumes_on_what_it_was_made_for():
     return dataclasses.replace(SPEC, channels=dataclasses.replace(SPEC.channels, **values))
 
   same = dataclasses.replace(SPEC, data_content='x')
-  assert same.was_made_for(dataclasses.replace(same, data_fingerprint='a copy elsewhere', files_say=Statement()))
+  assert same.was_made_for(dataclasses.replace(same, data_fingerprint='a copy elsewhere', stated_channels=Statement()))
   for other in (changed(names=('R', 'B')), changed(units=('m', 'm')), changed(mean=(0.5, 1.5)), changed(std=(1.0, 3.0)),
                 dataclasses.replace(SPEC, classes=('b', 'a')), dataclasses.replace(SPEC, image_size=(8, 9)),
                 dataclasses.replace(SPEC, trained=('G',)), dataclasses.replace(SPEC, data_fingerprint='other')):
@@ -38,7 +40,7 @@ def test_a_run_resumes_on_what_it_was_made_for():
 
 @pytest.mark.parametrize('said', [None, Statement(), Statement(OWN, ('B04', 'B03'))])
 def test_the_training_files_names_of_channels_are_kept(said):
-  spec = dataclasses.replace(SPEC, files_say=said)
+  spec = dataclasses.replace(SPEC, stated_channels=said)
   assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == dataclasses.replace(
       spec, data_channels=())
 
@@ -200,6 +202,18 @@ def test_a_record_tells_any_change():
   for change in ({'score': [0.6, -1.0]}, {'arrays': {}}, {'spec': {**values['spec'], 'classes': ['a']}}):
     with pytest.raises(Exception, match='record has changed'):
       Record.from_json({**values, **change})
+
+
+def test_a_record_of_an_older_version_is_read_by_todays_names():
+  spec = dataclasses.replace(SPEC, stated_channels=Statement(OWN, ('B04', 'B03')))
+  values = Record.of({}, spec, (0.5, -math.inf)).to_json()
+  by_old_names = {**values['spec'], 'files_say': values['spec']['stated_channels'],
+                  'channels': {**values['spec']['channels'], 'slots': values['spec']['channels']['names']}}
+  del by_old_names['stated_channels'], by_old_names['channels']['names']
+  old = {'contract': by_old_names, 'validation_accuracy': 0.5, 'arrays': values['arrays']}
+  old['checksum'] = zlib.crc32(json.dumps(old, sort_keys=True).encode())
+  assert Record.from_json(old) == dataclasses.replace(
+      Record.of({}, dataclasses.replace(spec, data_channels=SPEC.data_channels), (0.5, -math.inf)))
 
 
 def test_reading_makes_and_changes_nothing(folder):

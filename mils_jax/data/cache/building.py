@@ -56,7 +56,7 @@ def open_dataset(source: Source, cache: Path, skip_damaged: bool = False) -> Cac
     raise
   for remark in dataset.remarks:
     progress.log(remark)
-  return dataclasses.replace(dataset, files_say=source.files_say)
+  return dataclasses.replace(dataset, stated_channels=source.stated_channels)
 
 
 def fingerprint(source: Source, skip_damaged: bool = False) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mils_jax.data.sources.source import NOTHING_SAID, Statement
+from mils_jax.data.sources.source import NOTHING_STATED, Statement
 from mils_jax.errors import DamagedError, one_line
 
 FORMAT_VERSION = 3  # version of the folder; a dataset cache of another version is built again
@@ -55,7 +55,7 @@ class CachedDataset:
     splits: train, val and test; without val or test where these were neither there nor cut.
     nonfinite: per split, (C,) numbers of non-finite values and, per channel, the location of the first image with one.
     remarks: lines on what was done with images when they were read, and what was left out.
-    files_say: what the image files call their channels; taken from the source, and not part of the folder.
+    stated_channels: what the image files call their channels; taken from the source, and not part of the folder.
   """
 
   folder: Path
@@ -71,7 +71,7 @@ class CachedDataset:
   splits: dict[str, Split]
   nonfinite: dict[str, tuple[list[int], list[str]]]
   remarks: tuple[str, ...]
-  files_say: Statement | None = NOTHING_SAID
+  stated_channels: Statement | None = NOTHING_STATED
 
   @property
   def fill(self) -> np.ndarray:

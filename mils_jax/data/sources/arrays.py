@@ -168,7 +168,7 @@ class ArraysSource(Source):
     given = next((name for name in ('channels', 'bands') if name in self._headers), '')
     where = 'data.channel_names'
     listed = self._texts(given) if given and (not channel_names or len(self._headers[given][0]) < 2) else ()
-    self.files_say = Statement.of(count, listed if channel_names else (), (), ())
+    self.stated_channels = Statement.of(count, listed if channel_names else (), (), ())
     if listed and not channel_names:
       channel_names, where = listed, f'{self.path}: {given}'
     self.channels, notes = names.name_channels(count, channel_names, where)

@@ -97,7 +97,7 @@ class FolderSource(Source):
     if isinstance(image, str):
       band_files.check_apart(decoded, listing, self._bands, where)
     pixels, note = placed(decoded, self.channels, listing, bool(self._given), self._named, where,
-                          self._first_says)
+                          self._first_statement)
     self._remarks = (*decoded.notes, *([note] if note else []))
     return pixels, int(self._labels[split][index])
 
@@ -224,8 +224,8 @@ class FolderSource(Source):
     else:
       self.channels, notes = names.name_channels(count, (), '', decoded.color == names.RGB)
       self._notes += notes
-    self._first_says = self._statement(decoded, self._files['train'][0])
-    self.files_say = self._first_says if self._agree() else None
+    self._first_statement = self._statement(decoded, self._files['train'][0])
+    self.stated_channels = self._first_statement if self._agree() else None
     self.units = tuple(units.get(name, '') for name in self.channels)
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
@@ -252,7 +252,7 @@ class FolderSource(Source):
         stated.add(self._statement(self._decode(image), image))
       except UserError:  # building the cache reports those that cannot be read
         continue
-    return stated <= {self._first_says}
+    return stated <= {self._first_statement}
 
   def _decode(self, image: str | BandFiles) -> Decoded:
     if isinstance(image, BandFiles):

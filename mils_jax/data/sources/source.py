@@ -36,7 +36,7 @@ class Statement:
     return cls(*next(found, ('', ())))
 
 
-NOTHING_SAID = Statement()
+NOTHING_STATED = Statement()
 
 
 class Source(Protocol):
@@ -49,7 +49,7 @@ class Source(Protocol):
     classes: name of each class, in the order of the labels.
     channels: name of each channel, in the order of the images' last axis.
     units: unit of each channel's values, '' where unknown.
-    files_say: what its files call the channels, which the configuration may rename; None: the files do not agree.
+    stated_channels: what its files call the channels, which the configuration may rename; None: the files do not agree.
     splits: which of `SPLITS` it has.
     decodes: whether reading an image costs enough to start several processes.
     notes: lines for the user on what was assumed.
@@ -58,7 +58,7 @@ class Source(Protocol):
   classes: tuple[str, ...]
   channels: tuple[str, ...]
   units: tuple[str, ...]
-  files_say: Statement | None = NOTHING_SAID
+  stated_channels: Statement | None = NOTHING_STATED
   splits: tuple[str, ...]
   decodes: bool = False
   notes: tuple[str, ...] = ()

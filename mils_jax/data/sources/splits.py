@@ -32,7 +32,7 @@ class EverySplit(Source):
       raise UserError(f'data.val_fraction + data.test_fraction = {sum(self.fractions.values())}: must be below 1')
     self.seed = seed
     self.classes, self.channels, self.units = source.classes, source.channels, source.units
-    self.decodes, self.files_say = source.decodes, source.files_say
+    self.decodes, self.stated_channels = source.decodes, source.stated_channels
     self.notes = (*source.notes, *self._remark_on_cut(), *self._remark_on_shared_groups())
 
   def _checked_groups(self, split: str) -> np.ndarray | None:
