@@ -1,7 +1,6 @@
 """Channel dropout: training samples that lack some of their channels, so that one model serves any subset of them."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +13,13 @@ Masks = tuple[tuple[bool, ...], ...]  # which of the channels are in each subset
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelDropout(Section):
+class ChannelDropout(Section, section='channel_dropout'):
   """Which channels a training sample keeps, so that one model learns to work without the others.
 
   Hierarchical dropout draws a number k uniformly from 1 to all, and then k of the channels ("Channel Vision
   Transformers", Bao et al., ICLR 2024, https://arxiv.org/abs/2309.16108, section 3.2); independent dropout drops each
   channel by itself, but never all. Where subsets are named, half of the samples keep one of these instead.
   """
-
-  section: ClassVar[str] = 'channel_dropout'
 
   method: str = option('none', 'how channels are dropped from training samples; none: all are kept',
                        choices=('none', 'independent', 'hierarchical'))

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,10 +14,8 @@ Subset = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationOptions(Section):
+class EvaluationOptions(Section, section='evaluation'):
   """Which channel subsets are evaluated. This does not affect training, so it may differ when a run is evaluated."""
-
-  section: ClassVar[str] = 'evaluation'
 
   all_subsets_up_to: int = option(8, 'evaluate all subsets of up to this many channels, a selection beyond', low=0)
   sampled_subsets: int = option(100, 'maximum number of random subsets when there are too many to evaluate all', low=0)

@@ -7,7 +7,6 @@ the same as zero.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,8 @@ from mils_jax.schema import upgraded
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelOptions(Section):
+class ChannelOptions(Section, section='channels'):
   """The model's input channels, and which of the data's channels a run uses."""
-
-  section: ClassVar[str] = 'channels'
 
   names: str = option('', "comma-separated names of the model's input channels; empty: the data's")
   use: str = option('', "channels of the data given to the run, such as 'R,G', or RG for single letters; empty: all")

@@ -1,8 +1,7 @@
 """Options: each is declared once, as a field of its section, with its default, its help and the values that it takes.
 
     @dataclasses.dataclass(frozen=True)
-    class CheckpointOptions(Section):
-      section: ClassVar[str] = 'checkpoint'
+    class CheckpointOptions(Section, section='checkpoint'):
       every_steps: int = option(0, 'steps between checkpoints; 0: off', low=0)
 
 Everything else follows from the declaration: the ConfigDict that configuration files fill in (`default_config`), the
@@ -120,13 +119,17 @@ class Section:
   Rules between fields go into a subclass's own __post_init__, after super().__post_init__().
 
   Attributes:
-    section: its name in the configuration, for messages.
+    section: its name in the configuration, for messages; given where a subclass is declared.
 
   Raises:
     UserError: a value is of another type than the default, out of range or no valid choice.
   """
 
   section: ClassVar[str] = ''
+
+  def __init_subclass__(cls, section: str = ''):
+    super().__init_subclass__()
+    cls.section = section or cls.section
 
   def __post_init__(self):
     for name, field in options_of(type(self)).items():

@@ -1,6 +1,7 @@
-"""Imports packages that only some features need."""
+"""Packages: imports those that only some features need, and tells versions."""
 
 import importlib
+from importlib import metadata
 from typing import Any
 
 from mils_jax.errors import UserError
@@ -21,3 +22,11 @@ def require(name: str, what: str, how: str) -> Any:
     return importlib.import_module(name)
   except ImportError as error:
     raise UserError(f'{what} needs {error.name or name}; {how}') from error
+
+
+def version(package: str) -> str:
+  """Version of a distribution; else the module's own, as for onnxruntime from the distribution onnxruntime-gpu."""
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return str(getattr(importlib.import_module(package), '__version__', 'unknown'))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -25,10 +25,8 @@ from mils_jax.training.temperature import AttentionOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelOptions(Section):
+class ModelOptions(Section, section='model'):
   """The choice of the network; `model_section` adds the network's own options."""
-
-  section: ClassVar[str] = 'model'
 
   name: str = option('', f'network: {", ".join(networks())}')
   num_classes: int = option(0, "number of logits; 0: the data's number of classes", low=0)

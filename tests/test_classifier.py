@@ -3,6 +3,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,11 +117,17 @@ def test_number_types_single_images_and_none(classifier, images):
   assert classifier(images[:0]).shape == (0, 20)
 
 
-def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, images):
+def compilations(caplog):
+  """How often the classifier's function was compiled, by JAX's log."""
+  return sum('Finished XLA compilation of jit(probabilities)' in record.getMessage() for record in caplog.records)
+
+
+def test_more_images_than_a_batch_each_have_their_own_row_and_compile_once(run, images, caplog):
   classifier = mils_jax.load(run)
-  many = classifier(np.concatenate([images, images, images[::-1]]))
-  assert classifier._probabilities._cache_size() == 1
-  once = classifier(images)
+  with jax.log_compiles():
+    many = classifier(np.concatenate([images, images, images[::-1]]))
+    once = classifier(images)
+  assert compilations(caplog) == 1
   np.testing.assert_allclose(many, np.concatenate([once, once, once[::-1]]), rtol=1e-5)
 
 
@@ -171,15 +178,16 @@ def test_importing_the_package_loads_no_library():
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
-def test_a_compiled_function_gives_the_same_without_compiling_again(run, images):
+def test_a_compiled_function_gives_the_same_without_compiling_again(run, images, caplog):
   classifier = mils_jax.load(run)
-  classify = classifier.compiled(['B', None, 'R'], batch=4)
-  compiled = classifier._probabilities._cache_size()
-  assert (classify(images[:4]) == classifier(images[:4], ['B', None, 'R'])).all()
-  assert classify(images[:3]).shape == (3, 20)
-  np.testing.assert_allclose(classify(images[0]), classifier(images[:1], ['B', None, 'R']), rtol=1e-5)
-  assert classify(images[:0]).shape == (0, 20)
-  assert compiled == 1
+  with jax.log_compiles():
+    classify = classifier.compiled(['B', None, 'R'], batch=4)
+    assert compilations(caplog) == 1
+    alone, three, one, none = (classify(part) for part in (images[:4], images[:3], images[0], images[:0]))
+    assert compilations(caplog) == 1
+  assert (alone == classifier(images[:4], ['B', None, 'R'])).all()
+  np.testing.assert_allclose(one, classifier(images[:1], ['B', None, 'R']), rtol=1e-5)
+  assert (three.shape, none.shape) == ((3, 20), (0, 20))
   assert classifier.compiled(batch=1)(images[0]).shape == (1, 20)  # all input channels
 
 

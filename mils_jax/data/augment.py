@@ -6,7 +6,6 @@ the result does not depend on the number of devices. Here N is the number of ima
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -121,10 +120,8 @@ def jitter(keys: jax.Array, images: jax.Array, brightness: float, contrast: floa
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation(Section):
+class Augmentation(Section, section='augment'):
   """The augmentation of training images; none by default."""
-
-  section: ClassVar[str] = 'augment'
 
   crop_padding: int = option(0, 'largest random shift along each axis, in pixels; padded with 0', low=0)
   horizontal_flip: bool = option(False, 'mirror left to right with probability 1/2')

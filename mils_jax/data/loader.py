@@ -9,11 +9,8 @@ A batch is a dict of arrays that are sharded over this process's D devices, with
 """
 
 import collections
-import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,10 +18,10 @@ import numpy as np
 from mils_jax.data.cache.dataset import Split
 from mils_jax.data.order import local_share
 from mils_jax.distributed.devices import Devices
+from mils_jax.distributed.memory import free_bytes_per_device
 
 BATCHES_AHEAD = 2  # batches that OnHost keeps ready, beside the one in use and the one that is being read
 DEVICE_SHARE = 1 / 4  # largest share of the free memory that a split on the device may take
-_CGROUP = Path('/sys/fs/cgroup')
 
 Batch = dict[str, jax.Array]
 Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -93,34 +90,6 @@ def place_split(split: Split, devices: Devices, placement: str = 'auto') -> OnDe
     placement: device, host, or auto: on the device where each copy takes at most a quarter of the free memory.
   """
   if placement == 'auto':
-    fits = split.images.nbytes <= DEVICE_SHARE * _free_bytes_per_device(devices)
+    fits = split.images.nbytes <= DEVICE_SHARE * free_bytes_per_device(devices)
     placement = 'device' if fits else 'host'
   return OnDevice(split, devices) if placement == 'device' else OnHost(split, devices)
-
-
-def _free_bytes_per_device(devices: Devices) -> int:
-  stats = [device.memory_stats() for device in devices.local]
-  if all(values and 'bytes_limit' in values for values in stats):
-    return min(values['bytes_limit'] - values.get('bytes_in_use', 0) for values in stats)
-  return _free_host_bytes() // len(devices.local)  # devices that share the host's memory do not report any
-
-
-def _free_host_bytes() -> int:
-  try:
-    with open('/proc/meminfo', encoding='ascii') as lines:
-      kibibytes = next(int(line.split()[1]) for line in lines if line.startswith('MemAvailable:'))
-    return min(kibibytes * 1024, _free_container_bytes())
-  except (OSError, StopIteration):
-    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
-
-
-def _free_container_bytes() -> int:
-  """Free bytes within a container's limit (cgroup v2); without a limit, more than any machine has.
-
-  Cached files that were not read lately count as free, as in MemAvailable.
-  """
-  try:
-    limit, used, stat = ((_CGROUP / name).read_text() for name in ('memory.max', 'memory.current', 'memory.stat'))
-    return int(limit) - int(used) + int(dict(line.split() for line in stat.splitlines())['inactive_file'])
-  except (OSError, ValueError, KeyError):  # no such files, or the limit 'max'
-    return sys.maxsize

@@ -24,13 +24,14 @@ def start_with_huge_pages() -> None:
   turns it off.
   """
   given = os.environ.get(TUNABLES, '')
-  if os.environ.get(SWITCH) == '0' or 'glibc.malloc.hugetlb' in given or not _only_on_request():
+  if os.environ.get(SWITCH) == '0' or 'glibc.malloc.hugetlb' in given or not only_on_request():
     return
   os.environ[TUNABLES] = f'{given}:{HUGE_PAGES}'.removeprefix(':')
   os.execv(sys.executable, sys.orig_argv)
 
 
-def _only_on_request() -> bool:
+def only_on_request() -> bool:
+  """Whether the system gives huge pages to programs that request them, and to no others."""
   try:
     return '[madvise]' in SETTING.read_text()
   except OSError:  # not Linux, or without huge pages

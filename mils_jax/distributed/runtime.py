@@ -3,16 +3,13 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import ClassVar
 
 from mils_jax.config import Section, option
 
 
 @dataclasses.dataclass(frozen=True)
-class RuntimeOptions(Section):
+class RuntimeOptions(Section, section='runtime'):
   """Where and how a run is computed. It changes no result, so it may differ on resume."""
-
-  section: ClassVar[str] = 'runtime'
 
   devices: int = option(0, 'local devices used by each process; 0: all', low=0)
   join_timeout: int = option(300, 'seconds that all processes of a run have to start', low=1)

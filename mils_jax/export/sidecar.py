@@ -1,9 +1,7 @@
 """The JSON file of an export: its inputs and outputs, how it was checked, and a hash of every file."""
 
 import hashlib
-import importlib
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import mils_jax
 from mils_jax.errors import RunError, UserError
 from mils_jax.export.formats import FORMATS
 from mils_jax.export.function import ExportedModel
+from mils_jax.packages import version
 from mils_jax.training.run_folder import EXPORT, write_json
 
 SCHEMA = 1
@@ -49,7 +48,7 @@ def write_sidecar(folder: Path, model: ExportedModel, name: str, packages: tuple
       'schema': SCHEMA, 'format': name, 'name': restored.config.name, 'model': restored.config.model.name,
       'step': restored.step, 'precision': 'float32',
       'versions': {'mils-jax': mils_jax.__version__,
-                   **{package: _version(package) for package in ('jax', 'flax', 'numpy', *packages)}},
+                   **{package: version(package) for package in ('jax', 'flax', 'numpy', *packages)}},
       'input': WEIGHTS if name == 'safetensors' else INPUT,
       'output': WEIGHTS_OUTPUT if name == 'safetensors' else OUTPUT, 'num_logits': model.network.num_classes,
       'schedules': {name: float(value) for name, value in restored.variables.get('schedules', {}).items()},
@@ -98,14 +97,6 @@ def check_loadable(folder: Path, values: dict[str, Any]) -> None:
                     'expected a run folder or an export in the format hub')
   if missing := [name for name in HUB_FILES if name not in values['files']]:
     raise RunError(f'{folder / EXPORT} has no hash of {missing[0]}. Export the run again, or fetch the folder again')
-
-
-def _version(package: str) -> str:
-  """Version of a distribution; else the module's own, as for onnxruntime from the distribution onnxruntime-gpu."""
-  try:
-    return metadata.version(package)
-  except metadata.PackageNotFoundError:
-    return str(getattr(importlib.import_module(package), '__version__', 'unknown'))
 
 
 def _hashed(folder: Path) -> list[Path]:

@@ -1,16 +1,13 @@
 """When to save a checkpoint within an epoch."""
 
 import dataclasses
-from typing import ClassVar
 
 from mils_jax.config import Section, option
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointOptions(Section):
+class CheckpointOptions(Section, section='checkpoint'):
   """When the state is saved besides at every epoch's end. It changes no result, so it may differ on resume."""
-
-  section: ClassVar[str] = 'checkpoint'
 
   every_steps: int = option(0, 'steps between checkpoints, beside those of each epoch; 0: off', low=0)
   every_minutes: float = option(10.0, 'minutes between checkpoints, beside those of each epoch; 0: off', low=0)

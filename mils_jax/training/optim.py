@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,8 @@ from mils_jax.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerOptions(Section):
+class OptimizerOptions(Section, section='optimizer'):
   """The optimizer, and the learning rate schedule: linear warm-up, then a half cosine to 0."""
-
-  section: ClassVar[str] = 'optimizer'
 
   name: str = option('sgd', 'optimizer; muon: AdamW with orthogonalized updates of convolution kernels',
                      choices=('sgd', 'adamw', 'muon'))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
 
 import optax
 from flax import linen as nn
@@ -23,10 +22,8 @@ from mils_jax.training.selection import BEST_BY, SUBSETS
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions(Section):
+class TrainOptions(Section, section='train'):
   """How long to train, in what batches, and what to do about non-finite numbers."""
-
-  section: ClassVar[str] = 'train'
 
   epochs: int = option(6, 'passes over the training split; 0: set by train.steps', low=0)
   steps: int = option(0, 'minimum training steps, rounded up to whole epochs; 0: set by train.epochs', low=0)

@@ -1,7 +1,6 @@
 """Schedules for the temperature of the kernel attention."""
 
 import dataclasses
-from typing import ClassVar
 
 import optax
 
@@ -9,14 +8,12 @@ from mils_jax.config import Section, option
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionOptions(Section):
+class AttentionOptions(Section, section='attention'):
   """How the temperature of the attention's softmax reaches model.temperature, for networks with kernel attention.
 
   "Dynamic Convolution: Attention over Convolution Kernels" (Chen et al., CVPR 2020, https://arxiv.org/abs/1912.03458)
   takes it from 30 to 1 over the first ten epochs, so that all kernels learn early on.
   """
-
-  section: ClassVar[str] = 'attention'
 
   annealing: str = option('constant', 'temperature schedule from attention.start to model.temperature; constant: '
                           'always the latter', choices=('constant', 'linear', 'cosine'))

@@ -96,7 +96,7 @@ def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: d
                  for name, values in batch_stats.items()}
   updates, optimizer_state = plan.optimizer.update(gradients, state.optimizer_state, state.params)
   params = optax.apply_updates(state.params, updates)
-  wrong = ~jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])  # in the order of KINDS
+  wrong = ~jnp.stack([jnp.isfinite(loss), all_finite(gradients), all_finite(params)])  # in the order of KINDS
   latest = NonFinite(state.not_finite.count + 1, state.step, wrong.argmax().astype(jnp.int32))
   not_finite = jax.tree.map(lambda new, old: jnp.where(wrong.any(), new, old), latest, state.not_finite)
   average = state.average
@@ -169,6 +169,6 @@ def view_losses(logits: jax.Array, targets: jax.Array, distillation: float) -> j
   return optax.softmax_cross_entropy(logits, targets)
 
 
-def _all_finite(tree: Any) -> jax.Array:
+def all_finite(tree: Any) -> jax.Array:
   """Whether all numbers of a tree are finite."""
   return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -211,12 +211,12 @@ class Trainer:
         while under_way and (save or len(under_way) > STEPS_UNDER_WAY):
           read_oldest()
         if save:
-          self._save(step, state)
+          self.save(step, state)
         if stop:
           raise Stopped(stop, step)
       while under_way:
         read_oldest()
-      self._save(last, state)
+      self.save(last, state)
     return state, seen - before
 
   def _check(self, nonfinite: NonFinite) -> None:
@@ -229,7 +229,8 @@ class Trainer:
       raise RunError(f'the {NonFinite.KINDS[nonfinite.kind]} was non-finite in step {nonfinite.step + 1}{skipped}. '
                      f'{kept}; a lower optimizer.learning_rate often helps')
 
-  def _save(self, step: int, state: TrainState) -> None:
+  def save(self, step: int, state: TrainState) -> None:
+    """Saves the state after `step` steps; a signal is heeded afterwards."""
     with self._stop.deferred():
       self._checkpoints.save(step, state, self._plan.spec)
     self._saved = time.perf_counter()

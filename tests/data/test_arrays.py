@@ -66,7 +66,7 @@ def test_every_layout_and_dtype_reads_back(tmp_path, kind, dtype):
 @pytest.mark.parametrize('kind', ['stored', 'folder'])
 def test_uncompressed_arrays_are_mapped_not_loaded(tmp_path, kind):
   source = ArraysSource(write(tmp_path, kind, contents()))
-  assert isinstance(source._images('train'), np.memmap)
+  assert isinstance(source.images('train'), np.memmap)
 
 
 def test_fortran_order_and_big_endian_arrays_keep_their_values(tmp_path):

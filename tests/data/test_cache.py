@@ -373,7 +373,7 @@ def test_processes_build_the_same_bytes_as_one(tmp_path):
 @pytest.mark.parametrize(('shape', 'dtype', 'expected'), [
     ((2, 2, 3), 'uint8', 256), ((1024, 256, 4), 'uint8', 4), ((1024, 1024, 1), 'float32', 1)])
 def test_a_piece_has_at_most_256_images_and_4_mib(tmp_path, shape, dtype, expected):
-  laid_out = building._lay_out(tmp_path / 'train', 'train', 600, np.empty(shape, dtype))
+  laid_out = building.lay_out(tmp_path / 'train', 'train', 600, np.empty(shape, dtype))
   assert [piece.stop - piece.start for piece in laid_out[:2]] == [expected] * 2
 
 

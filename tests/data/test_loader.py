@@ -1,15 +1,14 @@
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from mils_jax.data import loader, order
+from mils_jax.data import order
 from mils_jax.data.cache.dataset import Split
 from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.data.order import EvaluationOrder, TrainingOrder
-from mils_jax.distributed import processes
+from mils_jax.distributed import memory, processes
 from mils_jax.distributed.devices import Devices
 from tests.data.fakes import wait_until
 
@@ -96,34 +95,8 @@ def test_two_batches_are_kept_ahead():
 
 def test_auto_goes_by_free_memory(monkeypatch):
   split, devices = split_of(), Devices(2)
-  monkeypatch.setattr(loader, '_free_host_bytes', lambda: 8 * split.images.nbytes)
+  monkeypatch.setattr(memory, 'free_host_bytes', lambda: 8 * split.images.nbytes)
   assert isinstance(place_split(split, devices, 'auto'), OnDevice)
-  monkeypatch.setattr(loader, '_free_host_bytes', lambda: 8 * split.images.nbytes - 8)
+  monkeypatch.setattr(memory, 'free_host_bytes', lambda: 8 * split.images.nbytes - 8)
   assert isinstance(place_split(split, devices, 'auto'), OnHost)
   assert isinstance(place_split(split, devices, 'device'), OnDevice)
-
-
-def test_the_memory_that_a_device_reports_is_used(monkeypatch):
-  class Device:
-    def memory_stats(self):
-      return {'bytes_limit': 1000, 'bytes_in_use': 400}
-
-  class Two:
-    local = [Device(), Device()]  # noqa: RUF012
-
-  assert loader._free_bytes_per_device(Two()) == 600
-
-
-@pytest.mark.parametrize(('limit', 'stat', 'free'), [
-    ('1000', 'anon 300\ninactive_file 500\nactive_file 50', 600), ('max', 'inactive_file 500', sys.maxsize),
-    ('1000', None, sys.maxsize)])
-def test_files_that_a_container_caches_are_no_memory_in_use(tmp_path, monkeypatch, limit, stat, free):
-  for name, text in (('memory.max', limit), ('memory.current', '900'), ('memory.stat', stat)):
-    if text is not None:
-      (tmp_path / name).write_text(f'{text}\n')
-  monkeypatch.setattr(loader, '_CGROUP', tmp_path)
-  assert loader._free_container_bytes() == free
-
-
-def test_the_hosts_free_memory_is_plausible():
-  assert 2**20 < loader._free_host_bytes() < 2**50

@@ -6,7 +6,7 @@ import pytest
 
 from mils_jax.distributed import huge_pages
 
-on_request = pytest.mark.skipif(not huge_pages._only_on_request(), reason='huge pages are given always here, or never')
+on_request = pytest.mark.skipif(not huge_pages.only_on_request(), reason='huge pages are given always here, or never')
 PROGRAM = """
 import os, sys
 from mils_jax.distributed.huge_pages import start_with_huge_pages

@@ -8,7 +8,8 @@ import pytest
 
 import mils_jax
 from mils_jax.errors import RunError, UserError
-from mils_jax.export.sidecar import _version, read_sidecar
+from mils_jax.export.sidecar import read_sidecar
+from mils_jax.packages import version
 from mils_jax.restore import restore
 from mils_jax.training.run_folder import RunFolder
 
@@ -101,6 +102,6 @@ def test_what_its_owner_wrote_wrongly_is_one_line(folder, changes, message):
   assert '\n' not in str(raised.value)
 
 
-def test_a_module_that_another_distribution_brought_has_a_version():
-  assert _version('numpy') == np.__version__
-  assert _version('json') == json.__version__  # is part of none
+def test_a_module_that_another_distribution_brought_has_aversion():
+  assert version('numpy') == np.__version__
+  assert version('json') == json.__version__  # is part of none

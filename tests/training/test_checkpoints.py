@@ -10,6 +10,7 @@ import zlib
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from mils_jax.channels import ChannelSpec
@@ -258,7 +259,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkey
     raise error
 
   with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
-    monkeypatch.setattr(type(checkpoints._latest), 'restore', fails)
+    monkeypatch.setattr(ocp.CheckpointManager, 'restore', fails)
     with pytest.raises(RunError, match='the checkpoint of step 5 cannot be read'):
       checkpoints.restore_latest(like=FIRST)
     monkeypatch.undo()

@@ -172,9 +172,9 @@ def test_a_non_finite_value_is_named_and_skipped(kind):
 @pytest.mark.parametrize('sizes', [(3,), (70_000,), (3, 2, 70_000, 65_536)])
 def test_a_single_non_finite_number_is_found_in_any_array(sizes, wrong):
   tree = {str(number): jnp.full(size, 3e38) for number, size in enumerate(sizes)}
-  assert steps._all_finite(tree)
+  assert steps.all_finite(tree)
   for name, leaf in tree.items():
-    assert not steps._all_finite(tree | {name: leaf.at[-1].set(wrong)})
+    assert not steps.all_finite(tree | {name: leaf.at[-1].set(wrong)})
 
 
 @pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])

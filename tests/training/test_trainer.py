@@ -153,7 +153,7 @@ def test_a_generalist_that_is_stopped_within_an_epoch_ends_as_if_it_had_not_been
   config.checkpoint.every_steps = 1
   whole, stopped = (RunFolder(tmp_path / name) for name in ('whole', 'stopped'))
   plans = [build_plan(RunConfig.read(config), folder) for folder in (whole, stopped)]
-  save = loop.Trainer._save
+  save = loop.Trainer.save
 
   def save_and_stop(self, step, state):
     save(self, step, state)
@@ -163,7 +163,7 @@ def test_a_generalist_that_is_stopped_within_an_epoch_ends_as_if_it_had_not_been
   with StopSignals() as stop:
     outcome = loop.train(plans[0], stop)
     with monkeypatch.context() as patch:
-      patch.setattr(loop.Trainer, '_save', save_and_stop)
+      patch.setattr(loop.Trainer, 'save', save_and_stop)
       with pytest.raises(KeyboardInterrupt):
         loop.train(plans[1], stop)
     assert len(stopped.read_metrics()) == 1

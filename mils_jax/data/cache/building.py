@@ -100,7 +100,7 @@ def _build(source: Source, folder: Path, mark: str, skip_damaged: bool) -> None:
                       '(data.val_fraction and data.test_fraction give the shares cut from training)')
     source.labels(split)  # refuses labels outside the classes, before anything is written
   image = first_readable(lambda index: source.read('train', index)[0], range(lengths['train']))  # all are to be like it
-  pieces = [piece for split in source.splits for piece in _lay_out(folder / split, split, lengths[split], image)]
+  pieces = [piece for split in source.splits for piece in lay_out(folder / split, split, lengths[split], image)]
   results: list[PieceResult] = []
   with (progress.bar('building the dataset cache', sum(lengths.values())) as advance,
         built_pieces(source, pieces, folder) as built):
@@ -121,7 +121,7 @@ def _damage(damaged: list[str], count: int) -> str:
           f'{first_of(damaged)}')
 
 
-def _lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[Piece]:
+def lay_out(folder: Path, split: str, length: int, image: np.ndarray) -> list[Piece]:
   """Makes a split's images.npy, its space reserved, and the pieces that will fill it."""
   folder.mkdir()
   path = folder / 'images.npy'

@@ -83,13 +83,13 @@ class ArraysSource(Source):
     return np.asarray(npy.load(self.path, name)).astype(str)
 
   def read(self, split: str, index: int) -> tuple[np.ndarray, int]:
-    image = pixels.channels_last(self._images(split)[index], self.reading.channel_axis,
+    image = pixels.channels_last(self.images(split)[index], self.reading.channel_axis,
                                  f"{self.path}: {self._key(split, 'images')}")
     image = pixels.without_nodata(image, self.reading.nodata)
     return pixels.resize_square(image, self.reading.size), int(self._labels[split][index])
 
   def example_id(self, split: str, index: int) -> str:
-    return hashed_example_id(split, self._images(split)[index])
+    return hashed_example_id(split, self.images(split)[index])
 
   def place(self, split: str, index: int) -> str:
     return f"{self._key(split, 'images')}[{index}]"
@@ -109,7 +109,8 @@ class ArraysSource(Source):
   def __getstate__(self) -> dict:
     return {**self.__dict__, '_held': ('', None)}  # open arrays are not pickled with the source for another process
 
-  def _images(self, split: str) -> np.ndarray:
+  def images(self, split: str) -> np.ndarray:
+    """A split's images as stored, mapped from the file where it is not compressed."""
     name = self._key(split, 'images')
     if self._held[0] != name:  # one split's at a time: each may be most of the memory
       self._held = '', None

@@ -4,7 +4,6 @@ folders alone."""
 import dataclasses
 import os
 import stat
-from typing import ClassVar
 
 import numpy as np
 
@@ -23,10 +22,8 @@ HEADS = 1000  # evenly spaced images whose headers decide whether a dataset is g
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderOptions(Section):
+class FolderOptions(Section, section='data.folder'):
   """Options that only folders have."""
-
-  section: ClassVar[str] = 'data.folder'
 
   allow_outside: bool = option(False, 'allow images outside the folder, through lists or links')
   label_column: str = option('', 'label column of tables such as train.csv; empty: found by its name')

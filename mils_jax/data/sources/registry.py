@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from mils_jax.config import Section, as_field, declared, option, options_of
 from mils_jax.data.sources.names import split_config_names
@@ -22,10 +22,8 @@ _TITLES: dict[str, str] = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class DataOptions(Section):
+class DataOptions(Section, section='data'):
   """The choice of the data and how it is read. `data_section` adds the kinds of sources, with a section for each."""
-
-  section: ClassVar[str] = 'data'
 
   source: str = option('shapes', 'source of the images')
   path: str = option('', 'folder of images or .npy files, .npz file, or TFDS data folder (empty: its default)',

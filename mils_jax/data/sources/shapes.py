@@ -15,7 +15,6 @@ in that channel. Any two channels tell all four colours apart.
 
 import dataclasses
 import hashlib
-from typing import ClassVar
 
 import numpy as np
 
@@ -35,10 +34,8 @@ _TEXTURE = 0.1  # amplitude of each of the waves that make the background
 
 
 @dataclasses.dataclass(frozen=True)
-class ShapesOptions(Section):
+class ShapesOptions(Section, section='data.shapes'):
   """How many images of shapes are drawn."""
-
-  section: ClassVar[str] = 'data.shapes'
 
   num_train: int = option(5000, 'number of training images', low=1)
   num_val: int = option(500, 'number of validation images', low=1)

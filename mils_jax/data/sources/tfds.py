@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from difflib import get_close_matches
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -207,10 +207,8 @@ def _missing_module(error: BaseException | None) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsOptions(Section):
+class TfdsOptions(Section, section='data.tfds'):
   """Options that only TensorFlow Datasets have."""
-
-  section: ClassVar[str] = 'data.tfds'
 
   name: str = option('', 'dataset name in TFDS, such as cifar10 or eurosat/all')
   image_key: str = option('image', 'feature that holds the image')
