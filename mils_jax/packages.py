@@ -1,4 +1,4 @@
-"""Packages: imports those that only some features need, and tells versions."""
+"""Imports optional packages, and reads versions."""
 
 import importlib
 from importlib import metadata

@@ -49,7 +49,7 @@ KEYS = {  # renamed keys of other files
     'spec': {'files_say': 'stated_channels'},
     'channels': {'slots': 'names'},
 }
-FILES = {'subsets.npz': 'subset_predictions.npz', 'sweep.json': 'study.json'}  # files, and their names before schema 2
+FILES = {'subsets.npz': 'subset_predictions.npz', 'sweep.json': 'study.json'}  # files, and their old names
 VALUES = {  # renamed values of config.json, under the field's new name
     'model.mix': {'parallel': 'outputs', 'mixed': 'kernels'},
     'runtime.data_placement': {'resident': 'device', 'streamed': 'host'},
@@ -77,6 +77,7 @@ def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def upgraded(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
   """A mapping in a file of one of the kinds of `KEYS`, with current names."""
+  values = {**values}  # a TypeError where a damaged file has something else here
   return {KEYS[kind].get(name, name): value for name, value in values.items()}
 
 
@@ -88,19 +89,16 @@ def with_old_names(path: Path) -> list[Path]:
 def upgraded_record(values: Mapping[str, Any]) -> dict[str, Any]:
   """A checkpoint's record with current names; where only an accuracy was stored, its unknown loss ranks last."""
   values = upgraded('record', values)
-  if isinstance(values['score'], float):
+  if isinstance(values['score'], int | float):
     values['score'] = [values['score'], -math.inf]
   return values
 
 
-def upgraded_predictions(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The arrays of predictions with current names; subsets, which were written 'red,nir', as channels and a mask."""
+def upgraded_predictions(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """The arrays of predictions with current names; `subsets`, as tuples of channels, if they were written 'red,nir'."""
   values = upgraded('predictions', arrays)
   if 'subset' in values:
-    subsets = [name.split(',') for name in values.pop('subset').tolist()]
-    channels = list(dict.fromkeys(name for subset in sorted(subsets, key=len, reverse=True) for name in subset))
-    values['channels'] = np.array(channels)
-    values['present'] = np.array([[name in subset for name in channels] for subset in subsets])
+    values['subsets'] = [tuple(name.split(',')) for name in values.pop('subset').tolist()]
   return values
 
 

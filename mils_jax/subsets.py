@@ -16,6 +16,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -275,6 +276,8 @@ def read_subset_summary(folder: RunFolder) -> dict | None:
   return upgraded('subsets', values) if isinstance(values, dict) else values
 
 
-def _subsets(saved: dict[str, np.ndarray]) -> list[Subset]:
+def _subsets(saved: dict[str, Any]) -> list[Subset]:
   """The subsets of the arrays of an .npz."""
+  if 'subsets' in saved:
+    return saved['subsets']
   return [tuple(saved['channels'][present].tolist()) for present in saved['present']]

@@ -14,7 +14,9 @@ import mils_jax
 from mils_jax import build, schema
 from mils_jax.cli import main
 from mils_jax.errors import UserError
+from mils_jax.metrics.predictions import Predictions
 from mils_jax.run_config import saved_config
+from mils_jax.subsets import read_subset_correct
 from mils_jax.training.run_folder import RunFolder
 
 OLD = Path(__file__).parent / 'old_runs' / '9644d6b.tar.gz'  # two epochs of a tiny generalist, schema 1
@@ -50,11 +52,14 @@ def test_a_configuration_of_a_later_schema_is_refused_as_such():
     schema.upgraded_config({'schema': schema.VERSION + 1, 'later': {'option': 1}})
 
 
-def test_predictions_of_subsets_that_were_written_as_words_are_read_as_channels():
-  arrays = schema.upgraded_predictions({'identity': np.arange(3), 'subset': np.array(['G', 'R', 'R,G', 'B', 'R,G,B'])})
-  assert sorted(arrays) == ['channels', 'example_id', 'present']
-  assert [arrays['channels'][row].tolist() for row in arrays['present']] == [
-      ['G'], ['R'], ['R', 'G'], ['B'], ['R', 'G', 'B']]
+def test_predictions_of_subsets_that_were_written_as_words_are_read_as_channels(tmp_path):
+  ids, labels = np.array(['a', 'b', 'c']), np.array([0, 1, 1], np.int32)
+  folder = RunFolder(tmp_path)
+  np.savez(tmp_path / 'subset_predictions.npz', identity=ids, label=labels, subset=np.array(['G,B', 'R,G', 'B']),
+           predicted=np.array([[0, 0, 1], [1, 1, 1], [0, 0, 0]]))
+  found = read_subset_correct(folder, Predictions(ids, labels, np.zeros((3, 2), np.float32)))
+  assert {subset: correct.tolist() for subset, correct in found.items()} == {
+      ('G', 'B'): [True, False, True], ('R', 'G'): [False, True, True], ('B',): [True, False, False]}
 
 
 def test_a_field_that_came_later_has_its_default(old):

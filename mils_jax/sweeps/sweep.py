@@ -160,11 +160,10 @@ def run_sweep(sweep: Sweep, command: list[str]) -> dict[str, RunError]:
 
 def check_folders(sweep: Sweep) -> None:
   """Raises UserError where the sweep's folder, or a run's, belongs to another configuration."""
-  file = sweep.path / 'sweep.json'
-  if file.exists():
-    other = read_json(file)['name']
-    if other != sweep.name:
-      raise UserError(f"{sweep.path} belongs to the sweep '{other}', not '{sweep.name}'. Give another --workdir")
+  record = read_record(sweep.path)
+  if record is not None:
+    if record.name != sweep.name:
+      raise UserError(f"{sweep.path} belongs to the sweep '{record.name}', not '{sweep.name}'. Give another --workdir")
   elif sweep.path.exists() and (not sweep.path.is_dir() or any(sweep.path.iterdir())):
     raise UserError(f'{sweep.path} exists and is no sweep folder (it has no sweep.json). Give another --workdir')
   for run in sweep.runs:
@@ -183,12 +182,20 @@ def write_runs(sweep: Sweep) -> None:
 
 
 def read_record(path: Path) -> SweepRecord | None:
-  """The record of the sweep in this folder, of any version; None where it is no sweep's folder."""
+  """The record of the sweep in this folder, of any version; None where it is no sweep's folder.
+
+  Raises:
+    RunError: the file is damaged.
+  """
   for file in schema.with_old_names(path / 'sweep.json'):
     if file.exists():
       values = read_json(file)
-      runs = {one['folder']: one['name'] for one in values['runs']}
-      return SweepRecord(path, values['name'], values['table'], runs)
+      try:
+        runs = {one['folder']: one['name'] for one in values['runs']}
+        return SweepRecord(path, values['name'], values['table'], runs)
+      except (KeyError, TypeError) as error:
+        raise RunError(f'{file} is no record of a sweep ({error!r}). Restore the file, or give another --workdir'
+                       ) from error
   return None
 
 

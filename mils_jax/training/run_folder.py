@@ -96,9 +96,8 @@ class RunFolder:
 
   def forget_findings(self) -> None:
     """Deletes the results of other modes on the best checkpoint."""
-    for pattern in ('subsets.*', 'subset_predictions.npz', 'diagnostics.json'):
-      for path in self.path.glob(pattern):
-        path.unlink()
+    for path in (*schema.with_old_names(self.subset_predictions), self.subsets, self.subsets_table, self.diagnostics):
+      path.unlink(missing_ok=True)
 
   @property
   def is_export(self) -> bool:

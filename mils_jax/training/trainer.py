@@ -230,7 +230,7 @@ class Trainer:
                      f'{kept}; a lower optimizer.learning_rate often helps')
 
   def save(self, step: int, state: TrainState) -> None:
-    """Saves the state after `step` steps; a signal is heeded afterwards."""
+    """Saves the state after `step` steps; a signal takes effect afterwards."""
     with self._stop.deferred():
       self._checkpoints.save(step, state, self._plan.spec)
     self._saved = time.perf_counter()

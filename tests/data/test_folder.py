@@ -600,7 +600,7 @@ def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):
                      ('channels called blue, green were read as green, red, by data.channel_names',), ()]
 
 
-def test_files_that_do_not_agree_say_nothing(tmp_path):
+def test_files_that_do_not_agree_state_nothing(tmp_path):
   """Which of them an image to classify is like cannot be known."""
   for split in ('train', 'val'):
     for number, mode in enumerate(('RGB', 'RGB', 'RGBA')):

@@ -365,7 +365,7 @@ def test_a_tiff_names_its_channels_by_the_descriptions_of_gdal(tmp_path):
     assert read_image(str(tmp_path / 'a.tif'), Reading()).names == ()
 
 
-def test_what_stated_channels_of_themselves_may_be_ignored_as_before_it_was_read(tmp_path):
+def test_what_files_state_of_themselves_may_be_ignored_as_before_it_was_read(tmp_path):
   write_bands(tmp_path / 'a.tif')
   assert read_image(str(tmp_path / 'a.tif'), Reading(metadata=False)).names == ()
   image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)

@@ -59,7 +59,7 @@ def test_the_stem_for_small_images_leaves_every_position_to_the_first_stage():
   assert small_counted['stage1_block1'] == 32 * 32 * 2 * 9 * 64 * 64 == 16 * counted['stage1_block1']
 
 
-def test_mix_kernels_take_each_convolution_once_plus_the_mixing():
+def test_mixed_kernels_take_each_convolution_once_plus_the_mixing():
   model = DynamicResNet12(100, mix='kernels')
   variables, images = abstract(model, 84, 84, 3)
   counted = sum(count_multiply_adds(partial(as_defined(model).apply, train=False), variables, images).values())

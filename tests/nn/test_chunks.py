@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from mils_jax.nn.lowering.choice import CPU
 from mils_jax.nn.lowering.chunks import Chunks, by_samples, whole_chunk
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
@@ -98,11 +99,12 @@ def test_intermediate_results_are_not_kept(chunks):
 @settings(deadline=None)
 @given(batch=st.integers(1, 300), most=st.integers(0, 400))
 def test_chunks_share_the_batch_equally_and_fill_the_cache(batch, most):
-  size = whole_chunk(batch, most, fill=0.5)
+  size = whole_chunk(batch, most, CPU.min_share)
   assert batch % size == 0
   assert size == batch or size <= max(most, 1)
   assert size == batch or 2 * size >= most, 'chunks of less than half of what the cache holds'
 
 
 def test_a_batch_that_has_no_fitting_divisor_is_computed_at_once():
-  assert [whole_chunk(batch, most, 0.5) for batch, most in ((31, 8), (32, 9), (32, 0), (32, 40))] == [31, 8, 1, 32]
+  cases = ((31, 8), (32, 9), (32, 0), (32, 40))
+  assert [whole_chunk(batch, most, CPU.min_share) for batch, most in cases] == [31, 8, 1, 32]

@@ -100,7 +100,7 @@ def test_the_default_mixes_kernels_on_wide_maps_or_for_few_samples():
   assert {faster_mix(platform, batch, 441) for platform in ('gpu', 'tpu') for batch in (1, 32)} == {'outputs'}
 
 
-def test_mix_kernels_take_winograds_way_while_they_are_small():
+def test_mixed_kernels_take_winograds_way_while_they_are_small():
   assert faster_mixed_implementation('cpu', FLOAT, 32, (21, 21), (3, 64, 64), 1) == 'winograd'
   assert faster_mixed_implementation('cpu', FLOAT, 32, (11, 11), (3, 128, 128), 1) == 'patches'
   assert {faster_mixed_implementation(platform, FLOAT, 32, (21, 21), (3, 64, 64), stride)

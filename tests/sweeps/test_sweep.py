@@ -20,7 +20,7 @@ from mils_jax.run_config import claim
 from mils_jax.sweeps import estimate
 from mils_jax.sweeps import sweep as sweep_module
 from mils_jax.sweeps.estimate import StepTime
-from mils_jax.sweeps.sweep import read_sweep, run_sweep
+from mils_jax.sweeps.sweep import read_sweep, run_sweep, write_runs
 from tests.sweeps.tiny_sweep import get_config
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,22 @@ def test_a_folder_of_another_sweep_of_other_things_or_of_other_settings_is_refus
     run_sweep(tiny(tmp_path / 'thesis'), [])
 
 
+def test_a_damaged_record_of_a_sweep_is_named(trainings, tmp_path):
+  run_sweep(tiny(tmp_path), [])
+  (tmp_path / 'sweep.json').write_text('{"name": "tiny"}')
+  with pytest.raises(RunError, match=r"sweep.json is no record of a sweep \(KeyError\('runs'\)\)"):
+    run_sweep(tiny(tmp_path), [])
+  assert trainings == ['two-seed0', 'diverging-seed0', 'three-seed1']
+
+
+def test_a_sweep_of_an_older_version_goes_on(trainings, tmp_path):
+  run_sweep(tiny(tmp_path), [])
+  (tmp_path / 'sweep.json').rename(tmp_path / 'study.json')
+  trainings.clear()
+  run_sweep(tiny(tmp_path), [])
+  assert trainings == ['diverging-seed0']
+
+
 def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypatch):
   measured = []
   monkeypatch.setattr(estimate, 'measure_step',
@@ -137,8 +153,7 @@ def test_a_dry_run_measures_each_kind_once_and_writes_nothing(tmp_path, monkeypa
   config.common.runtime.cache = str(tmp_path / 'cache')
   config.runs = (*config.runs, ('again', config.runs[2][1], {'model.stages': 3}, (5,)))
   sweep = read_sweep(config, tmp_path / 'sweep')
-  sweep.path.mkdir()
-  (sweep.path / 'sweep.json').write_text(json.dumps({'name': 'tiny'}))
+  write_runs(sweep)
   two = sweep.runs[0]
   claim(two.folder, two.config)
   two.folder.results.write_text(json.dumps(RESULTS))

@@ -31,7 +31,8 @@ class Thresholds:
     cache: bytes of matrices that are worth making at once.
     kernel_multiple: multiple of the kernels' bytes that a chunk of their gradient has at least, as adding up the
       gradient moves as much memory for every chunk.
-    fill: share of a chunk's possible samples, below which the batch divides so badly that it is computed at once.
+    min_share: smallest share of the samples that fit which a chunk may have; where the batch divides less well, it is
+      computed at once.
     largest_patches: numbers in one image's patches, above which they outgrow caches and memory, so XLA's convolution
       is used.
     winograd_channels: input and output channels, below which there is too little to multiply for Winograd's products.
@@ -45,7 +46,7 @@ class Thresholds:
 
   cache: int = 2**23
   kernel_multiple: int = 3
-  fill: float = 0.5
+  min_share: float = 0.5
   largest_patches: int = 2**21
   winograd_channels: int = 32
   winograd_overhang: float = 1.5
@@ -153,6 +154,6 @@ def chunks_of(platform: str, way: str, gradient_way: str, x: jax.Array, size: tu
   def chunk(way: str, cache: int) -> int:
     if way not in at_once or platform != 'cpu' or numbers <= positions * features:
       return len(x)
-    return whole_chunk(len(x), cache // (at_once[way] * x.dtype.itemsize), CPU.fill)
+    return whole_chunk(len(x), cache // (at_once[way] * x.dtype.itemsize), CPU.min_share)
 
   return Chunks(chunk(way, CPU.cache), chunk(gradient_way, max(CPU.cache, CPU.kernel_multiple * kernels.nbytes)))

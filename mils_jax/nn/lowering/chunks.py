@@ -28,10 +28,10 @@ class Chunks:
   backward: int
 
 
-def whole_chunk(batch: int, most: int, fill: float) -> int:
-  """The largest divisor of `batch` up to `most`, or `batch` where that is less than the share `fill` of `most`."""
+def whole_chunk(batch: int, most: int, min_share: float) -> int:
+  """The largest divisor of `batch` up to `most`, or `batch` where that is less than `min_share` of `most`."""
   largest = next(size for size in range(max(min(most, batch), 1), 0, -1) if batch % size == 0)
-  return largest if largest >= fill * most else batch
+  return largest if largest >= min_share * most else batch
 
 
 # Compiled, so that a network's equal layers are traced once.
@@ -113,9 +113,9 @@ def _apart(function: Callable, *arguments: jax.Array) -> Any:
   DynamicResNet12's step at 32x32, batch 128, then takes 218 MB of temporary memory instead of 98. It also does not
   store flipped kernels, but reads the original ones strided for each of Winograd's sixteen sums: a step of ResNet34 at
   84x84, batch 32, takes 410 instead of 358 ms, of DynamicResNet12 at 32x32, batch 32, 235 instead of 186 (two cores
-  with AVX-512, jax 0.10.2, medians of five to nine rounds: docs/performance.md). XLA does not look into
-  the branches of a condition unless it knows which one is taken; the barrier is around the predicate, so nothing is
-  read or written for it.
+  with AVX-512, jax 0.10.2, medians of five to nine rounds: docs/performance.md). XLA does not look into the branches of
+  a condition unless it knows which one is taken; the barrier is around the predicate, so nothing is read or written for
+  it.
   """
   def never(*arguments: jax.Array) -> Any:
     return jax.tree.map(lambda found: jnp.zeros(found.shape, found.dtype), jax.eval_shape(function, *arguments))
