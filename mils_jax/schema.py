@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mils_jax.errors import UserError
 
 FREE = ('runtime', 'checkpoint', 'evaluation')  # sections that change no result: they may differ when a run is resumed
@@ -94,7 +92,7 @@ def upgraded_record(values: Mapping[str, Any]) -> dict[str, Any]:
   return values
 
 
-def upgraded_predictions(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def upgraded_predictions(arrays: Mapping[str, Any]) -> dict[str, Any]:
   """The arrays of predictions with current names; `subsets`, as tuples of channels, if they were written 'red,nir'."""
   values = upgraded('predictions', arrays)
   if 'subset' in values:
