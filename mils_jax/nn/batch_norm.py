@@ -53,8 +53,8 @@ class BatchNorm(nn.Module):
       train: whether to use and record the batch's own statistics.
       mask: (B,) 0 for padding, else 1; None: every example counts. Used in training only.
       pool: a max pooling that follows. The maximum of normalised values is the normalised maximum, or minimum where the
-        scale is negative, so only these are normalised, in the forward pass and in the gradient: a step
-        of DynamicResNet12 at 84x84, batch 32, takes 416 ms without that and 402 with it (two cores with AVX-512, jax
+        scale is negative, so only these are normalised, in the forward pass and in the gradient: a step of
+        DynamicResNet12 at 84x84, batch 32, takes 416 ms without that and 402 with it (two cores with AVX-512, jax
         0.10.2: docs/performance.md).
     """
     channels = x.shape[-1]
