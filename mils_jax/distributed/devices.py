@@ -116,7 +116,8 @@ def compile_ahead(function: Callable, *arguments: Any) -> None:
   """Starts compiling a parallel function for arguments of these shapes in the background.
 
   Its first call with such arguments waits for that. On a GPU or a TPU, and with several processes, nothing happens here
-  and the first call compiles.
+  and the first call compiles. From the command to the end of the first step, nothing compiled before, two cores
+  (medians of four and three starts each, in turns): task_a 52 s instead of 56, resnet34 43 instead of 51.
 
   Args:
     function: a result of `Devices.parallel`.
