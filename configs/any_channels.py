@@ -7,7 +7,7 @@
 DynamicResNet12 at a quarter of the width with plain kernels. Missing channels are predicted from the present ones,
 every stage is conditioned on which are present, and a classifier by each channel's statistics is averaged with it. It
 is trained on random subsets of the channels for 8,000 steps, and to the end of that epoch, whatever the size of the
-training split. docs/results.md has its results. For large datasets use the full width:
+training split. docs/results.md has its results. A large dataset may reward the full width (not measured):
 --config.model.widths=64,128,256 --config.model.stem_width=64.
 """
 

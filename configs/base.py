@@ -14,7 +14,7 @@ VARIANTS = ('shapes', 'mini_imagenet', 'mini_imagenet_strong', 'cifar10')
 def base_config(name: str, model: str) -> Any:
   """A configuration of a network: the built-in shapes, flipped, AdamW with a cosine schedule for a few epochs.
 
-  Random crops help longer trainings, but cost these short ones accuracy (docs/results.md).
+  Random crops cost these short trainings accuracy (docs/results.md).
   """
   config = default_config(name, model)
   config.data.image_size = 32

@@ -54,7 +54,7 @@ class Evaluation:
 
 
 def run_evaluation(config: RunConfig, folder: RunFolder, split: str = 'test', output: str = '') -> Evaluation:
-  """Restores the best checkpoint by validation accuracy and tests it; saves nothing yet.
+  """Restores the best checkpoint by `train.best_by` and tests it; saves nothing yet.
 
   Args:
     config: the run's own, or one that differs in its data, which must have the same classes and share its channels.
