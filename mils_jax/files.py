@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import tempfile
@@ -42,14 +43,19 @@ def make_writable(folder: Path, target: Path) -> None:
     raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
 
 
+def is_being_written(path: Path) -> bool:
+  """Whether a process is in `replaced` with this path, or died there."""
+  return any(path.parent.glob(f'{glob.escape(path.name)}.*{UNFINISHED}'))
+
+
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
   """Yields a path to write to; what was written replaces `path` atomically at the end.
 
   A reader sees the old file or the new one, never half of one. On an error the old one stays, and what was written is
-  deleted, as it may be what filled the disk.
+  deleted, as it may be what filled the disk. Each process writes a file of its own.
   """
-  unfinished = path.with_name(path.name + UNFINISHED)
+  unfinished = path.with_name(f'{path.name}.{os.getpid()}{UNFINISHED}')
   try:
     yield unfinished
   except BaseException:

@@ -102,6 +102,8 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
   spec = restored.spec
   data = build.with_classes(spec.classes, build.open_data(config))
   own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
+  if not own and not config.data.image_size and data.image_shape[:2] != spec.image_size:
+    data = _resized(config, data.image_shape[:2], spec)
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its path, images or settings changed). '
                     f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
@@ -122,6 +124,17 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
       log(odd)
   return FittingData(data, names, spec.channels.map_from([name if name in names else None for name in called]),
                      own)
+
+
+def _resized(config: RunConfig, found: tuple[int, ...], spec: ModelSpec) -> CachedDataset:
+  """Other data than the run's own, in the size of its images, as `predict` reads them."""
+  height, width = spec.image_size
+  if height != width:
+    raise UserError(f'the images are {found[0]}x{found[1]}, the model was trained with {height}x{width}; expected '
+                    'images of that size')
+  log(f'images of {found[0]}x{found[1]} are resized to {height}x{width}, as in training')
+  data = dataclasses.replace(config.data, image_size=height)
+  return build.with_classes(spec.classes, build.open_data(dataclasses.replace(config, data=data)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,21 @@ def test_a_channel_that_the_model_was_not_trained_with_is_left_out_and_named(wit
   np.testing.assert_allclose(found.predictions.logits, Predictions.load(folder.predictions).logits, atol=1e-5)
 
 
+def test_other_data_is_resized_to_the_models_images_where_no_size_is_given(with_infrared, capsys):
+  config, folder = with_infrared
+  with np.load(config.data.path) as saved:
+    arrays = dict(saved)
+  height = arrays['test_images'].shape[1]
+  for name in ('train_images', 'val_images', 'test_images'):
+    arrays[name] = arrays[name].repeat(2, axis=1).repeat(2, axis=2)
+  np.savez(config.data.path, **arrays)
+  found = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=0)), folder)
+  assert f'images of {2 * height}x{2 * height} are resized to {height}x{height}' in capsys.readouterr().out
+  assert found.results['image_shape'][0] == height
+  sized = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=height)), folder)
+  np.testing.assert_allclose(found.predictions.logits, sized.predictions.logits, atol=1e-5)
+
+
 def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_infrared):
   before = sorted(path.name for path in with_infrared[1].path.iterdir())
   with pytest.raises(UserError, match=r'not the data that the run was trained on.*mils-jax evaluate'):

@@ -92,9 +92,10 @@ def run(request: Request) -> None:
   schedule = optax.exponential_decay(LOWEST, steps - 1, HIGHEST / LOWEST)
   optimizer = request.config.optimizer.create(schedule)
   plan = dataclasses.replace(plan, step=dataclasses.replace(plan.step, optimizer=optimizer))
-  found = range_test(plan, steps)
-  folder = request.folder.path.with_name(f'{request.folder.path.name}-lr_range')  # the run will have another rate
+  run_folder = request.folder.path.absolute()
+  folder = run_folder.with_name(f'{run_folder.name}-lr_range')  # the run will have another rate
   folder.mkdir(parents=True, exist_ok=True)
+  found = range_test(plan, steps)
   figure = folder / 'lr_range.svg'
   figure.write_text(range_figure(found), encoding='utf-8')
   write_json(folder / 'lr_range.json', {

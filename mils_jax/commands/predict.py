@@ -18,7 +18,7 @@ from mils_jax.data.cache.workers import available_cores
 from mils_jax.data.inputs import Inputs, fit, open_inputs, settled_reading
 from mils_jax.data.sources.images import decoders_settled
 from mils_jax.errors import RunError, UserError
-from mils_jax.files import replaced
+from mils_jax.files import is_being_written, replaced
 from mils_jax.progress import bar, counted, log_lines
 from mils_jax.report.text import grouped
 from mils_jax.restore import restore
@@ -131,7 +131,8 @@ def _unlike_training(classifier: Classifier, summary: Summary) -> str:
 def _new_file(folder: Path, name: str) -> Path:
   """The first unused path of name.csv, name-2.csv, ..., as images of two folders may share their name."""
   stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
-  return next(path for stem in stems if not (path := folder / f'{stem}.csv').exists())
+  paths = (folder / f'{stem}.csv' for stem in stems)
+  return next(path for path in paths if not path.exists() and not is_being_written(path))
 
 
 def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,

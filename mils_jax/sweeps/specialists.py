@@ -49,7 +49,7 @@ def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
     raise UserError(f'specialists for one subset, {", ".join(subsets[0])}: expected two or more')
   epochs = recipe.train.in_epochs(steps_per_epoch(len(data.splits['train']), recipe.train.batch_size)).epochs
   generalist = {'channel_dropout.subsets': values.subsets, **dict(schema.flattened(values.generalist.to_dict()))}
-  seeds = tuple(values.seeds)
+  seeds = values.seeds
   return [
       *((as_name(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),
       ('generalist', common, generalist, seeds),

@@ -27,17 +27,22 @@ def class_weights(text: str, classes: Sequence[str], labels: np.ndarray, logits:
     counts = np.bincount(labels, minlength=logits)
     weights[counts > 0] = len(labels) / (np.count_nonzero(counts) * counts[counts > 0])
     return tuple(weights.tolist())
+  classes, seen = list(classes[:logits]), set()
   for part in text.split(','):
     name, _, value = part.rpartition('=')
     if not name:
       raise unknown('value of train.class_weights', text, ['none', 'balanced', f'{classes[0]}=2.5,{classes[-1]}=0.5'])
-    if name.strip() not in classes:
-      raise unknown('class in train.class_weights', name.strip(), classes)
+    name = name.strip()
+    if name not in classes:
+      raise unknown('class in train.class_weights', name, classes)
+    if name in seen:
+      raise UserError(f"train.class_weights={text}: gives '{name}' twice")
+    seen.add(name)
     try:
       weight = float(value)
     except ValueError:
       weight = -1.0
     if not 0 <= weight < float('inf'):
       raise UserError(f'train.class_weights: {part.strip()}: expected a number of at least 0')
-    weights[list(classes).index(name.strip())] = weight
+    weights[classes.index(name)] = weight
   return tuple(weights.tolist())

@@ -52,9 +52,10 @@ class OptimizerOptions(Section, section='optimizer'):
     if self.warmup_epochs >= epochs and (not by_steps or self.warmup_limit == 1):
       raise UserError(f'optimizer.warmup_epochs={self.warmup_epochs}: must be below train.epochs={epochs}')
     warmup = round(self.warmup_epochs * steps_per_epoch)
-    warmup = min(warmup, int(epochs * steps_per_epoch * self.warmup_limit)) if by_steps else warmup
+    steps = epochs * steps_per_epoch
+    warmup = min(warmup, int(steps * self.warmup_limit)) if by_steps else min(warmup, steps - 1)
     by_step = optax.warmup_cosine_decay_schedule(0.0 if warmup else self.learning_rate, self.learning_rate, warmup,
-                                                 epochs * steps_per_epoch)
+                                                 steps)
     if not self.stepped_per_epoch:
       return by_step
 

@@ -34,7 +34,8 @@ class TrainOptions(Section, section='train'):
   class_weights: str = option('none', 'class weights in the loss: none, balanced (inverse frequency) or '
                               "'bare=3,water=0.5' (others 1)")
   patience: int = option(0, 'epochs without a better validation score before training stops; 0: never', low=0)
-  seed: int = option(0, 'random seed of training: initial weights, data order, augmentation, dropout', low=0)
+  seed: int = option(0, 'random seed of training: initial weights, data order, augmentation, dropout', low=0,
+                     high=2**32 - 1)  # JAX's keys hold 32 bits of it
   best_by: str = option('accuracy', 'validation score that picks the best epoch; subsets: accuracy with all and with '
                         'dropped channels', choices=(*BEST_BY, SUBSETS))
   ema_decay: float = option(0.0, 'decay per step of averaged weights, which are validated, tested and exported; 0: '

@@ -1,6 +1,7 @@
 """The training step: a pure function of (state, batch), compiled for all devices elsewhere."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from jax import lax
 
 from mils_jax.distributed.devices import sum_over_devices
 from mils_jax.models.network import HEADS
+from mils_jax.nn import BatchNorm, LinearImputation
 from mils_jax.random_streams import stream_key
 from mils_jax.training.plan import StepPlan
 from mils_jax.training.state import EpochSums, NonFinite, TrainState, scheduled_values
@@ -76,14 +78,27 @@ def _loss(plan: StepPlan, params: dict, variables: dict, part: dict, key: jax.Ar
   views = 2 if plan.channel_dropout.full_view else 1
   images, mask = (jnp.concatenate([part[name]] * views) for name in ('image', 'mask'))
   present = jnp.concatenate([part['present'], part['kept']]) if views == 2 else part['kept']
-  logits, updates = plan.model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
-                                     mutable=['batch_stats', HEADS], rngs={'dropout': key})
+  with nn.intercept_methods(partial(_by_running_statistics, plan.frozen)):
+    logits, updates = plan.model.apply({'params': params, **variables}, images, train=True, present=present, mask=mask,
+                                       mutable=['batch_stats', HEADS], rngs={'dropout': key})
   logits = cast(jax.Array, logits)
   heads = cast(jax.Array, updates[HEADS]['logits']) if HEADS in updates else logits[None]
   by_view = (len(heads), views, len(part['mask']), plan.model.num_classes)
   losses = jax.vmap(partial(view_losses, targets=part['target'], distillation=plan.channel_dropout.distillation))(
       heads.reshape(by_view)).mean(axis=(0, 1))
   return (losses * part['weight']).sum(), (logits[:len(part['mask'])], updates['batch_stats'])
+
+
+def _by_running_statistics(frozen: tuple[str, ...], method: Callable, args: tuple, kwargs: dict,
+                           context: nn.module.InterceptorContext) -> Any:
+  """Calls a method as in evaluation where it belongs to statistics of a frozen module: what follows must learn from the
+  features that it will be validated with."""
+  module = context.module
+  if isinstance(module, BatchNorm | LinearImputation) and module.path[0].startswith(frozen):
+    call = inspect.signature(method).bind(*args, **kwargs)
+    call.arguments['train'] = False
+    args, kwargs = call.args, call.kwargs
+  return method(*args, **kwargs)
 
 
 def _advanced(plan: StepPlan, state: TrainState, gradients: dict, batch_stats: dict, scheduled: dict,
@@ -119,7 +134,8 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
 
   Losses and gradients are summed. Each part is normalised by its own statistics, so only networks without batch
   normalisation train exactly as with the whole batch. A part takes every `parts`-th sample, so that the padding of a
-  last short batch is spread over all parts; a part of nothing but padding does not change the statistics.
+  last short batch is spread over all parts. A part of nothing but padding changes neither the sums nor the statistics:
+  in a deep network its loss and gradients are NaN, since every layer divides by a standard deviation of 0.
 
   Args:
     gradients_of: (batch statistics, samples, key) -> what is returned here, for some samples.
@@ -138,8 +154,8 @@ def in_parts(gradients_of: Callable[..., tuple], parts: int, batch_stats: dict, 
     batch_stats, totals = before
     (loss, (logits, new)), gradients = gradients_of(batch_stats, own, jax.random.fold_in(key, number))
     empty = sum_over_devices(own['mask'].sum(), axis) == 0
-    batch_stats = jax.tree.map(lambda old, new: jnp.where(empty, old, new), batch_stats, new)
-    return (batch_stats, jax.tree.map(jnp.add, totals, (loss, gradients))), logits
+    sums = jax.tree.map(jnp.add, totals, (loss, gradients))
+    return jax.tree.map(lambda old, new: jnp.where(empty, old, new), (batch_stats, totals), (new, sums)), logits
 
   first = jax.tree.map(lambda values: values[0], split)
   like = jax.eval_shape(gradients_of, batch_stats, first, key)

@@ -1,6 +1,7 @@
 """The learning-rate range test."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import pytest
 from mils_jax.cli import main
 from mils_jax.commands.lr_range import HIGHEST, LOWEST, RangeTest
 
+CONFIG = Path(__file__).parents[2] / 'configs' / 'task_b.py'
 TINY = ['--config.data.shapes.num_train=90', '--config.data.shapes.num_val=21', '--config.data.shapes.num_test=41',
         '--config.data.image_size=16', '--config.train.batch_size=20', '--config.model.width=16',
         '--config.model.stages=2']
 
 
 def run(folder, *words):
-  return main(['main.py', '--config=configs/task_b.py', '--mode=lr_range', f'--workdir={folder}',
+  return main(['main.py', f'--config={CONFIG}', '--mode=lr_range', f'--workdir={folder}',
                f'--config.runtime.cache={folder.parent}/cache', *TINY, *words])
 
 
@@ -28,8 +30,11 @@ def test_the_suggestion_lies_a_third_below_the_lowest_smoothed_loss():
   assert found.suggested == pytest.approx(lowest / 3, rel=0.05)
 
 
-def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys):
-  assert run(tmp_path / 'run', '--steps=40') == 0
+def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys, monkeypatch):
+  (tmp_path / 'here' / 'run').mkdir(parents=True)
+  monkeypatch.chdir(tmp_path / 'here' / 'run')
+  assert run(Path('.'), '--steps=40', f'--config.runtime.cache={tmp_path}/cache') == 0
+  tmp_path /= 'here'
   printed = capsys.readouterr().out
   found = json.loads((tmp_path / 'run-lr_range' / 'lr_range.json').read_text())
   assert LOWEST < found['suggested'] < HIGHEST
@@ -40,7 +45,7 @@ def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys):
   assert len(found['losses']) == len(found['rates']) <= 40
   assert found['losses'][0] == pytest.approx(np.log(20), abs=0.6)  # of 20 classes, before anything is learned
   assert '<svg' in (tmp_path / 'run-lr_range' / 'lr_range.svg').read_text()
-  assert not (tmp_path / 'run').exists()
+  assert not list((tmp_path / 'run').iterdir())
 
 
 @pytest.mark.parametrize('steps', ['5', 'many', '-20'])

@@ -226,6 +226,10 @@ def test_text_labels_are_classes(tmp_path):
   assert source.labels('val').tolist() == [2, 0, 2, 0]
   wrong = contents(classes=None, train_labels=names[NUMBERS], **{**others, 'val_labels': np.array(['see'] * 4)})
   refused(tmp_path, wrong, "val_labels[0]: unknown class 'see'. Did you mean 'sea'?")
+  names[1] = ' '
+  empty = contents(classes=None, train_labels=names[NUMBERS], **others)
+  refused(tmp_path, empty, 'train_labels[1]: an empty label; expected the class of each image')
+  refused(tmp_path, contents(classes=['sea', 'air', 'sea']), "classes: names the class 'sea' 2 times")
 
 
 @pytest.mark.parametrize(('labels', 'parts'), [

@@ -96,17 +96,18 @@ def test_class_names_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(('line', 'parts'), [
-    ('images/train 0.png', ("line 7: 'images/train 0.png'", 'relative/path label')),
+    ('images/new 0.png', ("line 7: 'images/new 0.png'", 'relative/path label')),
     ('lonely.png', ("line 7: 'lonely.png'",)),
-    ('images/train 0.png cat', ("line 7: 'images/train 0.png cat'", 'a whole number as in the other lines')),
-    ('images/train 0.png 1.5', ('line 7',)),
-    ('images/train 0.png 99999999999999', ('line 7',)),
-    ('images/train 0.png -1', ('label -1', 'out of range', '0 to 1')),
-    ('images/train 0.png 7', ('label 2 never occurs', '7')),
+    ('images/new 0.png cat', ("line 7: 'images/new 0.png cat'", 'a whole number as in the other lines')),
+    ('images/new 0.png 1.5', ('line 7',)),
+    ('images/new 0.png 99999999999999', ('line 7',)),
+    ('images/new 0.png -1', ('label -1', 'out of range', '0 to 1')),
+    ('images/new 0.png 7', ('label 2 never occurs', '7')),
     ('images/gone.png 1', ('images/gone.png', 'no such image', 'train.txt')),
 ])
 def test_a_bad_line_is_named(tmp_path, line, parts):
   write_lists(tmp_path)
+  write_image(tmp_path / 'images/new 0.png')
   with open(tmp_path / 'train.txt', 'a') as file:
     file.write(line + '\n')
   refused(tmp_path, *parts)
@@ -115,8 +116,8 @@ def test_a_bad_line_is_named(tmp_path, line, parts):
 def test_a_label_beyond_the_training_classes_is_named(tmp_path):
   write_lists(tmp_path)
   with open(tmp_path / 'val.txt', 'a') as file:
-    file.write('images/val 0.png 2\n')
-  refused(tmp_path, 'val.txt', 'label 2 of images/val 0.png', '0 to 1')
+    file.write('images/train 0.png 2\n')
+  refused(tmp_path, 'val.txt', 'label 2 of images/train 0.png', '0 to 1')
 
 
 def test_layouts_that_are_none(tmp_path):
@@ -290,12 +291,40 @@ def test_lists_of_names_and_with_commas(tmp_path, text, labels):
 
 
 def test_names_in_a_list_follow_classes_txt_and_an_unknown_one_is_named(tmp_path):
-  write_image(tmp_path / 'a.png')
-  (tmp_path / 'train.txt').write_text('a.png dog\na.png cat\n')
+  for name in ('a.png', 'b.png'):
+    write_image(tmp_path / name)
+  (tmp_path / 'train.txt').write_text('a.png dog\nb.png cat\n')
   (tmp_path / 'classes.txt').write_text('dog\ncat\n')
   assert folder_source(tmp_path).labels('train').tolist() == [0, 1]
   (tmp_path / 'val.txt').write_text('a.png dogs\n')
   refused(tmp_path, 'val.txt, line 1', "unknown class 'dogs'. Did you mean 'dog'?", 'Valid: dog, cat')
+  (tmp_path / 'classes.txt').write_text('dog\ncat\ndog\n')
+  refused(tmp_path, "classes.txt: names the class 'dog' 2 times; each class needs a name of its own")
+
+
+def test_an_image_that_a_list_names_again_counts_once_and_has_one_class(tmp_path):
+  for name in 'abcd':
+    write_image(tmp_path / f'{name}.png')
+  (tmp_path / 'train.csv').write_text('id,label,scene\na,cat,1\nb,dog,1\n./a.png,cat,2\na,cat,2\nc,dog,2\n'
+                                      'd,dog,3\n')
+  source = FolderSource(str(tmp_path), group_by='scene')
+  ids = [source.example_id('train', row) for row in range(source.length('train'))]
+  assert ids == ['a.png', 'b.png', 'c.png', 'd.png']
+  assert source.labels('train').tolist() == [0, 1, 1, 1]
+  assert source.groups('train').tolist() == ['1', '1', '2', '3']
+  assert 'train.csv: 2 lines name an image again, which counts once' in source.notes
+  (tmp_path / 'train.csv').write_text('id,label\na,cat\nb,dog\na,dog\n')
+  refused(tmp_path, "train.csv, line 4: a.png is 'dog' here and 'cat' in line 2; expected one class for each image")
+
+
+def test_an_empty_label_is_no_class(tmp_path):
+  for name in 'abc':
+    write_image(tmp_path / f'{name}.png')
+  (tmp_path / 'train.csv').write_text('id,label\na,cat\nb,\nc,dog\n')
+  refused(tmp_path, 'train.csv, line 3: no label; expected the class of each image')
+  (tmp_path / 'train.csv').write_text('id,label\na,cat\nb,dog\n')
+  (tmp_path / 'test.csv').write_text('id,label\nc,\n')
+  assert folder_source(tmp_path).notes[0].startswith('test.csv: 1 images without labels are not used')
 
 
 @pytest.mark.parametrize('table', [
@@ -318,7 +347,8 @@ def test_a_first_line_is_only_a_header_where_it_names_no_image(tmp_path):
   for text in ('gone.png,cat\n0002.png,dog\n', 'gone.png,y\n0002.png,x\n'):
     (tmp_path / 'train.csv').write_text(text)
     refused(tmp_path, 'train.csv', "'gone.png': no such image")
-  (tmp_path / 'train.csv').write_text('0002,label\n0002,x\n')
+  write_image(tmp_path / '0003.png')
+  (tmp_path / 'train.csv').write_text('0002,label\n0003,x\n')
   source = folder_source(tmp_path)
   assert (source.length('train'), source.classes) == (2, ('label', 'x'))
   (tmp_path / 'train.csv').write_text('0001,cat\n0002,dog\n')

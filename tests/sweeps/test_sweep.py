@@ -64,6 +64,8 @@ WRONG = {
     'field of a value': ({'runs': (('a', BASE, {'train.epochs.x': 2}, (0,)),)}, "run 'a' 'train.epochs.x'"),
     'type': ({'runs': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
              "run 'a': train.epochs='two': expected a whole number"),
+    'one seed': ({'runs': (('a', BASE, {}, (0,)), ('b', BASE, {}, 0))}, 'run 2 of the sweep: expected (name, base'),
+    'no overrides': ({'runs': (('a', BASE, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'no seeds': ({'runs': (('a', BASE, {}, ()),)}, "run 'a': seeds=()"),
     'name': ({'runs': (('../a', BASE, {}, (0,)),)}, "run '../a': its name becomes a folder"),
 }

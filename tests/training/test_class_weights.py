@@ -29,8 +29,14 @@ def test_named_classes_have_their_weights_and_the_others_1():
     ('balance', "unknown value of train.class_weights 'balance'. Did you mean 'balanced'? Valid: none, balanced, "
                 'tree=2.5,water=0.5'),
     ('tree=-1', 'train.class_weights: tree=-1: expected a number of at least 0'),
+    ('tree=2,tree=3', "train.class_weights=tree=2,tree=3: gives 'tree' twice"),
     ('tree=much', 'train.class_weights: tree=much: expected a number of at least 0')])
 def test_what_is_no_weight_is_refused(text, message):
   with pytest.raises(UserError) as error:
     class_weights(text, CLASSES, LABELS, 4)
   assert str(error.value) == message
+
+
+def test_a_class_without_a_logit_has_no_weight():
+  with pytest.raises(UserError, match=r"unknown class in train.class_weights 'water'\. Valid: tree, bare$"):
+    class_weights('water=2', CLASSES, LABELS, 2)

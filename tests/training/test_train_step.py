@@ -15,6 +15,7 @@ from mils_jax.data.augment import Augmentation
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.errors import UserError
 from mils_jax.models import DynamicResNet12, WideCNN
+from mils_jax.nn import BatchNorm
 from mils_jax.random_streams import stream_key
 from mils_jax.training import train_step as steps
 from mils_jax.training.state import NonFinite
@@ -351,6 +352,27 @@ class Linear(nn.Module):
     return nn.Dense(self.num_classes)(images.mean(axis=(1, 2)))
 
 
+class Deep(nn.Module):
+  """So many normalised layers that a batch without samples becomes infinite in it."""
+
+  num_classes: int = 5
+  in_channels: int = 3
+
+  @nn.compact
+  def __call__(self, images, train, present=None, mask=None):
+    for _ in range(20):
+      images = BatchNorm(axis_name=AXIS)(images, train, mask)
+    return nn.Dense(self.num_classes)(images.mean(axis=(1, 2)))
+
+
+def test_a_part_of_nothing_but_padding_leaves_a_deep_networks_loss_and_gradients_finite():
+  plan = step_plan(Deep(), MAPPING)
+  plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, accumulation=4))
+  after, (_, nonfinite) = run(make_train_step(plan, AXIS), first_state(plan), Devices(1), [batch(8, 2)])
+  assert nonfinite.count == 0
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+
+
 @pytest.mark.parametrize('count', [5, 2])
 def test_padding_of_a_batch_in_parts_spoils_nothing(count):
   """With two samples in four parts, two of them hold nothing but padding."""
@@ -371,6 +393,22 @@ def test_frozen_modules_keep_their_statistics():
   after, _ = run(make_train_step(plan, AXIS), before, Devices(1), [batch(8)])
   jax.tree.map(np.testing.assert_array_equal, after.batch_stats['stage1'], before.batch_stats['stage1'])
   assert np.abs(after.batch_stats['stage2']['norm']['mean'] - before.batch_stats['stage2']['norm']['mean']).max() > 0
+
+
+@pytest.mark.parametrize('imputation', ['zero', 'linear'])
+def test_what_follows_a_frozen_module_learns_from_the_features_that_it_is_validated_with(imputation):
+  model = dataclasses.replace(NETWORKS['wide'], imputation=imputation)
+  frozen = ('stage', 'input')
+  plan = dataclasses.replace(step_plan(model, MAPPING), frozen=frozen)
+  before = first_state(plan)
+  assert all(name.startswith(frozen) for name in before.batch_stats)
+  values = batch(8)
+  values['present'] = np.array([[True, True, number > 3] for number in range(8)])
+  _, (sums, _) = run(make_train_step(plan, AXIS), before, Devices(1), [values])
+  images, present = MAPPING.apply(jnp.asarray(values['image']), jnp.asarray(values['present']))
+  logits = model.clone(axis_name=None).apply(before.variables, images, train=False, present=present)
+  targets = optax.smooth_labels(jax.nn.one_hot(values['label'], 5), 0.1)
+  np.testing.assert_allclose(sums.loss, optax.softmax_cross_entropy(logits, targets).sum(), rtol=1e-4)
 
 
 @pytest.mark.parametrize('count', [8, 5])

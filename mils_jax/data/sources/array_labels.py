@@ -1,5 +1,8 @@
 """Labels from arrays of various shapes: (N,), (N, 1) or one-hot rows, of numbers or text."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
 from mils_jax.errors import UserError, unknown
@@ -20,7 +23,10 @@ def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
   if labels.dtype.kind == 'S':
     labels = np.char.decode(labels, 'utf-8', 'replace')
   if labels.dtype.kind == 'U' and labels.ndim == 1:
-    return np.char.strip(labels), ''
+    labels = np.char.strip(labels)
+    if (labels == '').any():
+      raise UserError(f"{where}[{int((labels == '').argmax())}]: an empty label; expected the class of each image")
+    return labels, ''
   if labels.dtype.kind not in 'buif' or labels.ndim not in (1, 2):
     raise UserError(f'{where} has shape {labels.shape} and type {labels.dtype}; expected (N,) whole numbers or text, '
                     'or one-hot rows')
@@ -32,6 +38,13 @@ def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
       raise UserError(f'{where}[{wrong[0]}] is {labels[wrong[0]]} ({labels.dtype}); expected whole numbers')
     return labels.astype(np.int64), f'{where}: whole numbers of the type {labels.dtype} were read as labels'
   return labels.astype(np.int64) if labels.dtype.kind == 'b' else labels, ''
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+  """Raises UserError where two classes have one name."""
+  name, times = Counter(classes).most_common(1)[0] if classes else ('', 0)
+  if times > 1:
+    raise UserError(f"{where}: names the class '{name}' {times} times; each class needs a name of its own")
 
 
 def by_name(labels: np.ndarray, classes: tuple[str, ...], where: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mils_jax.config import Section
 from mils_jax.data.sources import names, npy, pixels
-from mils_jax.data.sources.array_labels import by_name, plain_labels
+from mils_jax.data.sources.array_labels import by_name, check_classes, plain_labels
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import CALLED, SPLITS, Source, Statement, hashed_example_id
@@ -183,6 +183,7 @@ class ArraysSource(Source):
     train = self._labels['train']
     if 'classes' in self._headers:
       self.classes = self._texts('classes')
+      check_classes(self.classes, f'{self.path}: classes')
     elif train.dtype.kind == 'U':
       self.classes = tuple(sorted(set(train.tolist())))
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources import image_formats, names
+from mils_jax.data.sources.array_labels import check_classes
 from mils_jax.data.sources.source import CALLED
 from mils_jax.errors import UserError, unknown
 
@@ -58,7 +59,27 @@ def read(path: str, root: str, folder: str, label_column: str, group_column: str
   entries = _read_table(path, text, root, folder, *columns) if is_table else _read_lines(path, text)
   if not entries.files:
     raise UserError(f'{path}: an empty list; expected lines of the form relative/path label')
-  return entries
+  return _each_once(path, entries)
+
+
+def _each_once(path: str, entries: Entries) -> Entries:
+  """The entries without repeated ones, which splits that are cut would share; raises UserError for two labels."""
+  first: dict[str, int] = {}
+  kept = []
+  for row, file in enumerate(map(os.path.normpath, entries.files)):
+    before = first.setdefault(file, row)
+    if before == row:
+      kept.append(row)
+    elif entries.labels and entries.labels[row] != entries.labels[before]:
+      raise UserError(f"{path}, line {entries.lines[row]}: {file} is '{entries.labels[row]}' here and "
+                      f"'{entries.labels[before]}' in line {entries.lines[before]}; expected one class for each image")
+  if len(kept) == len(entries.files):
+    return entries
+  repeated = len(entries.files) - len(kept)
+  notes = [entries.note, f'{os.path.basename(path)}: {repeated} lines name an image again, which counts once']
+  return Entries([entries.files[row] for row in kept], entries.labels and [entries.labels[row] for row in kept],
+                 [entries.lines[row] for row in kept], '; '.join(filter(None, notes)),
+                 entries.groups and [entries.groups[row] for row in kept])
 
 
 def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[str]]:
@@ -178,6 +199,11 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str,
                     'that of the labels)')
   files = [find(row[file_column]) or row[file_column] for _, row in rows]
   labels = [row[label] for _, row in rows] if label is not None else None
+  unlabelled = [number for number, row in rows if label is not None and not row[label]]
+  if len(unlabelled) == len(rows) and not _is_training(path):
+    labels = None
+  elif unlabelled:
+    raise UserError(f'{path}, line {unlabelled[0]}: no label; expected the class of each image')
   groups = [row[group] for _, row in rows] if group is not None else None
   return Entries(files, labels, [number for number, _ in rows], note, groups)
 
@@ -266,6 +292,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
   if not lines:
     raise UserError(f'{path}: an empty list; expected one class name a line')
   parts = [line.split(maxsplit=1) for line in lines]
-  if all(len(part) == 2 and part[0] == str(label) for label, part in enumerate(parts)):
-    return tuple(part[1] for part in parts)
-  return tuple(lines)
+  numbered = all(len(part) == 2 and part[0] == str(label) for label, part in enumerate(parts))
+  classes = tuple(part[1] for part in parts) if numbered else tuple(lines)
+  check_classes(classes, str(path))
+  return classes

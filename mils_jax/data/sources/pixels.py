@@ -162,8 +162,9 @@ def _resize_masked(pixels: np.ma.MaskedArray, size: int) -> np.ma.MaskedArray:
   share = resize_square(there, size)  # share of each new value that was not masked
   total = resize_square(np.where(there > 0, pixels.data, 0).astype(np.float32), size)
   values = total / np.maximum(share, np.finfo(np.float32).tiny)
-  valid = pixels.compressed()
-  if valid.size:
-    values = np.clip(values, valid.min(), valid.max())  # rounding of the share must not exceed the range
+  usable = (there > 0) & np.isfinite(pixels.data)
+  low, high = (bound((0, 1)) for bound in (np.where(usable, pixels.data, np.inf).min,
+                                           np.where(usable, pixels.data, -np.inf).max))
+  values = np.where(low <= high, np.clip(values, low, high), values)  # the share's rounding must not exceed the range
   result = values if pixels.dtype.kind == 'f' else np.rint(values)
   return np.ma.masked_array(result.astype(pixels.dtype), share <= 0.5)
