@@ -261,7 +261,8 @@ def build_plan(config: RunConfig, folder: RunFolder) -> TrainingPlan:
                       (height, width))
   if starts:
     check_network(starts, model)
-  config.optimizer.check_frozen(abstract_variables(model, (height, width))['params'])
+  variables = abstract_variables(model, (height, width))
+  config.optimizer.check_frozen(variables['params'], variables.get('batch_stats', {}))
   labels = np.asarray(data.splits['train'].labels)
   mapping = channels.map_from([name if name in used else None for name in data.channels])
   step, learning_rate = step_plan(config, model, mapping,

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import os
 import re
 import tempfile
@@ -41,11 +40,6 @@ def make_writable(folder: Path, target: Path) -> None:
     tempfile.TemporaryFile(dir=folder).close()
   except OSError as error:
     raise UserError(f'--output {target} cannot be written: {error.strerror}') from error
-
-
-def is_being_written(path: Path) -> bool:
-  """Whether a process is in `replaced` with this path, or died there."""
-  return any(path.parent.glob(f'{glob.escape(path.name)}.*{UNFINISHED}'))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from mils_jax.channels import ChannelMapping
 from mils_jax.data.cache.dataset import CachedDataset
 from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.data.sources.names import by_meaning
+from mils_jax.data.sources.registry import DataOptions
 from mils_jax.distributed.devices import Devices
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Evaluator
@@ -96,18 +97,19 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
     only_own: refuse any dataset but the one that the model was trained on.
 
   Raises:
-    UserError: the data has a class that the model lacks, shares no trained channel with it, or is another dataset and
-      must not be.
+    UserError: the data has a class that the model lacks, shares no trained channel with it, has images of another size
+      where none is configured, or is another dataset and must not be.
   """
   spec = restored.spec
   data = build.with_classes(spec.classes, build.open_data(config))
   own = data.fingerprint == spec.data_fingerprint or '' != data.content == spec.data_content
-  if not own and not config.data.image_size and data.image_shape[:2] != spec.image_size:
-    data = _resized(config, data.image_shape[:2], spec)
   if only_own and not own:
     raise UserError('this is not the data that the run was trained on (its path, images or settings changed). '
                     f'Restore it, or test the run on other data by {invocation.mode("evaluate")}')
   called = by_meaning(data.channels, spec.channels.names)
+  if not own and not config.data.image_size and data.image_shape[:2] != spec.image_size:
+    raise UserError(f'images of {_by(data.image_shape)}, the model was trained with {_by(spec.image_size)}; expected '
+                    'images of that size, or data.image_size')
   names = tuple(name for name in called if name in spec.trained)
   if not names:
     raise UserError(f'the data has channels {", ".join(data.channels)}, the model was trained with '
@@ -126,15 +128,17 @@ def open_fitting_data(restored: Restored, config: RunConfig, only_own: bool = Fa
                      own)
 
 
-def _resized(config: RunConfig, found: tuple[int, ...], spec: ModelSpec) -> CachedDataset:
-  """Other data than the run's own, in the size of its images, as `predict` reads them."""
+def _by(shape: tuple[int, ...]) -> str:
+  return f'{shape[0]}x{shape[1]}'
+
+
+def _sized(config: RunConfig, own: DataOptions, spec: ModelSpec) -> RunConfig:
+  """The configuration with other data than a run's own in the size of the model's images, as `predict` reads them."""
   height, width = spec.image_size
-  if height != width:
-    raise UserError(f'the images are {found[0]}x{found[1]}, the model was trained with {height}x{width}; expected '
-                    'images of that size')
-  log(f'images of {found[0]}x{found[1]} are resized to {height}x{width}, as in training')
-  data = dataclasses.replace(config.data, image_size=height)
-  return build.with_classes(spec.classes, build.open_data(dataclasses.replace(config, data=data)))
+  if config.data == own or config.data.image_size or height != width:
+    return config
+  log(f'images of another size than {_by(spec.image_size)} are resized to that, the size of the model')
+  return dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=height))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +179,7 @@ class OpenRun:
 def open_run(folder: RunFolder, config: RunConfig | None = None, only_own: bool = True) -> OpenRun:
   """Restores a run's best checkpoint and opens data for it; arguments and errors as `restore`, `open_fitting_data`."""
   restored = restore(folder, config)
-  fitting = open_fitting_data(restored, restored.config, only_own)
+  fitting = open_fitting_data(restored, _sized(restored.config, saved_config(folder).data, restored.spec), only_own)
   devices = Devices(restored.config.runtime.devices)
   log(f'restored step {restored.step}')
   return OpenRun(restored, fitting, devices, devices.replicate(restored.variables))

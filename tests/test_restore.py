@@ -53,7 +53,7 @@ def test_other_data_is_resized_to_the_models_images_where_no_size_is_given(with_
     arrays[name] = arrays[name].repeat(2, axis=1).repeat(2, axis=2)
   np.savez(config.data.path, **arrays)
   found = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=0)), folder)
-  assert f'images of {2 * height}x{2 * height} are resized to {height}x{height}' in capsys.readouterr().out
+  assert f'images of another size than {height}x{height} are resized' in capsys.readouterr().out
   assert found.results['image_shape'][0] == height
   sized = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=height)), folder)
   np.testing.assert_allclose(found.predictions.logits, sized.predictions.logits, atol=1e-5)

@@ -3,6 +3,7 @@
 "Cyclical Learning Rates for Training Neural Networks" (Smith, WACV 2017, https://arxiv.org/abs/1506.01186), sec. 3.3.
 """
 
+import contextlib
 import dataclasses
 import math
 
@@ -92,10 +93,15 @@ def run(request: Request) -> None:
   schedule = optax.exponential_decay(LOWEST, steps - 1, HIGHEST / LOWEST)
   optimizer = request.config.optimizer.create(schedule)
   plan = dataclasses.replace(plan, step=dataclasses.replace(plan.step, optimizer=optimizer))
-  run_folder = request.folder.path.absolute()
+  run_folder = request.folder.path.resolve()
   folder = run_folder.with_name(f'{run_folder.name}-lr_range')  # the run will have another rate
   folder.mkdir(parents=True, exist_ok=True)
-  found = range_test(plan, steps)
+  try:
+    found = range_test(plan, steps)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      folder.rmdir()  # unless it holds an earlier test
+    raise
   figure = folder / 'lr_range.svg'
   figure.write_text(range_figure(found), encoding='utf-8')
   write_json(folder / 'lr_range.json', {

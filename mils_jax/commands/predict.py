@@ -1,6 +1,7 @@
 """Classifies images without labels with a trained model, into a CSV file."""
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -18,7 +19,7 @@ from mils_jax.data.cache.workers import available_cores
 from mils_jax.data.inputs import Inputs, fit, open_inputs, settled_reading
 from mils_jax.data.sources.images import decoders_settled
 from mils_jax.errors import RunError, UserError
-from mils_jax.files import is_being_written, replaced
+from mils_jax.files import replaced
 from mils_jax.progress import bar, counted, log_lines
 from mils_jax.report.text import grouped
 from mils_jax.restore import restore
@@ -95,17 +96,18 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
   if not paths:
     raise UserError(f'{invocation.mode("predict")} needs --input: images, a folder of images, an .npz or an .npy')
   classifier = Classifier(restore(folder, config), folder.path)
-  target = Path(output) if output else _new_file(folder.path, f'predictions-{Path(os.path.abspath(paths[0])).stem}')
-  if target.suffix != '.csv' or not target.parent.is_dir():
-    raise UserError(f'--output {target}: expected a file .csv in a folder that exists')
+  if output and (Path(output).suffix != '.csv' or not Path(output).parent.is_dir()):
+    raise UserError(f'--output {output}: expected a file .csv in a folder that exists')
   if channels:
     classifier.missing(channels)  # raises for names that do not fit, before any image is read
   height, width = classifier.image_size
   reading = dataclasses.replace(config.data.reading, size=height if height == width else 0)
   inputs = open_inputs(paths, settled_reading(reading, classifier.data_channels), classifier.model_channels,
                        config.data.folder.band_files)
-  summary = Summary(target, remarks=inputs.notes)
-  with replaced(target) as unfinished:
+  name = f'predictions-{Path(os.path.abspath(paths[0])).stem}'
+  with (contextlib.nullcontext(Path(output)) if output else _new_file(folder.path, name) as target,
+        replaced(target) as unfinished):
+    summary = Summary(target, remarks=inputs.notes)
     with unfinished.open('w', newline='', encoding='utf-8') as file:
       _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
     if config.data.normalization == 'data' and (odd := _unlike_training(classifier, summary)):
@@ -128,11 +130,27 @@ def _unlike_training(classifier: Classifier, summary: Summary) -> str:
     return classifier.spec.unlike(mean, np.sqrt(np.maximum(squares / count - mean**2, 0)))
 
 
-def _new_file(folder: Path, name: str) -> Path:
-  """The first unused path of name.csv, name-2.csv, ..., as images of two folders may share their name."""
+@contextlib.contextmanager
+def _new_file(folder: Path, name: str) -> Iterator[Path]:
+  """The first unused path of name.csv, name-2.csv, ..., as images of two folders may share their name.
+
+  It is created at once, so that no other process takes it, and deleted again on an error.
+  """
   stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
-  paths = (folder / f'{stem}.csv' for stem in stems)
-  return next(path for path in paths if not path.exists() and not is_being_written(path))
+  path = next(path for stem in stems if _created(path := folder / f'{stem}.csv'))
+  try:
+    yield path
+  except BaseException:
+    path.unlink()
+    raise
+
+
+def _created(path: Path) -> bool:
+  try:
+    path.touch(exist_ok=False)
+  except FileExistsError:
+    return False
+  return True
 
 
 def _write_rows(writer, classifier: Classifier, inputs: Inputs, channels: str, all_classes: bool,

@@ -39,6 +39,8 @@ def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   missing = [field for field in FIELDS if field not in values]
   if missing:
     raise UserError(f"the sweep's section specialists has no {missing[0]}. Expected {', '.join(FIELDS)}")
+  if isinstance(values.seeds, int):
+    raise UserError(f'specialists.seeds={values.seeds}: expected several, as (0, 1, 2), or one, as (0,)')
   if values.subsets and values.groups:
     raise UserError('specialists.groups are for the usual subsets, specialists.subsets names all: give one of them')
   recipe = RunConfig.read(common)

@@ -9,7 +9,7 @@ import dataclasses
 import gc
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   common = dict(schema.flattened(values.common.to_dict()))
   described = values.get('runs') or specialist_runs(values.specialists, values.common)
   for number, run in enumerate(described, 1):
-    if not (isinstance(run, Sequence) and len(run) == 4 and isinstance(run[3], Sequence)):
+    if not (isinstance(run, tuple | list) and len(run) == 4 and isinstance(run[2], Mapping | ConfigDict)
+            and isinstance(run[3], Sequence)):
       raise UserError(f'run {number} of the sweep: expected (name, base configuration, overrides, seeds), the seeds '
                       'being several, as (0, 1, 2), or one, as (0,)')
   names = [name for name, *_ in described]

@@ -53,7 +53,7 @@ class OptimizerOptions(Section, section='optimizer'):
       raise UserError(f'optimizer.warmup_epochs={self.warmup_epochs}: must be below train.epochs={epochs}')
     warmup = round(self.warmup_epochs * steps_per_epoch)
     steps = epochs * steps_per_epoch
-    warmup = min(warmup, int(steps * self.warmup_limit)) if by_steps else min(warmup, steps - 1)
+    warmup = min(warmup, steps - 1, int(steps * self.warmup_limit) if by_steps else steps)
     by_step = optax.warmup_cosine_decay_schedule(0.0 if warmup else self.learning_rate, self.learning_rate, warmup,
                                                  steps)
     if not self.stepped_per_epoch:
@@ -93,13 +93,19 @@ class OptimizerOptions(Section, section='optimizer'):
     return {name: jax.tree.map(lambda _: name.startswith(self.frozen), module)  # noqa: B023 (called at once)
             for name, module in params.items()}
 
-  def check_frozen(self, modules: Iterable[str]) -> None:
-    """Raises UserError where a prefix to freeze matches no module, or nothing would be trained."""
-    modules = list(modules)
+  def check_frozen(self, trained: Iterable[str], with_statistics: Iterable[str] = ()) -> None:
+    """Raises UserError where a prefix to freeze matches no module, or nothing would be trained.
+
+    Args:
+      trained: the modules with parameters.
+      with_statistics: the modules with batch statistics.
+    """
+    trained = list(trained)
+    modules = list(dict.fromkeys([*trained, *with_statistics]))
     for name in self.frozen:
       if not any(module.startswith(name) for module in modules):
         raise unknown('module in optimizer.freeze', name, modules)
-    if self.frozen and all(module.startswith(self.frozen) for module in modules):
+    if self.frozen and all(module.startswith(self.frozen) for module in trained):
       raise UserError(f'optimizer.freeze={self.freeze}: freezes every module, so nothing would be trained')
 
 

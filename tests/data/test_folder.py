@@ -305,13 +305,16 @@ def test_names_in_a_list_follow_classes_txt_and_an_unknown_one_is_named(tmp_path
 def test_an_image_that_a_list_names_again_counts_once_and_has_one_class(tmp_path):
   for name in 'abcd':
     write_image(tmp_path / f'{name}.png')
-  (tmp_path / 'train.csv').write_text('id,label,scene\na,cat,1\nb,dog,1\n./a.png,cat,2\na,cat,2\nc,dog,2\n'
+  (tmp_path / 'train.csv').write_text('id,label,scene\na,cat,1\nb,dog,1\n./a.png,cat,1\na,cat,1\nc,dog,2\n'
                                       'd,dog,3\n')
   source = FolderSource(str(tmp_path), group_by='scene')
   ids = [source.example_id('train', row) for row in range(source.length('train'))]
   assert ids == ['a.png', 'b.png', 'c.png', 'd.png']
   assert source.labels('train').tolist() == [0, 1, 1, 1]
   assert source.groups('train').tolist() == ['1', '1', '2', '3']
+  (tmp_path / 'train.csv').write_text('id,label,scene\na,cat,1\na,cat,2\n')
+  with pytest.raises(UserError, match=r"line 3: a.png is '2' here and '1' in line 2; expected one group"):
+    FolderSource(str(tmp_path), group_by='scene')
   assert 'train.csv: 2 lines name an image again, which counts once' in source.notes
   (tmp_path / 'train.csv').write_text('id,label\na,cat\nb,dog\na,dog\n')
   refused(tmp_path, "train.csv, line 4: a.png is 'dog' here and 'cat' in line 2; expected one class for each image")

@@ -48,9 +48,11 @@ def test_without_names_the_usual_subsets_of_the_data_are_taken(config, tmp_path)
 @pytest.mark.parametrize(('fields', 'message'), [
     ({'subsets': 'R; nir'}, "the subset 'nir' names 'nir', which is no channel here. Valid: R, G, B"),
     ({'groups': 'red,G'}, "the subset 'red,G' names 'red', which is no channel here. Valid: R, G, B"),
+    ({'seeds': 0}, 'specialists.seeds=0: expected several, as (0, 1, 2), or one, as (0,)'),
     ({'subsets': 'R'}, 'specialists for one subset, R: expected two or more')], ids=str)
 def test_what_cannot_be_compared_is_refused(config, fields, message, tmp_path):
-  config.specialists.update(fields)
+  with config.ignore_type():
+    config.specialists.update(fields)
   with pytest.raises(UserError) as error:
     read_sweep(config, tmp_path)
   assert str(error.value) == message

@@ -65,6 +65,8 @@ WRONG = {
     'type': ({'runs': (('a', BASE, {'train.epochs': 'two'}, (0,)),)},
              "run 'a': train.epochs='two': expected a whole number"),
     'one seed': ({'runs': (('a', BASE, {}, (0,)), ('b', BASE, {}, 0))}, 'run 2 of the sweep: expected (name, base'),
+    'overrides': ({'runs': (('a', BASE, None, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration, over'),
+    'a text': ({'runs': ('abcd',)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'no overrides': ({'runs': (('a', BASE, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'no seeds': ({'runs': (('a', BASE, {}, ()),)}, "run 'a': seeds=()"),
     'name': ({'runs': (('../a', BASE, {}, (0,)),)}, "run '../a': its name becomes a folder"),

@@ -40,9 +40,11 @@ def test_warm_up_must_end_before_the_run():
     OptimizerOptions(warmup_epochs=2.0).schedule(2, 5)
 
 
+@pytest.mark.parametrize('by_steps', [False, True])
 @pytest.mark.parametrize(('epochs', 'steps', 'warmup'), [(1, 4, 0.9), (2, 1, 1.5), (1, 1, 0.5)])
-def test_a_warm_up_that_rounds_up_to_the_whole_run_leaves_a_step_at_the_peak(epochs, steps, warmup):
-  schedule = OptimizerOptions(learning_rate=0.4, warmup_epochs=warmup).schedule(epochs, steps)
+def test_a_warm_up_that_rounds_up_to_the_whole_run_leaves_a_step_at_the_peak(epochs, steps, warmup, by_steps):
+  options = OptimizerOptions(learning_rate=0.4, warmup_epochs=warmup, warmup_limit=1.0)
+  schedule = options.schedule(epochs, steps, by_steps)
   assert float(schedule(jnp.asarray(epochs * steps - 1))) == pytest.approx(0.4)
 
 

@@ -63,16 +63,18 @@ def read(path: str, root: str, folder: str, label_column: str, group_column: str
 
 
 def _each_once(path: str, entries: Entries) -> Entries:
-  """The entries without repeated ones, which splits that are cut would share; raises UserError for two labels."""
+  """The entries without repeated ones, which splits that are cut would share; raises UserError for two classes."""
   first: dict[str, int] = {}
   kept = []
   for row, file in enumerate(map(os.path.normpath, entries.files)):
     before = first.setdefault(file, row)
     if before == row:
       kept.append(row)
-    elif entries.labels and entries.labels[row] != entries.labels[before]:
-      raise UserError(f"{path}, line {entries.lines[row]}: {file} is '{entries.labels[row]}' here and "
-                      f"'{entries.labels[before]}' in line {entries.lines[before]}; expected one class for each image")
+      continue
+    for what, values in (('class', entries.labels), ('group', entries.groups)):
+      if values and values[row] != values[before]:
+        raise UserError(f"{path}, line {entries.lines[row]}: {file} is '{values[row]}' here and '{values[before]}' in "
+                        f'line {entries.lines[before]}; expected one {what} for each image')
   if len(kept) == len(entries.files):
     return entries
   repeated = len(entries.files) - len(kept)
@@ -93,7 +95,7 @@ def ordered(folders: Sequence[str], root: str) -> tuple[tuple[str, ...], list[st
     return tuple(folders), [f'classes.txt is not used: {str(error).removeprefix(f"{file}: ")}']
   if sorted(given) != sorted(folders):
     other = next((name for name in given if name not in folders), None)
-    reason = f'{other} is no class folder' if other else 'some class folders are not in it, or one is twice'
+    reason = f'{other} is no class folder' if other else 'some class folders are not in it'
     return tuple(folders), [f'classes.txt is not used: {reason}']
   return given, [f'classes.txt orders the classes: {given[0]} is the first'] if given != tuple(folders) else []
 

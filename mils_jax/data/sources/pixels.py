@@ -160,11 +160,12 @@ def central_square(width: int, height: int) -> tuple[float, float, float, float]
 def _resize_masked(pixels: np.ma.MaskedArray, size: int) -> np.ma.MaskedArray:
   there = (~np.ma.getmaskarray(pixels)).astype(np.float32)
   share = resize_square(there, size)  # share of each new value that was not masked
-  total = resize_square(np.where(there > 0, pixels.data, 0).astype(np.float32), size)
+  filled = np.where(there > 0, pixels.data, 0).astype(np.float32)
+  total = resize_square(filled, size)
   values = total / np.maximum(share, np.finfo(np.float32).tiny)
-  usable = (there > 0) & np.isfinite(pixels.data)
-  low, high = (bound((0, 1)) for bound in (np.where(usable, pixels.data, np.inf).min,
-                                           np.where(usable, pixels.data, -np.inf).max))
+  usable = (there > 0) & ~np.isnan(filled)
+  low = filled.min((0, 1), where=usable, initial=np.inf)
+  high = filled.max((0, 1), where=usable, initial=-np.inf)
   values = np.where(low <= high, np.clip(values, low, high), values)  # the share's rounding must not exceed the range
   result = values if pixels.dtype.kind == 'f' else np.rint(values)
   return np.ma.masked_array(result.astype(pixels.dtype), share <= 0.5)
