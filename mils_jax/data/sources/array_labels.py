@@ -1,8 +1,5 @@
 """Labels from arrays of various shapes: (N,), (N, 1) or one-hot rows, of numbers or text."""
 
-from collections import Counter
-from collections.abc import Sequence
-
 import numpy as np
 
 from mils_jax.errors import UserError, unknown
@@ -38,13 +35,6 @@ def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
       raise UserError(f'{where}[{wrong[0]}] is {labels[wrong[0]]} ({labels.dtype}); expected whole numbers')
     return labels.astype(np.int64), f'{where}: whole numbers of the type {labels.dtype} were read as labels'
   return labels.astype(np.int64) if labels.dtype.kind == 'b' else labels, ''
-
-
-def check_classes(classes: Sequence[str], where: str) -> None:
-  """Raises UserError where two classes have one name."""
-  name, times = Counter(classes).most_common(1)[0] if classes else ('', 0)
-  if times > 1:
-    raise UserError(f"{where}: names the class '{name}' {times} times; each class needs a name of its own")
 
 
 def by_name(labels: np.ndarray, classes: tuple[str, ...], where: str) -> np.ndarray:

@@ -7,10 +7,10 @@ import numpy as np
 
 from mils_jax.config import Section
 from mils_jax.data.sources import names, npy, pixels
-from mils_jax.data.sources.array_labels import by_name, check_classes, plain_labels
+from mils_jax.data.sources.array_labels import by_name, plain_labels
 from mils_jax.data.sources.pixels import AS_IT_IS, NO_NODATA, Reading
 from mils_jax.data.sources.registry import DataOptions, register
-from mils_jax.data.sources.source import CALLED, SPLITS, Source, Statement, hashed_example_id
+from mils_jax.data.sources.source import CALLED, SPLITS, Source, Statement, check_classes, hashed_example_id
 from mils_jax.errors import UserError, unknown
 
 _TEXTS = ('classes', 'channels', 'bands', 'units')  # arrays that name things

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax.data.sources import image_formats, names
-from mils_jax.data.sources.array_labels import check_classes
-from mils_jax.data.sources.source import CALLED
+from mils_jax.data.sources.source import CALLED, check_classes
 from mils_jax.errors import UserError, unknown
 
 _LABEL = re.compile('-?[0-9]{1,9}')

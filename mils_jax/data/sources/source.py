@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -122,3 +123,10 @@ def first_readable(read: Callable[[Item], Found], items: Iterable[Item]) -> Foun
       failure = failure or error
   assert failure is not None
   raise failure
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+  """Raises UserError where two classes have one name."""
+  name, times = Counter(classes).most_common(1)[0] if classes else ('', 0)
+  if times > 1:
+    raise UserError(f"{where}: names the class '{name}' {times} times; each class needs a name of its own")
