@@ -23,8 +23,9 @@ def test_a_list_cannot_leave_its_root_unless_allowed(outside, tmp_path):
 
 
 def test_dots_that_stay_inside_are_no_leaving(tmp_path):
-  Image.new('RGB', (4, 4)).save(tmp_path / '..a.png')
-  (tmp_path / 'train.txt').write_text('./..a.png 0\nx/../..a.png 0\n')
+  for name in ('..a.png', '..b.png'):
+    Image.new('RGB', (4, 4)).save(tmp_path / name)
+  (tmp_path / 'train.txt').write_text('./..a.png 0\nx/../..b.png 0\n')
   assert folder_source(tmp_path).length('train') == 2
 
 
