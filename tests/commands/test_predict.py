@@ -10,6 +10,7 @@ from PIL import Image
 import mils_jax
 from mils_jax import build
 from mils_jax.cli import main
+from mils_jax.commands import predict as command
 from mils_jax.data.sources import images
 from mils_jax.run_config import saved_config
 from mils_jax.training.run_folder import RunFolder
@@ -118,6 +119,23 @@ def test_folders_of_the_same_name_keep_a_file_each(run, tmp_path):
     assert predict(run, tmp_path / folder / 'photos') == 0
   for folder, name in (('a', 'predictions-photos.csv'), ('b', 'predictions-photos-2.csv')):
     assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/photos/x.png']
+
+
+def test_a_prediction_that_begins_during_another_keeps_a_file_of_its_own(run, tmp_path, monkeypatch):
+  for folder in ('first', 'second'):
+    (tmp_path / folder / 'same').mkdir(parents=True)
+    Image.fromarray(PHOTO[..., :3]).save(tmp_path / folder / 'same' / 'x.png')
+  shown = command.bar
+
+  def second_begins(*words):
+    monkeypatch.setattr(command, 'bar', shown)
+    assert predict(run, tmp_path / 'second' / 'same') == 0
+    return shown(*words)
+
+  monkeypatch.setattr(command, 'bar', second_begins)
+  assert predict(run, tmp_path / 'first' / 'same') == 0
+  for folder, name in (('first', 'predictions-same.csv'), ('second', 'predictions-same-2.csv')):
+    assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/same/x.png']
 
 
 def save(**arrays):
