@@ -88,10 +88,10 @@ def _folder(path: str, reading: Reading, channels: ModelChannels, bands: str) ->
 
 
 def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFiles], list[str]]:
-  """The images, each as one file or as the files of its bands, and a note where bands stay separate."""
-  images, _ = band_files.grouped(files, band_files.pattern_of(bands, files))
+  """The images, each as one file or as the files of its bands, and notes on bands left out or separate."""
+  images, _, coarser = band_files.grouped(files, band_files.pattern_of(bands, files))
   apart = not band_files.band_names(images) and band_files.looks_like_bands(files)
-  return images, [band_files.APART] if apart else []
+  return images, [*coarser, *([band_files.APART] if apart else [])]
 
 
 class ImageFiles:

@@ -83,6 +83,10 @@ class Scene:
     except rasterio.errors.RasterioIOError as error:
       self._environment.__exit__(None, None, None)
       raise UserError(f'--input {path}: no raster that GDAL opens: {one_line(error)}') from error
+    if any(kind.name == 'palette' for kind in self._file.colorinterp):  # which 1 bit, and white as 0, are to GDAL too
+      self.close()
+      raise UserError(f'--input {path}: its values are indices into colours, which images in training are not; '
+                      'expected a band in each channel, as gdal_translate -expand rgb writes it')
     self.path = path
     self.height, self.width = self._file.height, self._file.width
     self.profile = {'crs': self._file.crs, 'transform': self._file.transform}

@@ -144,6 +144,16 @@ def test_the_scene_itself_is_never_written_over(run, tmp_path, scene, output, ca
   assert path.read_bytes() == content
 
 
+def test_a_scene_of_indices_into_colours_is_refused(run, tmp_path, capsys):
+  colours = Image.fromarray(np.moveaxis(noise(16, 16), 0, -1))
+  for mode in ('P', '1'):
+    colours.convert(mode).save(tmp_path / f'{mode}.tif')
+    assert predict(run, tmp_path / f'{mode}.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2
+    error = capsys.readouterr().err
+    assert f'{mode}.tif: its values are indices into colours' in error
+    assert error.count('\n') == 1
+
+
 def test_what_is_no_raster_and_names_that_do_not_fit(run, tmp_path, capsys):
   (tmp_path / 'x.tif').write_text('no raster')
   assert predict(run, tmp_path / 'x.tif', '--tile=16', f'--output={tmp_path / "y.tif"}') == 2

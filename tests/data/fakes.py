@@ -62,6 +62,9 @@ class MemorySource:
   def inputs(self) -> list[tuple[str, int, int]]:
     return []
 
+  def missing(self) -> list[str]:
+    return []
+
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
   end = time.monotonic() + seconds

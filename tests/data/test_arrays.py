@@ -287,6 +287,22 @@ def test_three_channels_that_nothing_names_are_taken_for_colours_with_a_note(tmp
     assert sum('assumed to be R, G and B (data.channel_names names them)' in note for note in source.notes) == notes
 
 
+@pytest.mark.parametrize('kind', ['stored', 'folder'])
+def test_bytes_are_text(tmp_path, kind):
+  arrays = contents(bands=np.array([b'b0', b'b1', b'b2', 'b\xfc'.encode()]), classes=np.array([b'x', b'y', b'z']),
+                    train_labels=np.array([b'x', b'y', b'z'] * 4), train_scene=np.array([b'a', b'\xff'] * 6))
+  source = ArraysSource(write(tmp_path, kind, arrays), group_by='scene')
+  assert (source.channels, source.classes) == (('b0', 'b1', 'b2', 'b\xfc'), ('x', 'y', 'z'))
+  assert source.labels('train').tolist() == [0, 1, 2] * 4
+  assert source.groups('train').tolist() == ['a', '\ufffd'] * 6
+
+
+def test_hidden_files_in_a_folder_of_arrays_are_none(tmp_path):
+  path = write(tmp_path, 'folder', contents())
+  (tmp_path / 'set' / '._train_images.npy').write_bytes(b'of macOS')
+  assert ArraysSource(path).length('train') == 12
+
+
 def test_images_and_labels_alone_are_what_all_splits_are_cut_from(tmp_path):
   arrays = contents()
   alone = {'images': arrays['train_images'], 'labels': arrays['train_labels'], 'bands': arrays['bands']}

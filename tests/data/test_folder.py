@@ -27,7 +27,7 @@ def write_tree(root):
 
 def refused(root, *parts, **options):
   with pytest.raises(UserError) as raised:
-    folder_source(root, **options).inputs()
+    fingerprint(folder_source(root, **options))
   text = str(raised.value)
   assert '\n' not in text
   for part in parts:
@@ -372,6 +372,38 @@ def test_an_id_that_means_two_images_is_refused_and_hidden_files_mean_none(tmp_p
     (tmp_path / name).unlink()
 
 
+@pytest.mark.parametrize('text', [',path,label\n0,1.png,a\n1,2.png,b\n', 'path,label,\n1.png,a,\n2.png,b,\n'])
+def test_a_column_without_a_name_is_none_of_groups(tmp_path, text):
+  """As pandas writes the index of a table."""
+  for number in (1, 2):
+    write_image(tmp_path / f'{number}.png')
+  (tmp_path / 'train.csv').write_text(text)
+  source = folder_source(tmp_path)
+  assert [source.classes[label] for label in source.labels('train')] == ['a', 'b']
+  assert source.groups('train') is None
+
+
+def test_listed_images_that_are_not_there_are_counted_and_may_be_left_out(tmp_path):
+  written = write_lists(tmp_path)
+  with open(tmp_path / 'train.txt', 'a') as file:
+    file.write('images/gone.png 1\nimages/gone as well.png 0\n')
+  source = folder_source(tmp_path)
+  number = len(written) + 2
+  refused(tmp_path, "'images/gone.png': no such image", f'2 of {number} files are not there; data.skip_damaged=true')
+  dataset = open_dataset(source, tmp_path / 'cache', skip_damaged=True)
+  assert sum(len(split) for split in dataset.splits.values()) == len(written)
+  assert any(f'2 of {number} images were left out' in remark for remark in dataset.remarks)
+
+
+def test_names_of_files_need_not_be_utf_8(tmp_path):
+  for label in ('cat', 'dog'):
+    for number in range(2):
+      write_image(tmp_path / label / f'{number}.png', seed=number)
+  os.rename(tmp_path / 'cat/1.png', os.fsencode(tmp_path) + b'/cat/caf\xe9.png')
+  dataset = open_dataset(folder_source(tmp_path), tmp_path / 'cache')
+  assert len(dataset.splits['train']) == 4
+
+
 def test_of_several_columns_of_labels_one_is_named(tmp_path):
   write_image(tmp_path / '1.png')
   (tmp_path / 'train.csv').write_text('id,genus,species\n1,a,b\n')
@@ -384,6 +416,20 @@ def test_of_several_columns_of_labels_one_is_named(tmp_path):
   refused(tmp_path, 'train.csv, line 3', 'another number of columns')
   (tmp_path / 'train.csv').write_text('id,label\n1,a\n7,b\n')
   refused(tmp_path, "'7'", 'no such image')
+
+
+def test_class_folders_whose_images_cannot_be_read_are_noted(tmp_path):
+  write_classes(tmp_path)
+  for number in range(3):
+    (tmp_path / 'lynx').mkdir(exist_ok=True)
+    (tmp_path / 'lynx' / f'{number}.heic').touch()
+  write_image(tmp_path / 'stray.png')
+  (tmp_path / 'scripts').mkdir()
+  (tmp_path / 'scripts' / 'a.py').touch()
+  notes = folder_source(tmp_path).notes
+  assert ('left out, because they hold no image that can be read: lynx/: .heic (3), such as lynx/0.heic') in notes
+  assert 'left out, because they lie in no class folder: .png (1), such as stray.png' in notes
+  assert not any('scripts' in note for note in notes)
 
 
 def test_one_grey_image_first_does_not_make_the_set_grey(tmp_path):
@@ -566,6 +612,23 @@ def test_sentinels_folders_of_resolutions_hold_bands_of_one_image(tmp_path):
   assert source.channels == ('B02', 'B05')
 
 
+def test_of_a_band_at_several_resolutions_the_finest_counts_and_the_others_are_noted(tmp_path):
+  for name in ('cat', 'dog'):
+    for metres, bands in ((60, ('B01', 'B02', 'B05')), (10, ('B02',)), (20, ('B02', 'B05'))):
+      for band in bands:
+        write_band(tmp_path / name / f'R{metres}m' / f'T_{band}_{metres}m.tif', metres)
+  source = folder_source(tmp_path, size=4)
+  assert source.channels == ('B01', 'B02', 'B05')
+  assert [source.read('train', row)[0][0, 0].tolist() for row in range(source.length('train'))] == [[60, 10, 20]] * 2
+  note = 'left out, because the same bands are there at a finer resolution: 6 files, such as cat/R20m/T_B02_20m.tif'
+  assert f'train: {note}' in source.notes
+  inputs = open_inputs([str(tmp_path / 'cat')], Reading())
+  assert inputs.read(0)[0].pixels[0, 0].tolist() == [60, 10, 20]
+  assert any('at a finer resolution: 3 files' in note for note in inputs.notes)
+  write_band(tmp_path / 'cat' / 'T_B02_10m.tif', 1)
+  refused(tmp_path, 'the band B02 of cat/T twice')
+
+
 @pytest.mark.parametrize('names', [
     [f'patient{patient}_b{number}.tif' for patient in range(3) for number in range(1, 4)],
     ['a_B1.tif', 'b_B1.tif', 'b_B2.tif', 'c_B1.tif', 'c_B2.tif', 'c_B3.tif']])
@@ -612,6 +675,41 @@ def test_what_the_files_state_of_channels_that_the_configuration_names_is_kept(t
   (tmp_path / 'channels.txt').write_text('a\nb\nc\n')
   assert folder_source(tmp_path, channel_names=given).stated_channels == Statement(LISTED, ('a', 'b', 'c'))
   assert folder_source(tmp_path).stated_channels == Statement(COLOUR, ('R', 'G', 'B'))
+
+
+def write_named(path, names, levels):
+  """A TIFF whose channels, each of one level, have names in GDAL's tag, or none."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  items = ''.join(f'<Item name="DESCRIPTION" sample="{place}" role="description">{name}</Item>'
+                  for place, name in enumerate(names))
+  tags = [(42112, 's', 0, f'<GDALMetadata>{items}</GDALMetadata>', True)] if names else []
+  image = np.broadcast_to(np.array(levels, np.uint16), (4, 4, len(levels)))
+  tifffile.imwrite(path, image, photometric='minisblack', planarconfig='contig', extratags=tags)
+
+
+def test_a_first_image_without_names_does_not_undo_those_of_the_others(tmp_path):
+  for label in ('cat', 'dog'):
+    write_named(tmp_path / label / '0.tif', (), (1, 2, 3, 4))
+    write_named(tmp_path / label / '1.tif', ('nir', 'red', 'green', 'blue'), (1, 2, 3, 4))
+    write_named(tmp_path / label / '2.tif', ('blue', 'green', 'red', 'nir'), (4, 3, 2, 1))
+  source = folder_source(tmp_path)
+  assert set(source.channels) == {'nir', 'red', 'green', 'blue'}
+  seen = [dict(zip(source.channels, source.read('train', row)[0][0, 0].tolist(), strict=True)) for row in (1, 2)]
+  assert seen == [{'nir': 1, 'red': 2, 'green': 3, 'blue': 4}] * 2
+
+
+def test_names_that_no_other_image_has_are_not_dropped_in_silence(tmp_path):
+  for number in range(7):
+    for label in ('cat', 'dog'):
+      names = ('nir', 'red', 'green', 'blue') if (label, number) == ('cat', 2) else ()
+      write_named(tmp_path / label / f'{number}.tif', names, (1, 2, 3, 4))
+  source = folder_source(tmp_path)
+  assert source.channels == ('c0', 'c1', 'c2', 'c3')
+  source.read('train', 2)
+  assert source.remarks('train', 2) == (
+      'channels called nir, red, green, blue were read as c0, c1, c2, c3, in order',)
+  source.read('train', 3)
+  assert source.remarks('train', 3) == ()
 
 
 def test_names_in_a_file_that_the_configuration_contradicts_are_noted(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imagecodecs import jpeg2k_encode
 from PIL import Image, ImageFilter
 
 from mils_jax.data.sources import image_formats
@@ -290,6 +291,77 @@ def test_a_netpbm_image_of_sixteen_bits_stays_one(tmp_path):
   assert read_pixels(tmp_path / 'a.pgm').dtype == np.uint16
 
 
+@pytest.mark.parametrize(('header', 'kind'), [('P5 2 1 4095\n', '>u2'), ('P5 2 1 15\n', 'u1'), ('P2 2 1 15\n', '')])
+def test_a_netpbm_image_with_another_largest_value_is_noted_as_scaled(tmp_path, header, kind):
+  largest = int(header.split()[-1])
+  (tmp_path / 'a.pgm').write_bytes(header.encode() + (np.array([0, largest], kind).tobytes() if kind else b'0 15\n'))
+  found = read_image(str(tmp_path / 'a.pgm'), Reading())
+  assert found.pixels.ravel().tolist() == [0, np.iinfo(found.pixels.dtype).max]
+  assert 'scaled to the whole range' in found.notes[0]
+  (tmp_path / 'a.pgm').write_bytes(b'P5 2 1 255\n\x00\x0f')
+  assert read_image(str(tmp_path / 'a.pgm'), Reading()).notes == ()
+
+
+def test_formats_whose_sixteen_bits_would_be_cut_are_refused(tmp_path):
+  Image.fromarray(PLAIN).save(tmp_path / 'colour.sgi', bpc=2)
+  Image.fromarray(PLAIN[..., 0]).save(tmp_path / 'grey.sgi', bpc=2)
+  (tmp_path / 'a.ppm').write_bytes(b'P6 1 1 65535\n' + bytes(6))
+  (tmp_path / 'plain.ppm').write_bytes(b'P3 1 1 65535\n1 2 3\n')
+  for path in tmp_path.iterdir():
+    with pytest.raises(UserError, match=r'of 16 bits.*would lose half of them'):
+      read_pixels(path)
+
+
+@pytest.mark.parametrize(('dtype', 'bits', 'channels'), [
+    ('uint16', 12, 1), ('uint16', 15, 1), ('uint16', 16, 1), ('int16', 16, 1), ('uint16', 16, 3), ('uint16', 12, 5),
+    ('uint8', 8, 6), ('uint8', 8, 1), ('uint8', 8, 3)])
+def test_jpeg_2000_has_its_values_whatever_their_bits(tmp_path, dtype, bits, channels):
+  low = -(2 ** (bits - 1)) if dtype == 'int16' else 0
+  values = np.random.default_rng(0).integers(low, low + 2**bits, (9, 7, channels)).astype(dtype)
+  path = tmp_path / 'a.jp2'
+  path.write_bytes(jpeg2k_encode(values.squeeze(), level=0, bitspersample=bits, reversible=True, mct=False))
+  found = read_image(str(path), Reading())
+  assert found.pixels.dtype == dtype
+  assert np.array_equal(found.pixels, values)
+  if dtype == 'uint16' and channels == 1:
+    assert found.color == ('grey',)
+    assert np.array_equal(read_pixels(path, color='rgb'), np.repeat(values, 3, -1))
+  for length in (0, 3, 60, 100, len(path.read_bytes()) // 2):
+    (tmp_path / 'cut.jp2').write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match='does not decode'):
+      read_pixels(tmp_path / 'cut.jp2')
+
+
+def test_a_tiff_in_other_colours_is_refused(tmp_path):
+  red = np.full((16, 16, 3), (200, 0, 0), np.uint8)
+  for mode in ('YCbCr', 'LAB'):
+    image = Image.fromarray(red) if mode == 'LAB' else Image.fromarray(red).convert(mode)
+    (Image.merge('LAB', image.split()) if mode == 'LAB' else image).save(tmp_path / f'{mode}.tif')
+    with pytest.raises(UserError, match='a TIFF in the colours'):
+      read_pixels(tmp_path / f'{mode}.tif')
+  tifffile.imwrite(tmp_path / 'jpeg.tif', red, photometric='rgb', compression='jpeg')
+  with tifffile.TiffFile(tmp_path / 'jpeg.tif') as file:
+    assert file.pages.first.photometric == tifffile.PHOTOMETRIC.YCBCR
+  assert np.abs(read_pixels(tmp_path / 'jpeg.tif').astype(int) - red).max() < 4
+
+
+def test_a_tiff_of_several_colour_pages_is_refused_whatever_the_axis(tmp_path):
+  tifffile.imwrite(tmp_path / 'a.tif', np.zeros((2, 8, 8, 3), np.uint8), photometric='rgb')
+  with pytest.raises(UserError, match=r'several pages of several channels.*expected one image'):
+    read_pixels(tmp_path / 'a.tif', channel_axis='last')
+
+
+@pytest.mark.parametrize(('scale', 'offset', 'noted'), [(1e-4, 0, True), (1, -0.1, True), (1, 0, False)])
+def test_a_scale_that_is_not_applied_is_noted(tmp_path, scale, offset, noted):
+  items = ''.join(f'<Item name="{role.upper()}" sample="0" role="{role}">{value}</Item>'
+                  for role, value in (('scale', scale), ('offset', offset)))
+  tifffile.imwrite(tmp_path / 'a.tif', np.ones((4, 4), np.uint16),
+                   extratags=[(42112, 2, 0, f'<GDALMetadata>{items}</GDALMetadata>', True)])
+  found = read_image(str(tmp_path / 'a.tif'), Reading())
+  assert found.pixels.max() == 1
+  assert any('without the scale and offset' in note for note in found.notes) == noted
+
+
 @pytest.mark.parametrize('suffix', ['jfif', 'jpe', 'jp2', 'avif', 'tga', 'pbm', 'pcx', 'qoi', 'webp', 'gif', 'dds'])
 def test_what_pillow_opens_is_an_image(tmp_path, suffix):
   assert image_formats.is_readable(f'a.{suffix.upper()}')
@@ -299,7 +371,7 @@ def test_what_pillow_opens_is_an_image(tmp_path, suffix):
 
 
 def test_containers_films_and_programs_are_no_images():
-  suffixes = ('eps', 'ps', 'mpg', 'h5', 'wmf', 'txt', 'csv', '')
+  suffixes = ('eps', 'ps', 'mpg', 'h5', 'wmf', 'fits', 'txt', 'csv', '')
   assert not any(image_formats.is_readable(f'a.{suffix}') for suffix in suffixes)
 
 

@@ -120,7 +120,7 @@ def test_thirteen_bands_keep_their_dtype_under_other_keys(data_dir, tmp_path):
 
 
 def test_slices_and_names_of_splits(data_dir):
-  source = open_patches(data_dir, train_split='train[:80%]', val_split='train[80%:]', test_split='train[:3]')
+  source = open_patches(data_dir, train_split='train[:80%]', val_split='train[80%:]', test_split='test[:3]')
   assert [source.length(split) for split in ('train', 'val', 'test')] == [24, 6, 3]
   whole = open_patches(data_dir, val_split='test')
   assert [source.example_id('train', index) for index in range(24)] == [
@@ -155,6 +155,10 @@ def test_the_size_does_not_change_example_ids(data_dir):
     ({'train_split': 'train[:x%]'}, ('data.tfds.train_split',)),
     ({'train_split': 'train[:0]'}, ('data.tfds.train_split', 'empty')),
     ({'channel_names': 'a,b'}, ('2 channel names', '3 channels')),
+    ({'image_key': 'note'}, ("data.tfds.image_key='note'", 'no image that can be read')),
+    ({'val_split': 'train[80%:]'}, ("data.tfds.val_split='train[80%:]': 6 of its examples are training examples",)),
+    ({'train_split': 'train+test'}, ("data.tfds.test_split='test': 8 of its examples are training examples",)),
+    ({'train_split': 'train[:20]', 'val_split': 'train[15:]'}, ('val_split', '5 of its examples')),
 ])
 def test_mistakes_are_one_line(data_dir, options, parts):
   with pytest.raises(UserError) as raised:

@@ -64,11 +64,19 @@ def fingerprint(source: Source, skip_damaged: bool = False) -> str:
 
   A dataset cache that left damaged images out was hashed otherwise as long as its statistics might count pixels without
   data; it is built again. Its content stays, by which a run knows its data.
+
+  Raises:
+    UserError: images are listed and not there, and `skip_damaged` is not set.
   """
+  inputs = source.inputs()
+  if not skip_damaged and any(size < 0 for _, size, _ in inputs):
+    first, *others = source.missing()
+    raise UserError(f'{first} ({1 + len(others)} of {len(inputs)} files are not there; data.skip_damaged=true leaves '
+                    'them out)')
   settings = {**source.settings(), **({'skip_damaged': 2} if skip_damaged else {})}
   digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=12)
-  for name, size, time in source.inputs():
-    digest.update(f'\n{name}\0{size}\0{time}'.encode())
+  for name, size, time in inputs:
+    digest.update(f'\n{name}\0{size}\0{time}'.encode(errors='surrogateescape'))  # names need not be UTF-8
   return digest.hexdigest()
 
 

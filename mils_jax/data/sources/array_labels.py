@@ -17,8 +17,6 @@ def plain_labels(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
   """
   if labels.ndim == 2 and labels.shape[1] == 1:
     labels = labels[:, 0]
-  if labels.dtype.kind == 'S':
-    labels = np.char.decode(labels, 'utf-8', 'replace')
   if labels.dtype.kind == 'U' and labels.ndim == 1:
     labels = np.char.strip(labels)
     if (labels == '').any():

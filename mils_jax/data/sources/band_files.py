@@ -18,6 +18,7 @@ AUTO, OFF = 'auto', 'none'
 _SATELLITES = re.compile(r'(?P<image>.+)_(?P<band>(?:SR_|ST_)?B(?:[0-9]{1,2}|8A))(?P<rest>_[0-9]{2}m)?\.(?i:tiff?|jp2)')
 _LIKE_SATELLITES = re.compile(_SATELLITES.pattern, re.IGNORECASE)  # patient0_b1.tif: only worth a note
 _RESOLUTION = re.compile('(?:^|(?<=/))R[0-9]{2}m/$')  # a folder of Sentinel-2: R10m and R20m hold bands of one image
+_METRES = re.compile(r'(?:^|/)R([0-9]{2})m/[^/]+$|_([0-9]{2})m\.[^./]+$')  # R20m/T_B02.jp2, T_B02_20m.jp2
 _MOST = 0.75  # share of files that must be named like bands where the names alone decide
 APART = ('some files are called like single bands of the same images, such as x_B02.tif; '
          "data.folder.band_files='{image}_{band}.tif' puts them together")
@@ -81,7 +82,7 @@ def _parts(path: str, pattern: re.Pattern) -> tuple[str, str] | None:
   return (f'{folder}{match["image"]}', match['band']) if match else None
 
 
-def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str | BandFiles], list[int]]:
+def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str | BandFiles], list[int], list[str]]:
   """Groups files of one band each into images, in the position of the first file.
 
   Args:
@@ -89,25 +90,39 @@ def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str 
     pattern: what `pattern_of` returned.
 
   Returns:
-    The images, and the row of the first file of each.
+    The images, the row of the first file of each, and a note on files that were left out, if there are any: bands of
+    Sentinel-2 that are there at a finer resolution too.
 
   Raises:
-    UserError: two files are the same band of the same image.
+    UserError: two files are the same band of the same image at the same resolution.
   """
   if pattern is None or not files:
-    return list(files), list(range(len(files)))
+    return list(files), list(range(len(files))), []
   images: dict[str, dict[str, str]] = {}
   first: dict[str, int] = {}
+  coarser = []
   for row, path in enumerate(files):
     image, band = _parts(path, pattern) or (path, '')
     bands = images.setdefault(image, {})
     if band in bands:
-      raise UserError(f'{path}: the band {band} of {image} twice, as {bands[band]} too; expected one file for each')
+      metres, other = (_metres(file) if pattern is _SATELLITES else 0 for file in (path, bands[band]))
+      if metres == other or not (metres and other):
+        raise UserError(f'{path}: the band {band} of {image} twice, as {bands[band]} too; expected one file for each')
+      coarser.append(path if metres > other else bands[band])
+      path = bands[band] if metres > other else path
     bands[band] = path
     first.setdefault(image, row)
   return ([bands[''] if '' in bands else BandFiles(image, {band: bands[band] for band in sorted(bands, key=_natural)})
            for image, bands in images.items()],
-          list(first.values()))
+          list(first.values()),
+          [f'left out, because the same bands are there at a finer resolution: {len(coarser)} files, such as '
+           f'{coarser[0]}'] if coarser else [])
+
+
+def _metres(path: str) -> int:
+  """The resolution that a file of Sentinel-2 is called after; 0 where its name states none."""
+  found = _METRES.search(path)
+  return int(found[1] or found[2]) if found else 0
 
 
 def band_names(images: Iterable[str | BandFiles]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """A folder of image files: split lists (`relative/path label` a line, or a table), trees `train/<class>/...`, or class
 folders alone."""
 
+import contextlib
 import dataclasses
 import os
 import stat
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from mils_jax.data.sources.registry import DataOptions, register
 from mils_jax.data.sources.source import OWN, Source, Statement, first_readable
 from mils_jax.errors import UserError
 
+NOT_THERE = (-1, 0)  # size and time of a file that does not exist
 HEADS = 1000  # evenly spaced images whose headers decide whether a dataset is grey
 
 
@@ -113,17 +116,28 @@ class FolderSource(Source):
              'band_files': (self.options.band_files if self._bands else OFF, OFF),
              'metadata': ('use' if self.reading.metadata else 'ignore', 'ignore'),
              'listings': (self._nested, {}), 'naming': (2 if self._others_name else 1, 1),
-             'names_given': (bool(self._given) and self._others_name, False)}
+             'names_given': (bool(self._given) and self._others_name, False),
+             'jpeg2000': (1 + any(image_formats.suffix(name) in image_formats.JPEG2000 for images in
+                                  self._files.values() for image in images for name in _files_of(image)), 1)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,
             **{name: value for name, (value, before) in later.items() if value != before}}
 
   def inputs(self) -> list[tuple[str, int, int]]:
+    return [(f'{split} {label} {name}', *found) for split, label, name, found in self._found()]
+
+  def missing(self) -> list[str]:
+    return [f'{self._origin[split]}: {name[:120]!r}: no such image beneath {self.root}'
+            for split, _, name, found in self._found() if found == NOT_THERE]
+
+  def _found(self) -> Iterator[tuple[str, int, str, tuple[int, int]]]:
+    """The split, label, path, and size and time of every file."""
     root = os.open(self.root, os.O_RDONLY)  # looking up names from here is faster
     try:
-      return [(f'{split} {label} {name}', *self._size_and_time(root, split, name)) for split, images in
-              self._files.items() for image, label in zip(images, self._labels[split].tolist(), strict=True)
-              for name in _files_of(image)]
+      for split, images in self._files.items():
+        for image, label in zip(images, self._labels[split].tolist(), strict=True):
+          for name in _files_of(image):
+            yield split, label, name, self._size_and_time(root, split, name)
     finally:
       os.close(root)
 
@@ -133,8 +147,8 @@ class FolderSource(Source):
       if stat.S_ISLNK(status.st_mode):
         self._check_inside(split, name, name)
         status = os.stat(name, dir_fd=root)
-    except (OSError, ValueError) as error:  # ValueError: a character that no path can have
-      raise UserError(f'{self._origin[split]}: {name[:120]!r}: no such image beneath {self.root}') from error
+    except (OSError, ValueError):  # ValueError: a character that no path can have
+      return NOT_THERE
     return status.st_size, status.st_mtime_ns
 
   def _check_inside(self, split: str, name: str, path: str) -> None:
@@ -152,7 +166,8 @@ class FolderSource(Source):
     pattern = band_files.pattern_of(self.options.band_files, every)
     together: dict[str, list[str | BandFiles]] = {}
     for split, names_ in files.items():
-      together[split], rows = band_files.grouped(names_, pattern)
+      together[split], rows, coarser = band_files.grouped(names_, pattern)
+      self._notes += [f'{split}: {note}' for note in coarser]
       if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
         continue
       for what, columns in (('labels', self._labels), ('groups', self._groups)):
@@ -228,8 +243,19 @@ class FolderSource(Source):
       self.units = tuple(units.values())
 
   def _first(self) -> Decoded:
-    """The first training image that can be read; building the cache reports those that cannot."""
-    return first_readable(self._decode, self._files['train'])
+    """The first training image that can be read, or a later one if only that names its channels.
+
+    Building the cache reports those that cannot be read.
+    """
+    images = self._files['train']
+    first = first_readable(self._decode, images)
+    if not (first.names or first.color):
+      for image in (images[len(images) // 2], images[-1]):
+        with contextlib.suppress(UserError):
+          other = self._decode(image)
+          if other.names and other.pixels.shape[-1] == first.pixels.shape[-1]:
+            return other
+    return first
 
   def _statement(self, decoded: Decoded, image: str | BandFiles) -> Statement:
     """What a training file calls its channels; channels.txt counts only where the configuration overrides it."""

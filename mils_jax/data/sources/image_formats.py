@@ -9,9 +9,11 @@ from mils_jax.errors import UserError
 
 ARRAY = '.npy'
 TIFF = ('.tif', '.tiff')
+JPEG2000 = ('.jp2', '.j2k', '.j2c', '.jpc', '.jpf', '.jpx')
 COMMON = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.gif', '.ppm', '.pgm', *TIFF, ARRAY)  # named first in messages
-# Formats that Pillow registers but does not decode itself: containers, films, and programs for other interpreters.
-_NOT_DECODED = {'.bufr', '.emf', '.eps', '.grib', '.h5', '.hdf', '.mpeg', '.mpg', '.ps', '.wmf'}
+# Formats that Pillow registers but does not decode itself (containers, films, and programs for other interpreters), and
+# FITS, of which it reads integers with a wrong offset and one plane of several.
+_NOT_DECODED = {'.bufr', '.emf', '.eps', '.fit', '.fits', '.grib', '.h5', '.hdf', '.mpeg', '.mpg', '.ps', '.wmf'}
 # Image formats that nothing here decodes: in predict each file gets a row, so that none is missing silently.
 _UNREADABLE = {'.arw', '.cr2', '.cr3', '.czi', '.dcm', '.dng', '.exr', '.hdr', '.heic', '.heif', '.jxl', '.lif', '.nd2',
                '.nef', '.nii', '.nrrd', '.orf', '.raf', '.raw', '.rw2', '.svg', '.zarr'}
@@ -25,7 +27,7 @@ def suffixes() -> frozenset[str]:
   Image.init()
   known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
   without = {suffix for feature, kinds in (('avif', ('.avif', '.avifs')), ('webp', ('.webp',)),
-                                           ('jpg_2000', ('.jp2', '.j2k', '.j2c', '.jpc', '.jpf', '.jpx')))
+                                           ('jpg_2000', JPEG2000))
              if not features.check(feature) for suffix in kinds}
   return frozenset((known - _NOT_DECODED - without) | {*TIFF, ARRAY})
 

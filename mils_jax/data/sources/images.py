@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mils_jax.data.sources import image_formats, pictures, tiff
+from mils_jax.data.sources import image_formats, jpeg2000, pictures, tiff
 from mils_jax.data.sources.pixels import (
   Decoded,
   Reading,
@@ -52,7 +52,7 @@ def read_image(path: str, reading: Reading) -> Decoded:
       decoded = tiff.decode(path, reading)
     else:
       with contextlib.nullcontext() if Image.MAX_IMAGE_PIXELS is None else decoders_settled():
-        decoded = pictures.decode(path, reading)
+        decoded = (jpeg2000 if kind in image_formats.JPEG2000 else pictures).decode(path, reading)
     pixels = decoded.pixels if kind in image_formats.TIFF else without_nodata(decoded.pixels, reading.nodata)
     return dataclasses.replace(decoded, pixels=resize_square(pixels, reading.size),
                                size=decoded.size or pixels.shape[:2])

@@ -37,15 +37,15 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
   """Finds the images of a folder; raises UserError, which names the location, where no layout matches."""
   with os.scandir(root) as entries:
     there = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith('.'))
-  folders = [name for name, is_folder in there if is_folder]
-  texts = [name for name, is_folder in there if not is_folder and image_formats.suffix(name) in ('.txt', '.csv')]
+  folders, files = ([name for name, is_folder in there if is_folder == wanted] for wanted in (True, False))
+  texts = [name for name in files if image_formats.suffix(name) in ('.txt', '.csv')]
   split_lists, split_folders = _called(texts, root), _called(folders, root)
   if 'train' in split_lists:
     layout = _from_lists(root, split_lists, split_folders, label_column, group_column)
     beside = [name for name in texts if name not in split_lists.values() and _may_be_a_list(name, layout)]
   else:
     is_tree = 'train' in split_folders
-    layout = _from_trees(root, split_folders) if is_tree else _from_class_folders(root, folders, split_folders)
+    layout = _from_trees(root, split_folders) if is_tree else _from_class_folders(root, folders, files, split_folders)
     own = {*split_folders.values(), *(() if is_tree else layout.classes)}
     beside = [f'{name}/' for name in folders
               if name not in own and image_formats.holds_images(os.path.join(root, name))]
@@ -107,11 +107,12 @@ def _from_trees(root: str, trees: dict[str, str]) -> Layout:
   return layout
 
 
-def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) -> Layout:
+def _from_class_folders(root: str, folders: list[str], files: list[str], trees: dict[str, str]) -> Layout:
   """The layout <class>/... alone: all missing splits are cut from it."""
   own = [name for name in folders if name not in trees.values()]
   closed = [name for name in own if not os.access(os.path.join(root, name), os.R_OK | os.X_OK)]
-  listed = {name: found for name in own if name not in closed and (found := _listed(root, name))[0]}
+  every = {name: _listed(root, name) for name in own if name not in closed}
+  listed = {name: found for name, found in every.items() if found[0]}
   classes = list(listed)
   if len(classes) < 2:
     raise UserError(f"data.path='{root}': has neither a list train.txt or train.csv, nor a folder train/<class>/, nor "
@@ -123,6 +124,13 @@ def _from_class_folders(root: str, folders: list[str], trees: dict[str, str]) ->
                       + (f' and {len(classes) - 10} more' if len(classes) > 10 else ''))
   if closed:
     layout.notes.append(f'left out, because they may not be read: {", ".join(f"{name}/" for name in closed)}')
+  unreadable = {name: rest for name, (found, rest) in every.items()
+                if not found and any(map(image_formats.is_image, rest))}
+  _note_others([file for rest in unreadable.values() for file in rest],
+               f'left out, because they hold no image that can be read: {", ".join(f"{name}/" for name in unreadable)}',
+               layout)
+  _note_others([file for file in files if image_formats.is_image(file)],
+               'left out, because they lie in no class folder', layout)
   for split, name in trees.items():
     _add_tree(root, split, name, layout)
   return layout

@@ -187,7 +187,7 @@ def _read_table(path: str, text: str, root: str, folder: str, label_column: str,
   file_column = _file_column(header, rows, find, headed, path)
   if group_column and group_column not in header and _is_training(path):
     raise UserError(f'{path}: {unknown("data.group_by", group_column, header)}')
-  group = header.index(group_column) if group_column in header else None
+  group = header.index(group_column) if group_column and group_column in header else None
   if group is not None and (group == file_column or group_column == label_column or group_column.lower() in _LABELS):
     raise UserError(f"{path}: data.group_by='{group_column}' is the column of the images or of the labels; expected "
                     'that of scenes, patients or the like')

@@ -120,8 +120,9 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
     UserError: there are more channels than names, or the file calls a channel alpha that may be any other.
   """
   known, as_many = tuple(known), count == len(known)
+  unmatched = ()
   if known == unnamed(len(known)):  # there are no names to match
-    own = color = ()
+    unmatched, own, color = tuple(own), (), ()
     listed = known[:count] if listed else ()
   stated = Statement.of(count, listed, own, color)
   if as_many and flagged and not stated.names:
@@ -141,7 +142,8 @@ def assign(count: int, known: Sequence[str], listed: Sequence[str], own: Sequenc
     translated = named != stated.names and not (training and training.by == stated.by)
     return named, f'{taken}{", ".join(named)}' if translated else ''
   if as_many and (not stated.names or (stated.by == OWN and (training is None or _counts(stated.names)))):
-    return known, f'{taken}{", ".join(known)}, in order' if stated.names else ''
+    names = stated.names or unmatched
+    return known, f'channels called {", ".join(names)} were read as {", ".join(known)}, in order' if names else ''
   if stated.names:
     return named, ''
   first = listed or known

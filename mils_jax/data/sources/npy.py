@@ -22,7 +22,7 @@ def read_headers(path: str) -> dict[str, Header]:
   try:
     if os.path.isdir(path):
       for name in sorted(os.listdir(path)):
-        if name.endswith('.npy'):
+        if name.endswith('.npy') and not name.startswith('.'):  # such as ._x.npy of macOS
           with open(os.path.join(path, name), 'rb') as file:
             headers[name[:-4]] = _read_header(file)
     else:
@@ -41,28 +41,33 @@ def read_headers(path: str) -> dict[str, Header]:
 
 
 def load(path: str, name: str) -> np.ndarray:
-  """One of the arrays: a memory map where it is not compressed.
+  """One of the arrays: a memory map where it is not compressed; bytes are decoded to text.
 
   Raises:
     UserError: it does not load.
   """
   try:
-    if os.path.isdir(path):
-      return np.load(os.path.join(path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
-    with zipfile.ZipFile(path) as archive:
-      info = archive.getinfo(f'{name}.npy')
-    if info.compress_type == zipfile.ZIP_STORED:
-      with open(path, 'rb') as file:
-        file.seek(info.header_offset + 26)
-        name_length, extra_length = np.frombuffer(file.read(4), '<u2')
-        file.seek(int(name_length) + int(extra_length), os.SEEK_CUR)
-        shape, fortran_order, dtype = _read_header(file)
-        if math.prod(shape) and not dtype.hasobject:
-          return np.memmap(path, dtype, 'r', file.tell(), shape, 'F' if fortran_order else 'C')
-    with np.load(path, allow_pickle=False) as arrays:  # which refuses objects
-      return arrays[name]
+    array = _mapped_or_read(path, name)
+    return np.char.decode(array, 'utf-8', 'replace') if array.dtype.kind == 'S' else array
   except Exception as error:  # damaged files raise any error in zip or NumPy
     raise UserError(f'{path}: {name} does not load: {one_line(error)}') from error
+
+
+def _mapped_or_read(path: str, name: str) -> np.ndarray:
+  if os.path.isdir(path):
+    return np.load(os.path.join(path, f'{name}.npy'), mmap_mode='r', allow_pickle=False)
+  with zipfile.ZipFile(path) as archive:
+    info = archive.getinfo(f'{name}.npy')
+  if info.compress_type == zipfile.ZIP_STORED:
+    with open(path, 'rb') as file:
+      file.seek(info.header_offset + 26)
+      name_length, extra_length = np.frombuffer(file.read(4), '<u2')
+      file.seek(int(name_length) + int(extra_length), os.SEEK_CUR)
+      shape, fortran_order, dtype = _read_header(file)
+      if math.prod(shape) and not dtype.hasobject:
+        return np.memmap(path, dtype, 'r', file.tell(), shape, 'F' if fortran_order else 'C')
+  with np.load(path, allow_pickle=False) as arrays:  # which refuses objects
+    return arrays[name]
 
 
 def _read_header(file: Any) -> Header:

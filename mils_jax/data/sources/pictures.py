@@ -17,6 +17,7 @@ GREY_AS_RGB = 'a grey image was read as a colour image whose R, G and B are equa
 RGB_AS_GREY = 'a colour image was read as a grey one, by its luminance'
 WITHOUT_ALPHA = 'the alpha channel was left out'
 FIRST_FRAME = 'the first of several frames was read'
+SCALED = 'values were scaled to the whole range of their type, as the file states another largest one'
 
 # Pillow's modes that are converted to another one; modes in neither table are refused.
 _CONVERTED = {'1': 'L', 'P': 'RGB', 'PA': 'RGBA', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB',
@@ -38,15 +39,15 @@ def decode(path: str, reading: Reading) -> Decoded:
       # The JPEG decoder may halve the image while it stays at least twice the requested size: the resizing below
       # averages the rest, so the result stays within about a grey level of resizing the full image.
       image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
-    if image.format == 'PNG' and image.mode != 'I;16' and any('16B' in str(tile[3]) for tile in image.tile):
-      raise UserError(f'{path}: a PNG of 16 bits in several channels would lose half of them; save it as TIFF or .npy')
+    scaled = _check_depth(image, path)
     frames = [FIRST_FRAME] if getattr(image, 'is_animated', False) else []
     upright, turned = _upright(image) if reading.metadata else (image, [])
     plain, changed = _in_colour(_plain(upright, path, reading.color), reading.color)
     pixels = _pixels(plain, path, size)
     if reading.color == 'rgb' and pixels.shape[-1] == 1:  # of more than 8 bits, which Pillow does not convert
       pixels = np.repeat(pixels, 3, axis=-1)
-    return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=(*frames, *turned, *changed), size=(height, width))
+    notes = (*scaled, *frames, *turned, *changed)
+    return Decoded(pixels, color=_COLORS[pixels.shape[-1]], notes=notes, size=(height, width))
 
 
 def is_colour(path: str) -> bool:
@@ -68,6 +69,17 @@ def _open(path: str) -> ImageFile.ImageFile:
   with open(path, 'rb', buffering=0) as file:
     data = file.read(SMALL_FILE)
   return Image.open(io.BytesIO(data) if len(data) < SMALL_FILE else path)
+
+
+def _check_depth(image: ImageFile.ImageFile, path: str) -> list[str]:
+  """Raises UserError where Pillow would cut values of 16 bits to 8, and returns a note where it scales them."""
+  codecs = [(codec, args) for codec, _, _, args in image.tile]
+  largest = {int(args[1]) for codec, args in codecs if codec in ('ppm', 'ppm_plain') and args and image.mode != '1'}
+  deep = max(largest, default=0) > 255 or any(codec == 'SGI16' or '16B' in str(args) for codec, args in codecs)
+  if deep and not image.mode.startswith('I'):
+    raise UserError(f'{path}: {image.format} of 16 bits, mode {image.mode}, would lose half of them; save it as TIFF '
+                    'or .npy')
+  return [SCALED] if largest - {255, 65535} else []
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -97,8 +97,15 @@ class Source(Protocol):
     ...
 
   def inputs(self) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and modification time in ns of every input file, without reading the files."""
+    """Name, size in bytes and modification time in ns of every input file, without reading the files.
+
+    The size of a listed image that is not there is -1.
+    """
     ...
+
+  def missing(self) -> list[str]:
+    """For each listed image that is not there, a message that names it."""
+    return []
 
 
 def hashed_example_id(split: str, original: np.ndarray) -> str:

@@ -125,6 +125,9 @@ class EverySplit(Source):
   def inputs(self) -> list[tuple[str, int, int]]:
     return self.source.inputs()
 
+  def missing(self) -> list[str]:
+    return self.source.missing()
+
   def groups(self, split: str) -> np.ndarray | None:
     if self.fractions and split in self.rows:
       groups = self._groups['train']

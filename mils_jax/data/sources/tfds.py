@@ -52,7 +52,10 @@ class TfdsSource(Source):
     if count is None:
       raise UserError(f"data.tfds.label_key='{label_key}': not a class label in {name}, but {features[label_key]}")
     self.classes = tuple(features[label_key].int2str(label) for label in range(count))
-    image = self._image('train', 0)
+    try:
+      image = self._image('train', 0)
+    except (AttributeError, TypeError, ValueError) as error:  # no image, or one that TFDS cannot decode
+      raise UserError(f"data.tfds.image_key='{image_key}': no image that can be read: {one_line(error)}") from error
     pixels.check_dtype(image.dtype, f"{name}, feature '{image_key}'")
     self.channels, self.notes = names.name_channels(image.shape[-1], channel_names, 'data.channel_names',
                                                       image.dtype == np.uint8)
@@ -145,7 +148,24 @@ class TfdsSource(Source):
     if 'train' not in found:
       raise UserError(f"data.tfds.train_split='': {self.name} has no split of that name. Valid: "
                       f"{', '.join(available)} and slices such as {next(iter(available))}[:90%]")
+    self._check_apart(found)
     return found
+
+  def _check_apart(self, splits: dict[str, str]) -> None:
+    """Raises UserError where the validation or test split has examples of the training split."""
+    from tensorflow_datasets.core import ReadInstruction
+
+    infos = self._builder.info.splits
+    parts = {split: [(part.splitname, part.from_ or 0, part.to or infos[part.splitname].num_examples)
+                     for part in ReadInstruction.from_spec(own).to_absolute(infos)]
+             for split, own in splits.items()}
+    for split in ('val', 'test'):
+      shared = sum(max(0, min(end, other_end) - max(start, other_start))
+                   for name, start, end in parts['train'] for other, other_start, other_end in parts.get(split, ())
+                   if name == other)
+      if shared:
+        raise UserError(f"data.tfds.{split}_split='{splits[split]}': {shared} of its examples are training examples, "
+                        f"of train_split='{splits['train']}'; expected none, as in train[:80%] and train[80%:]")
 
 
 def _prepared_builder(name: str, data_dir: str) -> Any:

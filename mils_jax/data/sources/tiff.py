@@ -11,10 +11,14 @@ import numpy as np
 from mils_jax.data.sources.names import ALPHA, RGB
 from mils_jax.data.sources.pictures import TURNED
 from mils_jax.data.sources.pixels import Decoded, Reading, channels_last, check_dtype, check_size, without_nodata
-from mils_jax.data.sources.tiff_tags import channel_names, nodata, other_files
+from mils_jax.data.sources.tiff_tags import channel_names, is_scaled, nodata, other_files
 from mils_jax.errors import UserError
 
+STORED = 'values were read as stored, without the scale and offset that the file states'
 _COLOURED = (2, 6)  # photometric interpretations: RGB and YCbCr
+_JPEG = (6, 7, 34892, 33007)  # compressions whose decoder turns YCbCr into RGB
+# Photometric interpretations whose three channels would be taken for R, G and B.
+_UNCONVERTED = {6: 'YCbCr', 8: 'CIE L*a*b*', 9: 'ICC L*a*b*', 10: 'ITU L*a*b*'}
 _ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
 _ORIENTATION = 274  # the tag's number
 # For each orientation but the first: whether rows and columns are swapped, and which axes are mirrored then.
@@ -39,6 +43,8 @@ def decode(path: str, reading: Reading) -> Decoded:
     shape = tuple(series.shape)
     page: Any = series.keyframe  # a TiffPage, or a TiffFrame that is like one
     check_size(path, shape)
+    if page.photometric in _UNCONVERTED and not (page.photometric == _COLOURED[1] and page.compression in _JPEG):
+      raise UserError(f'{path}: a TIFF in the colours {_UNCONVERTED[page.photometric]}; expected RGB, grey, or bands')
     if series.dtype != bool:
       check_dtype(np.dtype(series.dtype), path)
     rule = _channel_axis(series.axes, shape, reading.channel_axis, path)
@@ -47,6 +53,7 @@ def decode(path: str, reading: Reading) -> Decoded:
     pixels = channels_last(image, 'last' if coloured else rule, path)
     pixels, notes = _upright(pixels, page) if reading.metadata else (pixels, ())
     names, units = channel_names(file, pixels.shape[-1]) if reading.metadata else ((), ())
+    notes = (*notes, STORED) if is_scaled(file) else notes
     color = RGB if coloured else _kind(page, pixels)
     return Decoded(pixels, names, units, color, notes)
 
@@ -107,6 +114,8 @@ def _channel_axis(axes: str, shape: tuple[int, ...], channel_axis: str, path: st
     return 'first'
   if len(shape) == 3 and channel_axis:
     return channel_axis
+  if len(shape) > 3:
+    raise UserError(f'{path}: a TIFF of several pages of several channels, shape {shape}; expected one image')
   raise UserError(f'{path}: a TIFF of several pages, shape {shape}, that does not state what they are; '
                   'set data.channel_axis=first or last')
 

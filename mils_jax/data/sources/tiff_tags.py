@@ -50,6 +50,17 @@ def nodata(page: 'TiffPage | TiffFrame') -> float | None:
   return None
 
 
+def is_scaled(file: 'TiffFile') -> bool:
+  """Whether GDAL's tag states that true values are the stored ones times a scale other than 1, plus an offset."""
+  tag = file.pages.first.tags.get(_GDAL_METADATA)
+  neutral = {'scale': 1.0, 'offset': 0.0}
+  with contextlib.suppress(*_ODD):
+    return tag is not None and any(float(item.text or 'nan') != neutral[item.attrib['role']]
+                                   for item in _parsed(str(tag.value)).iter('Item')
+                                   if item.attrib.get('role') in neutral)
+  return False
+
+
 def _from_gdal(file: 'TiffFile') -> dict[int, tuple[str, str]]:
   """The description, unit and wavelength of each channel, by index."""
   tag = file.pages.first.tags.get(_GDAL_METADATA)
