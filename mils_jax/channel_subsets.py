@@ -83,6 +83,8 @@ def read_subsets(text: str, channels: Sequence[str]) -> list[Subset]:
     if len(set(names)) < len(names):
       raise UserError(f"the subset '{part}' names a channel twice")
     subsets.append(tuple(name for name in channels if name in names))
+  if text and not subsets:
+    raise UserError(f"'{text}' names no subset; expected channels, as in {channels[0]}; {','.join(channels)}")
   twice = [subset for subset in subsets if subsets.count(subset) > 1]
   if twice:
     raise UserError(f"the subset '{','.join(twice[0])}' is given twice")

@@ -4,6 +4,8 @@ JAX is loaded by the commands that compute; --help and mistakes on the command l
 """
 
 import contextlib
+import io
+import sys
 import traceback
 
 from mils_jax import __version__, invocation
@@ -24,6 +26,8 @@ def main(argv: list[str]) -> int:
   One of several processes ends here instead, with that code. `argv` is like sys.argv.
   """
   invocation.started_with(argv)
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of files may hold what a terminal cannot show
   try:
     if argv[1:] == ['--version'] or wants_help(argv):
       with contextlib.suppress(BrokenPipeError):  # `--help | head` has read what it needs

@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -18,7 +17,7 @@ from mils_jax import invocation
 from mils_jax.builtin_configs import OWN, builtin_configs, find_config
 from mils_jax.commands import COMMANDS, Flag, Request
 from mils_jax.errors import UserError, unknown
-from mils_jax.files import as_name, local_path
+from mils_jax.files import as_name, local_path, shortened
 from mils_jax.schema import FREE
 from mils_jax.training.run_folder import RunFolder
 
@@ -68,13 +67,18 @@ def parse(argv: list[str]) -> Request:
   config, overrides = load_config(words)
   from mils_jax.run_config import RunConfig, as_it_was  # the configuration has already loaded it, and JAX with it
 
-  name = run_name(str(config.get('name', '')), words.config, overrides)
-  folder = RunFolder(Path(words.workdir) if words.workdir else Path('runs') / name)
   if takes == 'sweep':
-    return Request(mode, folder, None, config, words.flags, argv)
+    return Request(mode, _folder(words, str(config.get('name', '')), overrides), None, config, words.flags, argv)
   if 'table' in config:
     raise UserError(f'{words.config} describes a sweep, not a run: give {invocation.mode("sweep")}')
-  return Request(mode, folder, as_it_was(RunConfig.read(config), folder), None, words.flags, argv)
+  run = RunConfig.read(config)
+  folder = _folder(words, run.name, overrides)
+  return Request(mode, folder, as_it_was(run, folder), None, words.flags, argv)
+
+
+def _folder(words: Words, name: str, overrides: dict[str, Any]) -> RunFolder:
+  """The folder that the command line names, else the one that is named after the configuration and its changes."""
+  return RunFolder(Path(words.workdir) if words.workdir else Path('runs') / run_name(name, words.config, overrides))
 
 
 def _nothing_to_work_on(mode: str, argv: list[str]) -> UserError:
@@ -97,15 +101,17 @@ def run_name(name: str, path: str, overrides: dict[str, Any]) -> str:
     name: name of the configuration.
     path: path of its file, followed by ':VARIANT' if there is one.
     overrides: the changed fields, by full name.
+
+  Raises:
+    UserError: the configuration has no name that a folder can have.
   """
+  if name in ('', '.', '..'):
+    raise UserError(f"name='{name}' in {path}: expected a name for its folder")
   variant = path.partition(':')[2]
   fields = {key.removeprefix('common.'): value for key, value in overrides.items()}  # those of all runs of a sweep
   named = {key.removeprefix('train.'): value for key, value in fields.items() if key.split('.')[0] not in FREE}
   text = '-'.join(part for part in (name, variant, *(f'{key}={value}' for key, value in sorted(named.items()))) if part)
-  readable = as_name(text)
-  if readable == text and len(text) <= 100:
-    return text
-  return f'{readable[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}'
+  return shortened(text, always=as_name(text) != text)
 
 
 def read_words(argv: list[str]) -> Words:
@@ -175,6 +181,10 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
     raise unknown('flag', f'--{error.flagname}', valid) from error
   except flags.Error as error:
     raise UserError(str(error).splitlines()[0]) from error
+  twice = [name for name in (*_command_flags(), 'mode', 'config', 'workdir') if values[name].present > 1]
+  if twice:
+    raise UserError(f'--{twice[0]} is given {values[twice[0]].present} times; expected once'
+                    + (', with all its words after it' if twice[0] == _takes_many(verb or values.mode) else ''))
   many = _takes_many(values.mode)
   if plain and not verb and not (many and values[many].present):
     raise UserError(f"'{plain[0]}' is no flag. Valid flags: {', '.join(valid)}")
@@ -262,9 +272,12 @@ def changed(config: ConfigDict, fields: list[str]) -> tuple[ConfigDict, dict]:
   values, words = flags.FlagValues(), [invocation.PROGRAM, *fields]
   try:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
-    values(words)
+    left = values(words)[1:]
   except flags.Error as error:
     raise UserError(str(error).strip().splitlines()[0]) from error
+  if left:  # as a switch takes no word after it
+    field = fields[fields.index(left[0]) - 1]
+    raise UserError(f"'{left[0]}' stands after {field}, which is a switch; expected {field}=true or {field}=false")
   own = values['config'].override_values  # pyright: ignore[reportAttributeAccessIssue]  of ml_collections' own flags
   return values.config, dict(own)
 
@@ -272,10 +285,10 @@ def changed(config: ConfigDict, fields: list[str]) -> tuple[ConfigDict, dict]:
 def _check_fields(words: list[str], config: ConfigDict) -> None:
   """Raises UserError for an override of a field that the configuration does not have."""
   for word in words:
-    if not word.startswith('--config.'):
+    if not re.match('--(no)?config[.]', word):
       continue
     section, known = config, ''
-    for part in word.removeprefix('--config.').partition('=')[0].split('.'):
+    for part in re.sub('--(no)?config[.]', '', word, count=1).partition('=')[0].split('.'):
       if not isinstance(section, ConfigDict) or part not in section:
         choices = section.keys() if isinstance(section, ConfigDict) else ()
         raise unknown('config field', known + part, [known + key for key in choices])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -31,6 +32,14 @@ def local_path(text: str, name: str) -> str:
 def as_name(text: str) -> str:
   """The text with characters that are unsafe in file names replaced."""
   return re.sub(r'[^\w.=,+-]', '_', text)
+
+
+def shortened(text: str, always: bool = False) -> str:
+  """The text as the name of a file; where that is long, or `always`, its beginning and a hash of the text."""
+  name = as_name(text)
+  if len(name) <= 100 and not always:
+    return name
+  return f"{name[:80]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def make_writable(folder: Path, target: Path) -> None:

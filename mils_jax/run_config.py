@@ -73,7 +73,10 @@ class RunConfig:
       UserError: there is no such section, field or network, or a value is not one that the field can take.
     """
     values = values.to_dict() if isinstance(values, ConfigDict) else values
-    model = values.get('model', {}).get('name', '')
+    model = values.get('model', {})
+    if not isinstance(model, Mapping):
+      raise UserError(f'model={model!r}: expected a section with fields such as name')
+    model = model.get('name', '')
     sections = sections_of(model)
     for name in values:
       if name != 'name' and name not in sections:

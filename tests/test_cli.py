@@ -248,6 +248,12 @@ def test_inspecting_shows_the_set_and_leaves_a_folder_that_can_be_trained_in(tmp
 WRONG = {
     'field': (['--config.train.epoch=3'], "unknown config field 'train.epoch'. Did you mean 'train.epochs'?"),
     'section': (['--config.training.epochs=3'], "unknown config field 'training'"),
+    'switched off': (['--noconfig.bogus'], "unknown config field 'bogus'"),
+    'word after a switch': (['--config.optimizer.decay_all', 'false'],
+                            "'false' stands after --config.optimizer.decay_all, which is a switch; expected "
+                            '--config.optimizer.decay_all=true or'),
+    'no subset': (['--config.channel_dropout.method=hierarchical', '--config.channel_dropout.subsets=;'],
+                  "';' names no subset"),
     'field of a value': (['--config.train.epochs.x=3'], "unknown config field 'train.epochs.x'"),
     'number': (['--config.train.epochs=many'], 'train.epochs=many'),
     'flag': (['--workdri=x'], "unknown flag '--workdri'. Did you mean '--workdir'? Valid: --config, "),
@@ -403,6 +409,23 @@ def test_run_folders_are_named_by_config_and_settings():
   names |= {run_name('task_a', 'c.py', {'data.path': path}) for path in ('/a.npz', '/b.npz')}
   assert len(names) == 6
   assert all(len(name) <= 100 and '/' not in name and ' ' not in name for name in names)
+  for name in ('', '.', '..'):
+    with pytest.raises(UserError, match='expected a name for its folder'):
+      run_name(name, 'c.py', {'train.seed': 2})
+
+
+def test_a_configuration_without_a_name_is_called_like_its_network(tmp_path, monkeypatch, capsys):
+  (tmp_path / 'own.py').write_text('from ml_collections import ConfigDict\ndef get_config():\n'
+                                   "  return ConfigDict({'model': {'name': 'wide_cnn', 'num_classes': 2}, "
+                                   "'channels': {'names': 'R'}, 'data': {'image_size': 16}})\n")
+  monkeypatch.chdir(tmp_path)
+  assert main(['main.py', '--mode=cost', '--config=own.py']) == 0
+  assert [path.name for path in (tmp_path / 'runs').iterdir()] == ['wide_cnn']
+  (tmp_path / 'own.py').write_text("from ml_collections import ConfigDict\ndef get_config():\n"
+                                   "  return ConfigDict({'model': 'wide_cnn'})\n")
+  capsys.readouterr()
+  assert main(['main.py', '--mode=cost', '--config=own.py']) == 2
+  assert capsys.readouterr().err == "error: model='wide_cnn': expected a section with fields such as name\n"
 
 
 def write_images(root, splits=('train', 'val', 'test'), classes=2, per_class=6):

@@ -53,9 +53,12 @@ class RangeTest:
     return cls(rates, losses, np.array(smoothed))
 
   @property
-  def suggested(self) -> float:
-    """A third of the rate of the lowest smoothed loss, to two digits, as the peak of a schedule needs a margin."""
-    return float(f'{self.rates[self.smoothed.argmin()] / 3:.1e}')
+  def suggested(self) -> float | None:
+    """A third of the rate of the lowest smoothed loss, to two digits, as the peak of a schedule needs a margin.
+
+    None where the loss was lowest at the start.
+    """
+    return None if self.smoothed.argmin() == 0 else float(f'{self.rates[self.smoothed.argmin()] / 3:.1e}')
 
 
 def range_test(plan: TrainingPlan, steps: int) -> RangeTest:
@@ -113,9 +116,10 @@ def range_lines(found: RangeTest, optimizer: str) -> list[str]:
   """The curve in a few rows, the suggestion and how to use it."""
   rows = [[f'{found.rates[index]:.1e}', f'{found.losses[index]:.3f}', f'{found.smoothed[index]:.3f}']
           for index in np.unique(np.linspace(0, len(found.rates) - 1, SHOWN).astype(int))]
+  lowest = f'lowest smoothed loss at {found.rates[found.smoothed.argmin()]:.1e}'
   return ['', *table_lines(['learning rate', 'loss', 'smoothed'], rows), '',
-          f'lowest smoothed loss at {found.rates[found.smoothed.argmin()]:.1e}; suggested for {optimizer}: '
-          f'--config.optimizer.learning_rate={found.suggested:g}',
+          f'{lowest}, the first rate: none lowered the loss; expected more --steps' if found.suggested is None else
+          f'{lowest}; suggested for {optimizer}: --config.optimizer.learning_rate={found.suggested:g}',
           'One short run from one seed: good for the order of magnitude. Nothing was trained that is kept.']
 
 
@@ -124,7 +128,8 @@ def range_figure(found: RangeTest) -> str:
   figure, (axes,) = drawing(3.0)
   axes.plot(found.rates, found.losses, alpha=0.35, linewidth=0.8, label='of each batch')
   axes.plot(found.rates, found.smoothed, label='smoothed')
-  axes.axvline(found.suggested, linestyle=(0, (2, 1.5)), linewidth=1.2, label=f'suggested: {found.suggested:g}')
+  if found.suggested is not None:
+    axes.axvline(found.suggested, linestyle=(0, (2, 1.5)), linewidth=1.2, label=f'suggested: {found.suggested:g}')
   axes.set_xscale('log')
   axes.set_ylim(top=SHOWN_LOSS * found.smoothed[0])
   axes.set_xlabel('learning rate')

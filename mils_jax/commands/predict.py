@@ -108,7 +108,8 @@ def run_prediction(config: RunConfig, folder: RunFolder, paths: Sequence[str], c
   with (contextlib.nullcontext(Path(output)) if output else _new_file(folder.path, name) as target,
         replaced(target) as unfinished):
     summary = Summary(target, remarks=inputs.notes)
-    with unfinished.open('w', newline='', encoding='utf-8') as file:
+    # Names of files need not be UTF-8: their bytes are written as they are.
+    with unfinished.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:
       _write_rows(csv.writer(file), classifier, inputs, channels, all_classes, summary)
     if config.data.normalization == 'data' and (odd := _unlike_training(classifier, summary)):
       summary.remarks += (odd,)

@@ -7,6 +7,7 @@ memory, whatever the size of the scene.
 import colorsys
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,18 +69,28 @@ def run(request: Request) -> None:
   if len(given['input']) != 1:
     raise UserError(f'--tile classifies one scene; --input names {len(given["input"])}')
   classifier = Classifier(restore(request.folder, config), request.folder.path)
-  target = Path(given['output'] or request.folder.path / f'{Path(given["input"][0]).stem}-classes.tif')
+  target = (Path(given['output']) if given['output'] else
+            _unused(request.folder.path, f'{Path(given["input"][0]).stem}-classes'))
   if target.suffix.lower() not in ('.tif', '.tiff') or not target.parent.is_dir():
     raise UserError(f'--output {target}: expected a file .tif in a folder that exists')
   raster = Path(given['input'][0])
   for path in _targets(target):
     if raster.exists() and path.exists() and path.samefile(raster):
       raise UserError(f'--output {target}: would write {path} over the scene itself; expected another name')
+    if path.exists() and not target.exists():
+      raise UserError(f'--output {target}: {path}, which would be written too, exists; expected another name')
   if given['channels']:
     classifier.missing(given['channels'])  # raises for names that do not fit, before anything is read
   with contextlib.closing(Scene(given['input'][0], config.data.reading)) as scene:
     maps = classify_scene(classifier, scene, tile, stride, target, given['channels'], given['all_classes'])
   log_lines(maps.lines(classifier.classes))
+
+
+def _unused(folder: Path, name: str) -> Path:
+  """The first of name.tif, name-2.tif, ... of which no map exists, as scenes of two folders may share a name."""
+  stems = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
+  targets = (folder / f'{stem}.tif' for stem in stems)
+  return next(target for target in targets if not any(path.exists() for path in _targets(target)))
 
 
 def _targets(target: Path) -> tuple[Path, Path, Path]:

@@ -11,6 +11,7 @@ from mils_jax.data.sources.registry import set_name
 from mils_jax.export.function import ExportedModel
 from mils_jax.metrics import Accuracy
 from mils_jax.models.network import title_of
+from mils_jax.report.markdown import escape
 from mils_jax.report.text import accuracy_text, grouped, listed_channels, percent, table_lines
 from mils_jax.run_config import RunConfig
 from mils_jax.subsets import read_subset_summary
@@ -74,7 +75,8 @@ def _summary(model: ExportedModel) -> list[str]:
 
 def _input(model: ExportedModel) -> list[str]:
   spec = model.restored.spec
-  rows = [[name, unit or 'as stored', f'{mean:.6g}', f'{std:.6g}', 'yes' if name in spec.trained else 'no']
+  rows = [[escape(name), escape(unit) or 'as stored', f'{mean:.6g}', f'{std:.6g}',
+           'yes' if name in spec.trained else 'no']
           for name, unit, mean, std in zip(spec.channels.names, spec.channels.units, spec.channels.mean,
                                            spec.channels.std, strict=True)]
   return ['Values are given as the data has them, in these units; the model normalizes them itself.', '',
@@ -83,7 +85,8 @@ def _input(model: ExportedModel) -> list[str]:
 
 def _classes(model: ExportedModel) -> list[str]:
   more = len(model.classes) - CLASSES_LISTED
-  return [', '.join(model.classes[:CLASSES_LISTED]) + (f' and {more} more, in `export.json`' if more > 0 else '')]
+  listed = escape(', '.join(model.classes[:CLASSES_LISTED]))
+  return [listed + (f' and {more} more, in `export.json`' if more > 0 else '')]
 
 
 def _results(results: dict[str, Any] | None, config: RunConfig) -> list[str]:
@@ -102,12 +105,12 @@ def _subsets(summary: dict[str, Any] | None) -> list[str]:
     return []
   lines = ['', 'By the channels that are given:', '']
   if len(summary['subsets']) <= SUBSETS_LISTED:
-    rows = [[', '.join(row['channels']), accuracy_text(Accuracy(row['correct'], row['count']))]
+    rows = [[escape(', '.join(row['channels'])), accuracy_text(Accuracy(row['correct'], row['count']))]
             for row in summary['subsets']]
     return [*lines, *table_lines(['channels', 'accuracy [95% interval]'], rows)]
   rows = [[f'{row["size"]} of {len(summary["channels"])}', str(row['number']), percent(row['mean']),
            accuracy_text(Accuracy(row['worst']['correct'], row['worst']['count'])),
-           listed_channels(row['worst']['channels'])] for row in summary['sizes']]
+           escape(listed_channels(row['worst']['channels']))] for row in summary['sizes']]
   return [*lines, *table_lines(['channels', 'subsets', 'mean', 'worst [95% interval]', 'which'], rows, words=['which'])]
 
 
@@ -120,5 +123,6 @@ def _limits(model: ExportedModel) -> list[str]:
   if config.channel_dropout.method == 'none' and len(spec.trained) > 1:
     lines.append('It was not trained with missing channels: without one of them it may be far worse.')
   if never:
-    lines.append(f'It has inputs that training never had, which are always taken as missing: {", ".join(never)}.')
+    lines.append('It has inputs that training never had, which are always taken as missing: '
+                 f'{escape(", ".join(never))}.')
   return [f'- {line}' for line in lines]

@@ -11,7 +11,8 @@ from mils_jax.metrics.predictions import Predictions
 
 def fingerprint(predictions: Predictions) -> str:
   """A hash of the example_ids, independent of their order."""
-  return hashlib.blake2b('\n'.join(sorted(predictions.example_ids.tolist())).encode(), digest_size=8).hexdigest()
+  names = '\n'.join(sorted(predictions.example_ids.tolist())).encode(errors='surrogateescape')  # need not be UTF-8
+  return hashlib.blake2b(names, digest_size=8).hexdigest()
 
 
 def aligned(predictions: dict[str, Predictions]) -> dict[str, Predictions]:

@@ -15,6 +15,7 @@ CONDITIONINGS = ('none', 'presence', 'statistics')  # statistics: presence, plus
 CENTRES = (0.0, -1.0, 0.2, 1.6, 0.39, -1.2, 1.5, -1.8, -1.8)
 SPREADS = (0.75, 0.7, 0.9, 0.5, 0.04, 0.8, 1.2, 0.8, 0.8)
 STATISTICS = len(CENTRES)
+CONSTANT = 1e-5  # largest range of a channel's values, relative to 1 and to themselves, that is only rounding
 
 
 def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
@@ -41,7 +42,9 @@ def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
   """
   x = images.astype(jnp.float32)
   mean = x.mean(axis=(1, 2), keepdims=True)
-  centred = x - mean
+  low, high = x.min(axis=(1, 2)), x.max(axis=(1, 2))
+  constant = high - low <= CONSTANT * (1 + jnp.abs(low))  # what rounding leaves of it must not count as a distribution
+  centred = jnp.where(constant[:, None, None], 0.0, x - mean)
   variance = jnp.square(centred).mean(axis=(1, 2)) + 1e-6  # a constant image has finite statistics and gradients
   std = jnp.sqrt(variance)
   skewness = (centred ** 3).mean(axis=(1, 2)) / std ** 3
@@ -49,7 +52,7 @@ def channel_statistics(images: jax.Array, present: jax.Array) -> jax.Array:
   excess = jnp.maximum(centred, 0).mean(axis=(1, 2)) / std
   steps = [jnp.abs(jnp.diff(x, axis=axis)).sum(axis=(1, 2)) / x[0, ..., 0].size for axis in (1, 2)]  # 0 for one pixel
   found = jnp.stack([mean[:, 0, 0], jnp.log(std), jnp.arcsinh(skewness), jnp.log1p(kurtosis), excess,
-                     x.min(axis=(1, 2)), x.max(axis=(1, 2)), *(jnp.log(step + 1e-3) for step in steps)], axis=-1)
+                     low, high, *(jnp.log(step + 1e-3) for step in steps)], axis=-1)
   scaled = (found - jnp.array([[CENTRES]])) / jnp.array([[SPREADS]])
   return jnp.where(present[..., None], scaled, 0.0)
 

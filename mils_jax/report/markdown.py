@@ -29,6 +29,11 @@ def escape(text: str) -> str:
   return _SPECIAL.sub(r'\\\g<0>', ' '.join(text.split()))
 
 
+def _file_name(text: str) -> str:
+  """A name that a link may hold."""
+  return re.sub(r'\W+', '-', text.lower())[-80:].strip('-')
+
+
 def _block(block: Block, images: Path | None, name: str) -> str:
   match block:
     case Text(text):
@@ -45,16 +50,18 @@ def _block(block: Block, images: Path | None, name: str) -> str:
     case Figures(figures):
       assert images is not None  # only a document without images needs no folder
       images.mkdir(parents=True, exist_ok=True)
+      parts = []
       for figure in figures:
-        (images / f'{figure.name}.svg').write_text(figure.svg, encoding='utf-8')
-      return '\n\n'.join(f'![{escape(figure.alternative)}]({images.name}/{figure.name}.svg)\n\n'
-                         f'{escape(figure.caption)}' for figure in figures)
+        file = images / f'{_file_name(figure.name)}.svg'
+        file.write_text(figure.svg, encoding='utf-8', errors='backslashreplace')
+        parts.append(f'![{escape(figure.alternative)}]({images.name}/{file.name})\n\n{escape(figure.caption)}')
+      return '\n\n'.join(parts)
     case Examples(title, shown):
       assert images is not None  # only a document without images needs no folder
       images.mkdir(parents=True, exist_ok=True)
       lines = []
       for number, (image, text) in enumerate(shown):
-        file = images / (re.sub(r'\W+', '-', f'{name}-{title}-{number}'.lower())[-80:].strip('-') + '.png')
+        file = images / f"{_file_name(f'{name}-{title}-{number}')}.png"
         file.write_bytes(image)
         lines.append(f'![{escape(text)}]({images.name}/{file.name})')
       return f'{escape(title)}\n\n' + ' '.join(lines)

@@ -181,7 +181,8 @@ def _load_predictions(folder: RunFolder) -> Predictions:
 def _find(patterns: Sequence[str]) -> tuple[list[RunFolder], list[NotReported]]:
   """The run folders, including those inside matched folders, and the matches that are no run folder and hold none."""
   folders, others = [], []
-  matches = {Path(match) for pattern in patterns for match in glob.glob(pattern)}
+  matches = {Path(match) for pattern in patterns
+             for match in ([pattern] if Path(pattern).exists() else glob.glob(pattern))}
   for match in sorted(filter(Path.is_dir, matches)):
     found = [match] if _holds_run(match) else [path for path in sorted(match.iterdir()) if _holds_run(path)]
     for folder in map(RunFolder, found):

@@ -115,8 +115,8 @@ def write_document(document: Document, folder: Path) -> tuple[Path, Path]:
   """Writes report.md with its folder figures/, and report.html; raises OSError where it cannot."""
   folder.mkdir(parents=True, exist_ok=True)
   text, page = folder / 'report.md', folder / 'report.html'
-  text.write_text(to_markdown(document, folder / 'figures'), encoding='utf-8')
-  page.write_text(to_html(document), encoding='utf-8')
+  text.write_text(to_markdown(document, folder / 'figures'), encoding='utf-8', errors='backslashreplace')
+  page.write_text(to_html(document), encoding='utf-8', errors='backslashreplace')
   return text, page
 
 

@@ -16,7 +16,7 @@ from mils_jax import build, schema
 from mils_jax.channel_subsets import read_subsets, subset_name, usual_subsets
 from mils_jax.data.order import steps_per_epoch
 from mils_jax.errors import UserError
-from mils_jax.files import as_name
+from mils_jax.files import shortened
 from mils_jax.run_config import RunConfig
 
 FIELDS = ('generalist', 'subsets', 'groups', 'seeds')
@@ -53,7 +53,7 @@ def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   generalist = {'channel_dropout.subsets': values.subsets, **dict(schema.flattened(values.generalist.to_dict()))}
   seeds = values.seeds
   return [
-      *((as_name(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),
+      *((shortened(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),
       ('generalist', common, generalist, seeds),
       ('generalist-total', common,
        {**generalist, 'train.steps': 0, 'train.epochs': epochs * len(subsets)}, seeds),

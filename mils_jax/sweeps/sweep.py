@@ -117,7 +117,8 @@ def read_sweep(config: ConfigDict, path: Path) -> Sweep:
   common = dict(schema.flattened(values.common.to_dict()))
   described = values.get('runs') or specialist_runs(values.specialists, values.common)
   for number, run in enumerate(described, 1):
-    if not (isinstance(run, tuple | list) and len(run) == 4 and isinstance(run[2], Mapping | ConfigDict)
+    if not (isinstance(run, tuple | list) and len(run) == 4 and isinstance(run[0], str)
+            and isinstance(run[1], ConfigDict) and isinstance(run[2], Mapping | ConfigDict)
             and isinstance(run[3], Sequence)):
       raise UserError(f'run {number} of the sweep: expected (name, base configuration, overrides, seeds), the seeds '
                       'being several, as (0, 1, 2), or one, as (0,)')

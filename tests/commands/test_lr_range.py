@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mils_jax.cli import main
-from mils_jax.commands.lr_range import HIGHEST, LOWEST, RangeTest
+from mils_jax.commands.lr_range import HIGHEST, LOWEST, RangeTest, range_figure, range_lines
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'task_b.py'
 TINY = ['--config.data.shapes.num_train=90', '--config.data.shapes.num_val=21', '--config.data.shapes.num_test=41',
@@ -28,6 +28,13 @@ def test_the_suggestion_lies_a_third_below_the_lowest_smoothed_loss():
   np.testing.assert_allclose(found.smoothed[1:3], [3, (2.5 + 0.9 * 3 + 0.81 * 3) / 2.71])
   lowest = rates[found.smoothed.argmin()]
   assert found.suggested == pytest.approx(lowest / 3, rel=0.05)
+
+
+def test_without_a_lower_loss_nothing_is_suggested():
+  found = RangeTest.of(np.geomspace(1e-4, 1, 4), np.array([2.0, 2.1, 2.2, 9.0]))
+  assert found.suggested is None
+  assert 'none lowered the loss; expected more --steps' in range_lines(found, 'adamw')[-2]
+  assert '<svg' in range_figure(found)
 
 
 def test_a_range_test_draws_its_curve_and_keeps_no_weights(tmp_path, capsys, monkeypatch):

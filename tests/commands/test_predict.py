@@ -1,6 +1,7 @@
 """`--mode predict` as its users meet it: images in, a CSV out."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -119,6 +120,16 @@ def test_folders_of_the_same_name_keep_a_file_each(run, tmp_path):
     assert predict(run, tmp_path / folder / 'photos') == 0
   for folder, name in (('a', 'predictions-photos.csv'), ('b', 'predictions-photos-2.csv')):
     assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/photos/x.png']
+
+
+def test_names_of_files_need_not_be_utf_8(run, tmp_path):
+  (tmp_path / 'old').mkdir()
+  for name in (b'caf\xe9.png', b'b.png'):
+    path = os.fsencode(tmp_path) + b'/old/' + name
+    with open(path, 'wb') as file:
+      Image.fromarray(PHOTO[..., :3]).save(file, 'PNG')
+  assert predict(run, tmp_path / 'old', f'--output={tmp_path / "out.csv"}') == 0
+  assert b'caf\xe9.png,' in (tmp_path / 'out.csv').read_bytes()
 
 
 def test_a_prediction_that_begins_during_another_keeps_a_file_of_its_own(run, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """`--mode predict --tile`: a georeferenced raster in, maps of classes and probabilities out."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,6 +144,19 @@ def test_the_scene_itself_is_never_written_over(run, tmp_path, scene, output, ca
   assert 'over the scene itself; expected another name' in error
   assert error.count('\n') == 1
   assert path.read_bytes() == content
+
+
+def test_scenes_of_the_same_name_keep_maps_of_their_own(small_runs, tmp_path, capsys):
+  run = shutil.copytree(small_runs['wide_cnn'], tmp_path / 'run')
+  for year in ('2023', '2024'):
+    (tmp_path / year).mkdir()
+    assert predict(run, write_scene(tmp_path / year / 'scene.tif', noise(16, 16)), '--tile=16') == 0
+  names = {f'scene-classes{number}{end}' for number in ('', '-2') for end in ('.tif', '-probability.tif', '.png')}
+  assert {path.name for path in run.glob('scene*')} == names
+  (tmp_path / 'mine.png').write_bytes(b'mine')
+  assert predict(run, tmp_path / '2023/scene.tif', '--tile=16', f'--output={tmp_path / "mine.tif"}') == 2
+  assert 'mine.png, which would be written too, exists; expected another name' in capsys.readouterr().err
+  assert (tmp_path / 'mine.png').read_bytes() == b'mine'
 
 
 def test_a_scene_of_indices_into_colours_is_refused(run, tmp_path, capsys):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -51,6 +52,16 @@ def test_the_subsets_are_told_where_they_were_tested(run, many):
   card = model_card(ExportedModel(restore(run)), run).replace('\u00a0', ' ')
   assert ('| R, G     |   21.95% [12.0 to 36.7] |' in card) is not many
   assert ('| 1 of 3   |       3 | 10.00% |' in card) is many
+
+
+def test_names_are_shown_as_they_are(run):
+  restored = restore(run)
+  channels = dataclasses.replace(restored.spec.channels, names=('a|b', 'G', 'B'))
+  spec = dataclasses.replace(restored.spec, channels=channels, classes=('<b>bold</b>', 'two\nlines',
+                                                                       *restored.spec.classes[2:]))
+  card = model_card(ExportedModel(dataclasses.replace(restored, spec=spec)), run)
+  assert r'| a\|b ' in card
+  assert r'\<b>bold\</b>, two lines, ' in card
 
 
 def test_a_run_that_is_not_finished_has_no_results(run):

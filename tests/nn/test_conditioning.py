@@ -48,6 +48,17 @@ def test_constant_images_have_finite_statistics_and_gradients(flat):
   assert np.isfinite(channel_statistics(jnp.zeros(flat), jnp.asarray(PRESENT))).all()
 
 
+def test_what_rounding_leaves_of_a_constant_image_is_no_distribution():
+  """Which it leaves depends on the program: on the size of the batch, and on who sums."""
+  constant = np.full((1, 8, 8, 1), 1.7, np.float32)
+  rounded = constant + np.float32(2e-7) * (np.arange(64).reshape(constant.shape) % 7)
+  assert len(np.unique(rounded)) > 1
+  found, exact = (channel_statistics(jnp.asarray(x), jnp.ones((1, 1), bool)) for x in (rounded, constant))
+  np.testing.assert_allclose(found, exact, atol=1e-3)
+  seen = channel_statistics(jnp.asarray(constant + np.float32(1e-3) * (rounded > constant)), jnp.ones((1, 1), bool))
+  assert np.abs(seen - exact).max() > 0.1  # a thousandth is none of its errors
+
+
 def test_statistics_are_embedded_by_waves_and_classified_with_the_mask():
   x, present = jnp.asarray(images()), jnp.asarray(PRESENT)
   logits, variables = StatisticsClassifier(5, width=4).init_with_output(jax.random.key(0), x, present, train=False)

@@ -24,6 +24,12 @@ def test_every_finished_run_is_read_those_inside_of_a_sweep_too(tmp_path):
     np.testing.assert_array_equal(run.test.example_ids, runs[0].test.example_ids)
 
 
+def test_a_folder_may_be_called_like_a_pattern(tmp_path):
+  fake_run(tmp_path / 'run [1]')
+  (run,), others = collect(str(tmp_path / 'run [1]'))
+  assert (run.folder.path.name, others) == ('run [1]', [])
+
+
 def test_what_is_no_finished_run_is_named_with_its_reason(tmp_path):
   for name in ('good', 'stopped', 'damaged', 'changed', 'no json'):
     fake_run(tmp_path / name)

@@ -8,7 +8,7 @@ import pytest
 from mils_jax.errors import UserError
 from mils_jax.metrics import RelativeAccuracy
 from mils_jax.report import thumbnails
-from mils_jax.report.document import Document, Examples, Points, Section, Table, Text
+from mils_jax.report.document import Document, Examples, Figure, Figures, Points, Section, Table, Text
 from mils_jax.report.html import to_html
 from mils_jax.report.markdown import escape, to_markdown
 from mils_jax.report.published import judge_share
@@ -111,6 +111,7 @@ def test_every_image_of_the_text_exists(report):
   images = re.findall(r'!\[.*?\]\((figures/.*?)\)', report[1])
   assert len(images) == len(set(images)) > 15
   for image in images:
+    assert not re.search(r'[\s()]', image), 'no address that a link can have'
     assert (report[3] / image).stat().st_size
 
 
@@ -118,13 +119,15 @@ def test_text_and_page_show_names_as_they_are(tmp_path):
   document = Document('t', 'l', [Section('S', [
       Text('a * b'), Points(['<b>', '95% of 3']),
       Table('c', ['x', 'y|z', 'why'], [['_1_', '2', 'so']], words=('why',)),
-      Examples('e', [(b'png', 'a "q"')])]),
+      Examples('e', [(b'png', 'a "q"')]), Figures([Figure('One (k=1)-0', '<svg/>', 'c', 'a figure')])]),
       Section('empty', [])])
   text = to_markdown(document, tmp_path / 'figures')
   assert '| x     | y\\|z | why |\n|-------|-----:|-----|' in text  # words begin at the left
   assert r'a \* b' in text
   assert r'- \<b>' in text
   assert 'empty' not in text
+  assert '![a figure](figures/one-k-1-0.svg)' in text
+  assert (tmp_path / 'figures/one-k-1-0.svg').read_text() == '<svg/>'
   page = to_html(document)
   assert '<li>&lt;b&gt;</li>' in page
   assert 'alt="a &quot;q&quot;"' in page

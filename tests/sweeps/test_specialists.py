@@ -1,5 +1,6 @@
 """Which runs a sweep of specialists stands for."""
 
+import numpy as np
 import pytest
 
 from configs.sweeps import generalist
@@ -43,6 +44,16 @@ def test_without_names_the_usual_subsets_of_the_data_are_taken(config, tmp_path)
   runs = read_sweep(config, tmp_path).runs
   assert [run.name for run in runs] == ['RGB', 'RG', 'RB', 'GB', 'R', 'G', 'B', 'generalist', 'generalist-total']
   assert all(run.config.channel_dropout.subsets == '' for run in runs)
+
+
+def test_runs_of_many_channels_have_names_that_a_folder_can_have(config, tmp_path):
+  bands = [f'band_{number:03}' for number in range(40)]
+  np.savez(tmp_path / 'bands.npz', images=np.zeros((60, 4, 4, 40), np.uint8), labels=np.arange(60) % 2, channels=bands)
+  config.common.data.update(source='arrays', path=str(tmp_path / 'bands.npz'))
+  names = [run.title for run in read_sweep(config, tmp_path).runs]
+  assert len(set(names)) == 40 + 40 + 1 + 2  # each alone, all but one, all, and the generalists
+  assert max(map(len, names)) <= 100
+  assert 'band_007-seed0' in names
 
 
 @pytest.mark.parametrize(('fields', 'message'), [

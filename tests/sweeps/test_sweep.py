@@ -69,6 +69,8 @@ WRONG = {
     'a text': ({'runs': ('abcd',)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'no overrides': ({'runs': (('a', BASE, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'no seeds': ({'runs': (('a', BASE, {}, ()),)}, "run 'a': seeds=()"),
+    'number for a name': ({'runs': ((1, BASE, {}, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration'),
+    'plain base': ({'runs': (('a', {}, {}, (0,)),)}, 'run 1 of the sweep: expected (name, base configuration, over'),
     'name': ({'runs': (('../a', BASE, {}, (0,)),)}, "run '../a': its name becomes a folder"),
 }
 

@@ -47,7 +47,7 @@ def _of_network(title: str, groups: list[Group]) -> list[Block]:
   parts = [dict(list(series.items())[start:start + BESIDE]) for start in range(0, len(series), BESIDE)]
   blocks: list[Block] = [_table(title, groups, part, channels) for part in parts]
   if len(evaluated) > 1:
-    blocks.append(Figures([accuracy_by_subset(part, channels, f'{title.lower()}-{number}')
+    blocks.append(Figures([accuracy_by_subset(part, channels, f'{title}-{number}')
                            for number, part in enumerate(parts)]))
   for group in groups:
     if gaps := subset_gaps(group, groups):
