@@ -165,12 +165,15 @@ def compute_dtype(precision: str, platform: str) -> jnp.dtype:
 
 
 def check_labels(config: RunConfig, data: CachedDataset) -> None:
-  """Raises UserError where the data has a label that the model has no logit for."""
+  """Raises UserError where the data has a class or a label that the model has no logit for."""
   limit = config.model.num_classes
   highest = max(int(split.labels.max()) for split in data.splits.values())
   if limit and highest >= limit:
     raise UserError(f'model.num_classes={limit}, but the data has label {highest}: at least {highest + 1} are needed '
                     "(0: the data's own number)")
+  if limit and len(data.classes) > limit:
+    raise UserError(f'model.num_classes={limit}, but the data names {len(data.classes)} classes, although not all '
+                    "occur: at least as many are needed (0: the data's own number)")
 
 
 def with_classes(classes: tuple[str, ...], data: CachedDataset) -> CachedDataset:

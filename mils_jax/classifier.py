@@ -29,6 +29,11 @@ def load_classifier(run: str | os.PathLike) -> 'Classifier':
   return Classifier(restore(RunFolder(Path(run))), Path(run))
 
 
+def not_finite(values: np.ndarray) -> str:
+  """Says that the network's outputs for an image of such values are not finite."""
+  return f"the network's outputs are not finite: its values go from {values.min():g} to {values.max():g}"
+
+
 class Classifier:
   """A trained model with its own normalisation.
 
@@ -94,7 +99,7 @@ class Classifier:
 
     Raises:
       UserError: a name is unknown, given twice or missing, none is of a trained channel, or the images' shape,
-        dtype or values cannot be used.
+        dtype or values cannot be used, or are so large that the network's outputs are not finite.
     """
     images = _as_batch(images)
     if not len(images):
@@ -105,7 +110,11 @@ class Classifier:
       placed = [self.place(image, channels) for image in images[start:start + size]]
       self._warn(placed)
       parts.append(self.probabilities(placed, size))
-    return np.concatenate([np.asarray(part) for part in parts])[:len(images)]
+    found = np.concatenate([np.asarray(part) for part in parts])[:len(images)]
+    if not np.isfinite(found).all():
+      row = int(np.isfinite(found).all(axis=1).argmin())
+      raise UserError(f'image {row}: {not_finite(self.place(images[row], channels)[0])}')
+    return found
 
   def compiled(self, channels: ChannelNames = None, batch: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """The same function for a service: for one choice of channels and one batch size, already compiled.

@@ -70,6 +70,8 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
   if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
     return _failed('the device has too little memory; a smaller train.batch_size needs less, and '
                    f'runtime.data_placement=host keeps the data off it. {_resume(argv)}')
+  if isinstance(error, MemoryError):
+    return _failed(f'there is too little memory: {one_line(error, 200)}. {_resume(argv)}')
   if processes.count() == 1:
     raise error
   if not isinstance(error, JaxRuntimeError):

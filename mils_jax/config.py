@@ -49,8 +49,11 @@ class Option:
     """Raises UserError for a value that the option cannot take; `name` is the full name, such as 'train.epochs'."""
     if self.choices and value not in self.choices:
       raise unknown(name, value, [choice or "''" for choice in self.choices])
-    if isinstance(value, int | float) and not (self._in_range(value) and math.isfinite(value)):
-      raise UserError(f'{name}={value}: must be {self._range(value)}')
+    if isinstance(value, tuple) and not value:
+      raise UserError(f'{name}=(): expected at least one value')
+    for one in value if isinstance(value, tuple) else (value,):
+      if isinstance(one, int | float) and not (self._in_range(one) and math.isfinite(one)):
+        raise UserError(f'{name}={value}: must be {self._range(one)}')
 
   @property
   def kind(self) -> str:

@@ -13,7 +13,7 @@ from mils_jax.data.loader import OnDevice, OnHost, place_split
 from mils_jax.data.sources.names import by_meaning
 from mils_jax.data.sources.registry import DataOptions
 from mils_jax.distributed.devices import Devices
-from mils_jax.errors import UserError
+from mils_jax.errors import RunError, UserError
 from mils_jax.metrics.predictions import Evaluator
 from mils_jax.models.variables import abstract_variables
 from mils_jax.progress import log
@@ -58,17 +58,26 @@ def restore(folder: RunFolder, config: RunConfig | None = None) -> Restored:
   own = saved_config(folder)
   config = config or own
   check_owner(folder, config, free=('data',))
-  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-    step = checkpoints.best_step
-    if step is None:
-      raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
-    spec = checkpoints.restore_spec()
-    model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
-                              len(spec.classes), spec.image_size)
-    # The model defines its own collections; what training keeps beside them is restored as it was saved.
-    structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}
-    variables = checkpoints.restore_best(like=structure)
-  return Restored(config, model, variables, spec, step, bool(own.data.names))
+  while True:
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+      step = checkpoints.best_step
+      if step is None:
+        raise UserError(f'{folder.path} has no checkpoint yet: let its first epoch finish')
+      try:
+        return Restored(config, *_read_best(checkpoints, config), step, bool(own.data.names))
+      except RunError:
+        with Checkpoints(folder.checkpoints, read_only=True) as now:
+          if now.best_step == step:  # else a training has replaced what was being read
+            raise
+
+
+def _read_best(checkpoints: Checkpoints, config: RunConfig) -> tuple[nn.Module, dict, ModelSpec]:
+  spec = checkpoints.restore_spec()
+  model = build.build_model(config.model, config.train.precision, jax.default_backend(), len(spec.channels.names),
+                            len(spec.classes), spec.image_size)
+  # The model defines its own collections; what training keeps beside them is restored as it was saved.
+  structure = {**checkpoints.best_structure(), **abstract_variables(model, spec.image_size)}
+  return model, checkpoints.restore_best(like=structure), spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +146,7 @@ def _sized(config: RunConfig, own: DataOptions, spec: ModelSpec) -> RunConfig:
   height, width = spec.image_size
   if config.data == own or config.data.image_size or height != width:
     return config
-  log(f'images of another size than {_by(spec.image_size)} are resized to that, the size of the model')
+  log(f'images are resized where their size is not that of the model, {_by(spec.image_size)}')
   return dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=height))
 
 
@@ -178,8 +187,10 @@ class OpenRun:
 
 def open_run(folder: RunFolder, config: RunConfig | None = None, only_own: bool = True) -> OpenRun:
   """Restores a run's best checkpoint and opens data for it; arguments and errors as `restore`, `open_fitting_data`."""
-  restored = restore(folder, config)
-  fitting = open_fitting_data(restored, _sized(restored.config, saved_config(folder).data, restored.spec), only_own)
+  restored, own = restore(folder, config), saved_config(folder).data
+  if restored.config.data.normalization != own.normalization:
+    log(f'data.normalization={restored.config.data.normalization} is not used: the model normalizes as in its training')
+  fitting = open_fitting_data(restored, _sized(restored.config, own, restored.spec), only_own)
   devices = Devices(restored.config.runtime.devices)
   log(f'restored step {restored.step}')
   return OpenRun(restored, fitting, devices, devices.replicate(restored.variables))

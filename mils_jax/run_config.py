@@ -76,7 +76,7 @@ class RunConfig:
     model = values.get('model', {})
     if not isinstance(model, Mapping):
       raise UserError(f'model={model!r}: expected a section with fields such as name')
-    model = model.get('name', '')
+    model = str(model.get('name', ''))
     sections = sections_of(model)
     for name in values:
       if name != 'name' and name not in sections:

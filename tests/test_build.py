@@ -9,6 +9,7 @@ from mils_jax.build import (
   IMAGENET_MEAN,
   IMAGENET_STD,
   channel_spec,
+  check_labels,
   check_normalization,
   compute_dtype,
   model_schedules,
@@ -24,7 +25,7 @@ from mils_jax.training.plan import TrainOptions
 def temperatures(steps, **options):
   config = task_a.get_config()
   config.model.temperature = 2.0
-  config.attention.update(start=30.0, epochs=4.0, **options)
+  config.attention.update({'start': 30.0, 'epochs': 4.0, **options})
   schedule = model_schedules(RunConfig.read(config), steps_per_epoch=5)['temperature']
   return [float(schedule(step)) for step in steps]
 
@@ -33,8 +34,21 @@ def test_the_temperature_is_annealed_over_the_epochs_that_are_given_and_stays():
   steps = [0, 5, 10, 20, 1000]  # of 20
   assert temperatures(steps, annealing='constant') == [2.0] * 5
   assert temperatures(steps, annealing='linear') == pytest.approx([30.0, 23.0, 16.0, 2.0, 2.0])
+  assert temperatures([0, 1000], annealing='linear', epochs=1e300) == pytest.approx([30.0, 30.0], rel=1e-4)
   cosine = [2 + 28 * (1 + math.cos(math.pi * share)) / 2 for share in (0, 0.25, 0.5, 1, 1)]
   assert temperatures(steps, annealing='cosine') == pytest.approx(cosine)
+
+
+def test_a_model_has_a_logit_for_every_class_that_is_named_and_every_label():
+  config = task_b.get_config()
+  data = SimpleNamespace(classes=('a', 'b', 'c'), splits={'train': SimpleNamespace(labels=np.array([0, 1]))})
+  for number, message in ((2, 'the data names 3 classes'), (1, 'the data has label 1')):
+    config.model.num_classes = number
+    with pytest.raises(UserError, match=f'model.num_classes={number}, but {message}'):
+      check_labels(RunConfig.read(config), data)
+  for number in (0, 3, 4):
+    config.model.num_classes = number
+    check_labels(RunConfig.read(config), data)
 
 
 def test_a_network_without_attention_has_no_schedule():

@@ -49,6 +49,14 @@ def test_a_loaded_run_predicts_what_the_run_predicted_of_its_test_split(run, cla
   assert (classifier.image_size, classifier.channels, len(classifier.classes)) == ((16, 16), ('R', 'G', 'B'), 20)
 
 
+def test_values_without_a_finite_result_are_named(run, images):
+  large = images[:3].astype(np.float32)
+  large[1, ::2] = 3e38
+  with (pytest.raises(UserError, match=r"image 1: the network's outputs are not finite: its values .* to 3e\+38"),
+        pytest.warns(UserWarning, match='far outside')):
+    mils_jax.load(run)(large)
+
+
 @pytest.mark.parametrize('dtype', ['int16', 'float32'])
 @pytest.mark.parametrize('normalization', ['data', 'imagenet'])
 def test_a_pixel_without_data_gets_what_it_got_in_training(tmp_path, dtype, normalization):

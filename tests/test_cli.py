@@ -301,6 +301,8 @@ WRONG = {
     'batch of zero': (['--config.train.batch_size=0'], 'train.batch_size=0'),
     'batch not shared': (['--config.train.batch_size=21', '--config.runtime.devices=2'], 'multiple of the 2 devices'),
     'epochs of zero': (['--config.train.epochs=0'], 'train.epochs=0 and train.steps=0: one of them sets the length'),
+    'no stages': (['--config.model.strides=()'], 'model.strides=(): expected at least one value'),
+    'stride of zero': (['--config.model.strides=(2, 0)'], 'model.strides=(2, 0): must be at least 1'),
     'too few classes': (['--config.model.num_classes=5'], 'model.num_classes=5, but the data has label 19'),
     'missing folder': (['--config.data.source=folder', '--config.data.path=/nowhere'], '/nowhere'),
     'process alone': (['--process_id=1'], '--process_id needs --distributed beside it'),

@@ -1,6 +1,7 @@
 """A trained model on data that is not its own."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mils_jax.report.write import write_evaluation
 from mils_jax.restore import open_fitting_data, restore
 from mils_jax.run_config import saved_config
 from mils_jax.subsets import evaluate_subsets
+from mils_jax.training.checkpoints import Checkpoints
 from mils_jax.training.run_folder import RunFolder
 
 
@@ -53,10 +55,33 @@ def test_other_data_is_resized_to_the_models_images_where_no_size_is_given(with_
     arrays[name] = arrays[name].repeat(2, axis=1).repeat(2, axis=2)
   np.savez(config.data.path, **arrays)
   found = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=0)), folder)
-  assert f'images of another size than {height}x{height} are resized' in capsys.readouterr().out
+  assert f'images are resized where their size is not that of the model, {height}x{height}' in capsys.readouterr().out
   assert found.results['image_shape'][0] == height
   sized = run_evaluation(dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=height)), folder)
   np.testing.assert_allclose(found.predictions.logits, sized.predictions.logits, atol=1e-5)
+
+
+def test_a_normalization_that_the_model_does_not_have_is_said_to_be_unused(run, capsys):
+  config, folder = run
+  data = dataclasses.replace(config.data, normalization='imagenet')
+  found = run_evaluation(dataclasses.replace(config, data=data), folder)
+  assert 'data.normalization=imagenet is not used: the model normalizes as in its training' in capsys.readouterr().out
+  np.testing.assert_array_equal(found.predictions.logits, run_evaluation(config, folder).predictions.logits)
+
+
+def test_a_best_epoch_that_a_training_replaces_meanwhile_is_read_anew(small_runs, tmp_path, monkeypatch):
+  folder = RunFolder(shutil.copytree(small_runs['wide_cnn'], tmp_path / 'run'))
+  built, first = build.build_model, restore(folder).step
+
+  def better_meanwhile(*arguments):
+    monkeypatch.setattr(build, 'build_model', built)
+    with Checkpoints(folder.checkpoints) as checkpoints:
+      best = checkpoints.restore_best(checkpoints.best_structure())
+      assert checkpoints.save_best(first + 1, best, checkpoints.restore_spec(), (2.0, 0.0)) == first + 1
+    return built(*arguments)
+
+  monkeypatch.setattr(build, 'build_model', better_meanwhile)
+  assert restore(folder).step == first + 1
 
 
 def test_subsets_of_other_data_would_pass_for_the_runs_own_and_are_refused(with_infrared):

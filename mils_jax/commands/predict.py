@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mils_jax import invocation
-from mils_jax.classifier import Classifier
+from mils_jax.classifier import Classifier, not_finite
 from mils_jax.commands import Request
 from mils_jax.data.cache.workers import available_cores
 from mils_jax.data.inputs import Inputs, fit, open_inputs, settled_reading
@@ -194,7 +194,7 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) ->
     height, width = classifier.image_size
     if classifier.native and sorted(decoded.size or image.shape[:2]) != sorted((height, width)):
       notes.append(f'not {height} x {width} pixels as the training images: the central square was resized')
-    if isinstance(image, np.ma.MaskedArray):
+    if isinstance(image, np.ma.MaskedArray) and _partly_masked(image):
       notes.append("values without data were filled with their channel's mean over the training data")
     unusual = classifier.spec.unusual(placed, present)
     return Placed(example_id, placed, present, (*notes, *([unusual] if unusual else [])))
@@ -204,10 +204,17 @@ def _place(classifier: Classifier, inputs: Inputs, index: int, channels: str) ->
                   error=str(error).removeprefix(f'{example_id}: '))
 
 
+def _partly_masked(image: np.ma.MaskedArray) -> bool:
+  """Whether a channel has some values and lacks others: one without any is missing, and nothing is filled."""
+  mask = np.ma.getmaskarray(image).reshape(-1, image.shape[-1])
+  return bool((mask.any(0) & ~mask.all(0)).any())
+
+
 def _row(image: Placed, probabilities: np.ndarray, classifier: Classifier, shown: int, summary: Summary) -> list:
-  if image.error:
-    summary.errors[image.example_id] = image.error
-    return [image.example_id, '', '', '', image.error, *[''] * shown]
+  error = image.error or ('' if np.isfinite(probabilities).all() else not_finite(image.inputs))
+  if error:
+    summary.errors[image.example_id] = error
+    return [image.example_id, '', '', '', error, *[''] * shown]
   best = int(probabilities.argmax())
   missing = [channel for channel, there in zip(classifier.channels, image.present, strict=True) if not there]
   summary.classes[classifier.classes[best]] += 1

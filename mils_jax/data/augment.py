@@ -86,7 +86,9 @@ def random_resized_crop(keys: jax.Array, images: jax.Array, min_area: float) -> 
   def cut(key: jax.Array, image: jax.Array) -> jax.Array:
     area_key, ratio_key, corner_key = jax.random.split(key, 3)
     area = jax.random.uniform(area_key, (), minval=min_area, maxval=1.0)
-    stretch = jnp.exp(jax.random.uniform(ratio_key, (), minval=-1.0, maxval=1.0) * math.log(4 / 3) / 2)
+    # Cutting off what does not fit leaves 3/4 of the area or more; where that is too little, less is stretched.
+    longest = math.log(4 / 3) / 2 if min_area <= 3 / 4 else jnp.minimum(math.log(4 / 3), -jnp.log(area)) / 2
+    stretch = jnp.exp(jax.random.uniform(ratio_key, (), minval=-1.0, maxval=1.0) * longest)
     share = jnp.minimum(jnp.sqrt(area) * jnp.stack([stretch, 1 / stretch]), 1.0)  # (2,) shares of height and width
     size = jnp.array([height, width], jnp.float32)
     corner = jax.random.uniform(corner_key, (2,)) * (1 - share) * size

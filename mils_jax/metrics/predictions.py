@@ -19,7 +19,7 @@ from mils_jax.data.order import EvaluationOrder, local_share
 from mils_jax.distributed.devices import AXIS, Devices
 from mils_jax.files import replaced
 from mils_jax.metrics import Accuracy, Scores
-from mils_jax.progress import bar
+from mils_jax.progress import bar, log
 from mils_jax.schema import upgraded_predictions
 
 
@@ -130,7 +130,12 @@ class Evaluator:
       for part in self.outputs(variables, np.arange(len(split.labels), dtype=np.int32), batches, keep):
         parts.append(part)  # (<= B, classes)
         advance(len(part))
-    return Predictions(split.example_ids, np.asarray(split.labels), np.concatenate(parts))
+    predictions = Predictions(split.example_ids, np.asarray(split.labels), np.concatenate(parts))
+    wrong = np.flatnonzero(~predictions.scores.finite)
+    if len(wrong):
+      log(f"the network's outputs are not finite for {len(wrong)} of {len(split.labels)} images, such as "
+          f'{split.example_ids[wrong[0]]}: each counts as wrong; their values may be far from those of the others')
+    return predictions
 
   def outputs(self, variables: dict, rows: np.ndarray, batches: OnDevice | OnHost, keep: np.ndarray | None = None,
               *settings: Any) -> Iterator[Any]:

@@ -24,8 +24,13 @@ class Scores:
 
   @cached_property
   def predicted(self) -> np.ndarray:
-    """(N,) class with the highest logit, the first among equals."""
-    return self.logits.argmax(axis=1)
+    """(N,) class with the highest logit, the first among equals; of logits that are not finite, a wrong one."""
+    return np.where(self.finite, self.logits.argmax(axis=1), (self.labels + 1) % self.logits.shape[1])
+
+  @cached_property
+  def finite(self) -> np.ndarray:
+    """(N,) bool: whether all logits of an example are finite numbers."""
+    return np.asarray(np.isfinite(self.logits).all(axis=1))
 
   @property
   def accuracy(self) -> Accuracy:
@@ -35,7 +40,7 @@ class Scores:
   def top(self, k: int) -> Accuracy:
     """Share of examples whose label is among the k highest logits; ties go to the lower class number."""
     highest = np.argsort(-self.logits, axis=1, kind='stable')[:, :k]
-    return Accuracy.of((highest == self.labels[:, None]).any(axis=1))
+    return Accuracy.of((highest == self.labels[:, None]).any(axis=1) & self.finite)
 
   @cached_property
   def confusion(self) -> np.ndarray:

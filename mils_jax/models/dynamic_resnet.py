@@ -36,7 +36,7 @@ class DynamicResNet12(ImageClassifier):
   """
 
   attend_presence: bool = option(False, "show the first layer's attention which channels are present")
-  widths: tuple[int, ...] = option((64, 128, 256), 'output channels of each stage')
+  widths: tuple[int, ...] = option((64, 128, 256), 'output channels of each stage', low=1)
   blocks: int = option(3, 'residual blocks per stage', low=1)
   stem_width: int = option(64, 'output channels of the stem', low=1)
   num_kernels: int = option(4, 'kernels mixed in each convolution (K)', low=1)

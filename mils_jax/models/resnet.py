@@ -37,8 +37,8 @@ class ResNet34(ImageClassifier):
 
   small_images: bool = option(False, '3x3 stem without stride or pooling, for images of about 32 pixels; about 16 '
                               'times the compute')
-  widths: tuple[int, ...] = option((64, 128, 256, 512), 'output channels of each stage')
-  blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks of each stage')
+  widths: tuple[int, ...] = option((64, 128, 256, 512), 'output channels of each stage', low=1)
+  blocks: tuple[int, ...] = option((3, 4, 6, 3), 'residual blocks of each stage', low=1)
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool, present: jax.Array | None = None,

@@ -62,8 +62,9 @@ class WideCNN(ImageClassifier):
 
   stages: int = option(4, 'number of stages; 2, 3 or 4 in the report', low=2)
   width: int = option(256, 'output channels of every stage', low=1)
-  strides: tuple[int, ...] = option((2, 2, 2, 2), 'stride of each stage; 1 in early stages keeps detail but is slower')
-  kernel_sizes: tuple[int, ...] = option((7, 3, 3, 3), 'kernel size of each stage, odd')
+  strides: tuple[int, ...] = option((2, 2, 2, 2), 'stride of each stage; 1 in early stages keeps detail but is slower',
+                                    low=1)
+  kernel_sizes: tuple[int, ...] = option((7, 3, 3, 3), 'kernel size of each stage, odd', low=1)
   dropout: float = option(0.0, 'dropout rate before the classifier', low=0, below=1)
   drop_block: float = option(0.0, 'DropBlock rate after every stage', low=0, below=1)
   drop_block_size: int = option(5, 'side of the squares of DropBlock, in positions of the feature map', low=1)

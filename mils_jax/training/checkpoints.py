@@ -277,8 +277,11 @@ def _empty_like(array: Any) -> np.ndarray:
 
 
 def _on_host(tree: Any) -> Any:
-  """Copies the arrays to the host: the next step reuses the devices' memory while these are being written."""
-  return jax.tree.map(lambda array: np.array(array, copy=True), tree)
+  """Copies the arrays to the host: the next step reuses the devices' memory while these are being written.
+
+  NumPy alone would be an implicit transfer, which training forbids, and on a CPU `device_get` alone is no copy.
+  """
+  return jax.tree.map(lambda array: np.array(array, copy=True), jax.device_get(tree))
 
 
 def _split(state: TrainState) -> tuple[dict, dict]:

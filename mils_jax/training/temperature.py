@@ -24,7 +24,7 @@ class AttentionOptions(Section, section='attention'):
     """The temperature by step."""
     if self.annealing == 'constant':
       return optax.constant_schedule(final)
-    steps = max(round(self.epochs * steps_per_epoch), 1)
+    steps = max(round(min(self.epochs * steps_per_epoch, 2.0**30)), 1)  # optax counts in 32 bits
     if self.annealing == 'linear':
       return optax.linear_schedule(self.start, final, steps)
     descent = optax.cosine_decay_schedule(1.0, steps)

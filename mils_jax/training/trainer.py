@@ -169,7 +169,7 @@ class Trainer:
       metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
-                 'images_per_second': images / (trained - started),
+                 'images': images, **({'images_per_second': images / (trained - started)} if images else {}),
                  'finished': datetime.now(UTC).isoformat(timespec='seconds')}
       writers.write(metrics, timings)
       with self._stop.deferred():
@@ -179,7 +179,7 @@ class Trainer:
           f'{metrics["train_accuracy"]:.1%}; validation {result.accuracy.rate:.1%} '
           f'({result.accuracy.correct} of {result.accuracy.count}); '
           + (f'{dropped.accuracy.rate:.1%} with dropped channels; ' if dropped else '') +
-          f'{trained - started:.0f} s, {timings["images_per_second"]:.0f} images/s')
+          f'{trained - started:.0f} s, {images / (trained - started):.0f} images/s')
       patience = self._plan.train.patience
       if patience and last_step - best_step >= patience * length and epoch + 1 < self._plan.train.epochs:
         log(f'stopping: no epoch since {best_step // length} was better (train.patience={patience})')

@@ -122,6 +122,33 @@ def test_folders_of_the_same_name_keep_a_file_each(run, tmp_path):
     assert [row['file'] for row in rows(run / name)] == [f'{tmp_path}/{folder}/photos/x.png']
 
 
+def test_values_without_a_finite_result_are_a_failure_of_their_row(run, tmp_path, capsys):
+  images = RNG.integers(0, 255, (3, 16, 16, 3)).astype(np.float32)
+  images[1, ::2] = -3.4e38
+  np.save(tmp_path / 'set.npy', images)
+  assert predict(run, tmp_path / 'set.npy', f'--output={tmp_path / "out.csv"}') == 1
+  first, second, third = rows(tmp_path / 'out.csv')
+  assert first['class']
+  assert third['class']
+  assert (second['class'], second['probability']) == ('', '')
+  assert second['error'].startswith("the network's outputs are not finite: its values go from -3.4e+38 to ")
+  assert '2 images classified' in capsys.readouterr().out
+
+
+def test_a_channel_without_any_value_is_missing_and_nothing_is_filled(run, tmp_path, capsys):
+  images = RNG.integers(0, 255, (2, 16, 16, 3)).astype(np.float32)
+  images[..., 0] = np.nan
+  np.save(tmp_path / 'set.npy', images)
+  assert predict(run, tmp_path / 'set.npy', f'--output={tmp_path / "out.csv"}', '--config.data.nodata=nan') == 0
+  said = capsys.readouterr().out
+  assert 'R (2 of 2 images)' in said
+  assert 'were filled' not in said
+  images[0, 0, 0, 1] = np.nan
+  np.save(tmp_path / 'set.npy', images)
+  assert predict(run, tmp_path / 'set.npy', f'--output={tmp_path / "out.csv"}', '--config.data.nodata=nan') == 0
+  assert 'were filled' in capsys.readouterr().out
+
+
 def test_names_of_files_need_not_be_utf_8(run, tmp_path):
   (tmp_path / 'old').mkdir()
   for name in (b'caf\xe9.png', b'b.png'):

@@ -67,6 +67,18 @@ def test_a_resized_crop_of_the_whole_area_is_nearly_the_image():
   assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize('smallest', [0.5, 0.75, 0.9, 1.0])
+def test_a_resized_crop_has_the_area_that_was_asked_for(smallest):
+  rows, columns = np.meshgrid(np.arange(40.0), np.arange(40.0), indexing='ij')
+  ramps = np.broadcast_to(np.stack([rows, columns], -1), (200, 40, 40, 2)).astype(np.float32)
+  found = np.asarray(augment.random_resized_crop(keys(200), ramps, smallest))
+  height = (found[:, 30, 20, 0] - found[:, 10, 20, 0]) / 20
+  width = (found[:, 20, 30, 1] - found[:, 20, 10, 1]) / 20
+  assert (height * width).min() > smallest - 1e-3
+  assert (height * width).max() < 1 + 1e-3
+  assert max(height.max(), width.max()) < 1 + 1e-3
+
+
 def test_a_resized_crop_magnifies_a_part_within_the_image():
   ramp = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None, None], (100, 40, 40, 1))
   found = np.asarray(augment.random_resized_crop(keys(100), ramp, 0.25))[..., 0]

@@ -65,6 +65,15 @@ def test_a_constant_channel_has_a_std_of_one(tmp_path):
   assert dataset.std[0] > 1
 
 
+@pytest.mark.parametrize('value', [0.1, 0.37, 1.2, 1e6])
+def test_what_rounding_leaves_of_a_constant_channel_is_no_std(value, tmp_path):
+  source = memory_source(500, shape=(16, 16, 3), dtype='float32')
+  source.images['train'][..., 2] = value
+  dataset = open_dataset(source, tmp_path)
+  assert dataset.std[2] == 1
+  assert dataset.mean[2] == pytest.approx(value)
+
+
 def test_the_second_time_nothing_is_read(tmp_path, monkeypatch):
   source = memory_source()
   first = open_dataset(source, tmp_path)

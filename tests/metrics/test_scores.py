@@ -20,6 +20,18 @@ def random_scores(count=60, classes=7):
   return Scores(rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32) * 2)
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_are_never_right(value):
+  scores = random_scores()
+  logits = scores.logits.copy()
+  logits[:10] = value
+  rest = Scores(scores.labels[10:], scores.logits[10:])
+  found = Scores(scores.labels, logits)
+  assert (found.accuracy.correct, found.top(5).correct) == (rest.accuracy.correct, rest.top(5).correct)
+  assert found.confusion.diagonal().sum() == rest.accuracy.correct
+  assert found.finite.tolist() == [False] * 10 + [True] * 50
+
+
 def test_the_worked_example_of_scikit_learns_manual():
   """f1_score([0, 1, 2, 0, 1, 2], [0, 2, 1, 0, 0, 1], average='macro') is 0.26 (sklearn.metrics.f1_score, Examples)."""
   scores = Scores(LABELS, logits_of(PREDICTED, 3))

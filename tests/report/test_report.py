@@ -1,5 +1,6 @@
 """The whole report on runs of known accuracy, as text and as a page."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ from mils_jax.report.document import Document, Examples, Figure, Figures, Points
 from mils_jax.report.html import to_html
 from mils_jax.report.markdown import escape, to_markdown
 from mils_jax.report.published import judge_share
+from mils_jax.report.text import duration
 from mils_jax.report.write import write_report
 from tests.report.fakes import add_compression, add_diagnostics, add_subsets, fake_run
 from tests.runs import mount, unmount
@@ -201,6 +203,20 @@ def test_the_attention_is_listed_for_all_channels(report):
   listed = [line.split('|')[1].strip() for line in report[1].splitlines() if line.startswith('| stage1')]
   assert 'attention over kernels with RGB, by layer' in report[1]
   assert len(listed) == len(set(listed)) == 4
+
+
+def test_the_time_of_a_resumed_run_is_only_what_was_timed(tmp_path):
+  folder = fake_run(tmp_path / 'runs/run')
+  lines = [json.loads(line) for line in (folder / 'timings.jsonl').read_text().splitlines()]
+  seconds = sum(line['train_seconds'] + line['validation_seconds'] for line in lines)
+  for number, (images, expected) in enumerate(((2000, ''), (100, 'at least '))):
+    (folder / 'timings.jsonl').write_text(''.join(
+        json.dumps({**line, 'images': images if line['epoch'] == 3 else 2000}) + '\n' for line in lines))
+    out = tmp_path / f'out{number}'
+    write_report([f'{tmp_path}/runs/*'], out)
+    text = (out / 'report.md').read_text().replace('\u00a0', ' ')
+    assert f'{expected}{duration(seconds)} |' in text
+    assert ('at least' in text) == bool(expected)
 
 
 def test_a_compressed_run_takes_no_training_curves_from_the_others(tmp_path):

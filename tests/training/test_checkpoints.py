@@ -12,6 +12,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental.layout import Format, Layout
+from jax.sharding import SingleDeviceSharding
 
 from mils_jax.channels import ChannelSpec
 from mils_jax.data.sources.source import OWN, Statement
@@ -185,6 +187,19 @@ def test_the_best_outlives_later_ones_and_among_equals_the_lower_loss_counts_the
     assert checkpoints.best_step == best
     assert checkpoints.restore_spec() == SPEC
     assert_equal(checkpoints.restore_best(FIRST.variables), STATES[best].variables)
+
+
+def test_what_lies_in_a_devices_own_layout_is_saved_where_implicit_transfers_are_forbidden(tmp_path):
+  """As training forbids them: no array of a GPU can be read in place, and none of a CPU that has its axes swapped."""
+  swapped = Format(Layout(major_to_minor=(1, 0)), SingleDeviceSharding(jax.devices()[0]))
+  state = jax.tree.map(lambda x: jax.device_put(x, swapped) if x.ndim == 2 else x, STATES[3])
+  (kernel,) = [x for x in jax.tree.leaves(state) if getattr(x, 'ndim', 0) == 2][:1]
+  with pytest.raises(jax.errors.JaxRuntimeError, match='Disallowed'), jax.transfer_guard('disallow'):
+    np.array(kernel, copy=True)
+  with Checkpoints(tmp_path) as checkpoints, jax.transfer_guard('disallow'):
+    checkpoints.save(3, state, SPEC)
+    checkpoints.save_best(3, state.variables, SPEC, (0.5, -1.0))
+  assert_equal(restore(tmp_path)[0], STATES[3])
 
 
 @pytest.mark.parametrize('damage', [empty, truncate, drop_manifests, flip_a_byte_of_the_record, garbage_metadata])

@@ -50,9 +50,10 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
     if partial:
       np.save(folder / split / 'present.npy', _kept('present', own))
   piece = built[0][0]
+  constant = ~(moments.low < moments.high)  # whose std may be what rounding leaves
   write_manifest(folder, {
       'fingerprint': mark, 'settings': source.settings(), 'classes': source.classes, 'channels': source.channels,
-      'units': source.units, 'mean': moments.mean.tolist(), 'std': np.where(moments.std > 0, moments.std, 1).tolist(),
+      'units': source.units, 'mean': moments.mean.tolist(), 'std': np.where(constant, 1, moments.std).tolist(),
       'low': moments.low.tolist(), 'high': moments.high.tolist(), 'dtype': piece.dtype,
       'shapes': {split: [length, *piece.shape] for split, length in lengths.items()},
       'nonfinite': {split: _nonfinite([result for _, result in own]) for split, own in parts.items()},

@@ -57,10 +57,12 @@ def command_of(run: Run) -> str:
 
 
 def _training_time(run: Run) -> str:
-  """The training time of all epochs, each as it was last run."""
+  """The training time of all epochs, each as it was last run; of a resumed epoch only the part that followed counts."""
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}
+    images = {line['epoch']: line['images'] for line in lines if 'images' in line}  # of later versions
   except (OSError, ValueError, KeyError, TypeError):
     return 'not recorded'
-  return unbroken(duration(sum(by_epoch.values())))
+  whole = duration(sum(by_epoch.values()))
+  return unbroken(f'at least {whole}' if images and min(images.values()) < max(images.values()) else whole)
