@@ -110,7 +110,9 @@ class Classifier:
       placed = [self.place(image, channels) for image in images[start:start + size]]
       self._warn(placed)
       parts.append(self.probabilities(placed, size))
-    found = np.concatenate([np.asarray(part) for part in parts])[:len(images)]
+    return self._checked(np.concatenate([np.asarray(part) for part in parts])[:len(images)], images, channels)
+
+  def _checked(self, found: np.ndarray, images: np.ndarray, channels: ChannelNames) -> np.ndarray:
     if not np.isfinite(found).all():
       row = int(np.isfinite(found).all(axis=1).argmin())
       raise UserError(f'image {row}: {not_finite(self.place(images[row], channels)[0])}')
@@ -150,7 +152,7 @@ class Classifier:
                         f'({_listed(names)})')
       placed = [self.place(image, names) for image in images]
       self._warn(placed)
-      return np.asarray(self.probabilities(placed, batch))[:len(images)]
+      return self._checked(np.asarray(self.probabilities(placed, batch))[:len(images)], images, names)
 
     return classify
 

@@ -181,10 +181,9 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
     raise unknown('flag', f'--{error.flagname}', valid) from error
   except flags.Error as error:
     raise UserError(str(error).splitlines()[0]) from error
-  twice = [name for name in (*_command_flags(), 'mode', 'config', 'workdir') if values[name].present > 1]
-  if twice:
-    raise UserError(f'--{twice[0]} is given {values[twice[0]].present} times; expected once'
-                    + (', with all its words after it' if twice[0] == _takes_many(verb or values.mode) else ''))
+  several = _takes_many(verb or values.mode)
+  if several and values[several].present > 1:  # of other flags the last counts
+    raise UserError(f'--{several} is given {values[several].present} times; expected once, with all its words after it')
   many = _takes_many(values.mode)
   if plain and not verb and not (many and values[many].present):
     raise UserError(f"'{plain[0]}' is no flag. Valid flags: {', '.join(valid)}")
@@ -276,8 +275,9 @@ def changed(config: ConfigDict, fields: list[str]) -> tuple[ConfigDict, dict]:
   except flags.Error as error:
     raise UserError(str(error).strip().splitlines()[0]) from error
   if left:  # as a switch takes no word after it
-    field = fields[fields.index(left[0]) - 1]
-    raise UserError(f"'{left[0]}' stands after {field}, which is a switch; expected {field}=true or {field}=false")
+    field = fields[len(fields) - len(left) - 1]  # the parser stops at the first such word
+    name = re.sub('^--no', '--', field)
+    raise UserError(f"'{left[0]}' stands after {field}, which is a switch; expected {name}=true or {name}=false")
   own = values['config'].override_values  # pyright: ignore[reportAttributeAccessIssue]  of ml_collections' own flags
   return values.config, dict(own)
 

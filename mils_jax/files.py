@@ -34,10 +34,10 @@ def as_name(text: str) -> str:
   return re.sub(r'[^\w.=,+-]', '_', text)
 
 
-def shortened(text: str, always: bool = False) -> str:
-  """The text as the name of a file; where that is long, or `always`, its beginning and a hash of the text."""
+def shortened(text: str, always: bool = False, longest: int = 100) -> str:
+  """The text as the name of a file; where that is longer, or `always`, its beginning and a hash of the text."""
   name = as_name(text)
-  if len(name) <= 100 and not always:
+  if len(name) <= longest and not always:
     return name
   return f"{name[:80]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 

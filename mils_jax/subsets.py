@@ -23,7 +23,7 @@ import numpy as np
 from mils_jax.channel_subsets import Subset, check_subset, in_order, read_subsets, select_subsets, subset_name
 from mils_jax.errors import RunError, UserError
 from mils_jax.files import replaced
-from mils_jax.metrics import Accuracy, PairedDifference
+from mils_jax.metrics import Accuracy, PairedDifference, Scores
 from mils_jax.metrics.predictions import Predictions
 from mils_jax.progress import counted, log
 from mils_jax.restore import open_run
@@ -255,7 +255,8 @@ def _correct(path: Path, test: Predictions) -> tuple[str, dict[Subset, np.ndarra
     labels, ids = saved['label'], saved['example_id']
     order = np.lexsort((labels, ids))
     same = np.array_equal(ids[order], test.example_ids)
-    predicted = saved['logits'].argmax(axis=2) if 'logits' in saved else saved['predicted']  # (S, N)
+    predicted = ([Scores(labels, logits).predicted for logits in saved['logits']] if 'logits' in saved
+                 else saved['predicted'])  # (S, N)
     own = {subset: (one == labels)[order] for subset, one in zip(_subsets(saved), predicted, strict=True)}
     if 'given' in saved and len(saved['given']):  # only subsets of which every image has a channel
       channels, given = saved['channels'].tolist(), saved['given']

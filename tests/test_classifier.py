@@ -55,6 +55,8 @@ def test_values_without_a_finite_result_are_named(run, images):
   with (pytest.raises(UserError, match=r"image 1: the network's outputs are not finite: its values .* to 3e\+38"),
         pytest.warns(UserWarning, match='far outside')):
     mils_jax.load(run)(large)
+  with pytest.raises(UserError, match='image 1: '), pytest.warns(UserWarning, match='far outside'):
+    mils_jax.load(run).compiled(batch=3)(large)
 
 
 @pytest.mark.parametrize('dtype', ['int16', 'float32'])

@@ -252,6 +252,9 @@ WRONG = {
     'word after a switch': (['--config.optimizer.decay_all', 'false'],
                             "'false' stands after --config.optimizer.decay_all, which is a switch; expected "
                             '--config.optimizer.decay_all=true or'),
+    'word after a second switch': (['--config.name', 'false', '--noconfig.optimizer.decay_all', 'false'],
+                                   "'false' stands after --noconfig.optimizer.decay_all, which is a switch; expected "
+                                   '--config.optimizer.decay_all=true or'),
     'no subset': (['--config.channel_dropout.method=hierarchical', '--config.channel_dropout.subsets=;'],
                   "';' names no subset"),
     'field of a value': (['--config.train.epochs.x=3'], "unknown config field 'train.epochs.x'"),

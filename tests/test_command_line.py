@@ -47,7 +47,6 @@ def test_a_pattern_that_the_shell_has_expanded_is_many_words():
     ('report runs --config.train.epochs=3', 'mils-jax report takes no --config.FIELD: every run has its own'),
     ('train task_a --split=val', '--split is no flag of mils-jax train. What takes it: evaluate'),
     ('predict runs/task_a-4 --input=a --input b', '--input is given 2 times; expected once, with all its words after'),
-    ('train task_a --workdir=a --workdir=b', '--workdir is given 2 times; expected once'),
     ('train task_a --workdri=x', "unknown flag '--workdri'. Did you mean '--workdir'? Valid: --config, "),
 ])
 def test_a_wrong_word_is_told_with_what_is_right(words, message, tmp_path, monkeypatch):

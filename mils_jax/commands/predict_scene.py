@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mils_jax.classifier import BATCH, Classifier
+from mils_jax.classifier import BATCH, Classifier, not_finite
 from mils_jax.commands import Request
 from mils_jax.data.inputs import fit
 from mils_jax.data.scene import Block, Scene, blocks, import_rasterio
@@ -161,7 +161,10 @@ def _mean_probabilities(classifier: Classifier, scene: Scene, part: Block, tile:
       unusual = classifier.spec.unusual(values, present)
       maps.notes.update({unusual: None} if unusual else {})
     found = np.asarray(classifier.probabilities(placed, BATCH))
-    for (row, column), probability in zip(some, found, strict=False):  # rows beyond the tiles are padding
+    for (row, column), probability, (values, _) in zip(some, found, placed, strict=False):  # the rest is padding
+      if not np.isfinite(probability).all():
+        maps.notes.update({f'a tile left out: {not_finite(values)}': None})
+        continue
       total[row:row + tile, column:column + tile] += probability
       number[row:row + tile, column:column + tile] += 1
     advance(len(some))

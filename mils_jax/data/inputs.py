@@ -91,7 +91,7 @@ def _put_together(files: Sequence[str], bands: str) -> tuple[list[str | BandFile
   """The images, each as one file or as the files of its bands, and notes on bands left out or separate."""
   images, _, coarser = band_files.grouped(files, band_files.pattern_of(bands, files))
   apart = not band_files.band_names(images) and band_files.looks_like_bands(files)
-  return images, [*coarser, *([band_files.APART] if apart else [])]
+  return images, [*band_files.left_out(coarser), *([band_files.APART] if apart else [])]
 
 
 class ImageFiles:

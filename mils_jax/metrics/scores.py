@@ -85,8 +85,8 @@ class Scores:
 
   @property
   def calibration(self) -> Calibration:
-    """Confidence against accuracy, in 15 bins."""
-    return Calibration.of(np.exp(self._log_probabilities), self.labels)
+    """Confidence against accuracy, in 15 bins, of the examples with finite logits."""
+    return Calibration.of(np.exp(self._log_probabilities[self.finite]), self.labels[self.finite])
 
   @cached_property
   def _log_probabilities(self) -> np.ndarray:

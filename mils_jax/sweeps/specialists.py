@@ -19,6 +19,7 @@ from mils_jax.errors import UserError
 from mils_jax.files import shortened
 from mils_jax.run_config import RunConfig
 
+LONGEST = 200  # letters of a run's name; file systems take 255 bytes, of which its seed needs some
 FIELDS = ('generalist', 'subsets', 'groups', 'seeds')
 
 
@@ -53,7 +54,8 @@ def specialist_runs(specialists: ConfigDict, common: ConfigDict) -> list[tuple]:
   generalist = {'channel_dropout.subsets': values.subsets, **dict(schema.flattened(values.generalist.to_dict()))}
   seeds = values.seeds
   return [
-      *((shortened(subset_name(subset)), common, {'channels.use': ','.join(subset)}, seeds) for subset in subsets),
+      *((shortened(subset_name(subset), longest=LONGEST), common, {'channels.use': ','.join(subset)}, seeds)
+        for subset in subsets),
       ('generalist', common, generalist, seeds),
       ('generalist-total', common,
        {**generalist, 'train.steps': 0, 'train.epochs': epochs * len(subsets)}, seeds),

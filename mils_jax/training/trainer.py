@@ -169,7 +169,8 @@ class Trainer:
       metrics = _epoch_metrics(epoch, last_step, rate, state, result, dropped)
       timings = {'epoch': epoch + 1, 'step': last_step, 'train_seconds': trained - started,
                  'validation_seconds': time.perf_counter() - trained,
-                 'images': images, **({'images_per_second': images / (trained - started)} if images else {}),
+                 'whole': step <= epoch * length,  # else only what followed a resumption was timed
+                 **({'images_per_second': images / (trained - started)} if images else {}),
                  'finished': datetime.now(UTC).isoformat(timespec='seconds')}
       writers.write(metrics, timings)
       with self._stop.deferred():

@@ -153,8 +153,11 @@ def test_names_of_files_need_not_be_utf_8(run, tmp_path):
   (tmp_path / 'old').mkdir()
   for name in (b'caf\xe9.png', b'b.png'):
     path = os.fsencode(tmp_path) + b'/old/' + name
-    with open(path, 'wb') as file:
-      Image.fromarray(PHOTO[..., :3]).save(file, 'PNG')
+    try:
+      with open(path, 'wb') as file:
+        Image.fromarray(PHOTO[..., :3]).save(file, 'PNG')
+    except OSError:
+      pytest.skip('this file system takes names in UTF-8 alone')
   assert predict(run, tmp_path / 'old', f'--output={tmp_path / "out.csv"}') == 0
   assert b'caf\xe9.png,' in (tmp_path / 'out.csv').read_bytes()
 

@@ -159,6 +159,18 @@ def test_scenes_of_the_same_name_keep_maps_of_their_own(small_runs, tmp_path, ca
   assert (tmp_path / 'mine.png').read_bytes() == b'mine'
 
 
+def test_a_tile_without_a_finite_result_has_no_class_and_is_told(small_runs, tmp_path, capsys):
+  bands = noise(16, 32, np.float32)
+  bands[:, ::2, 16:] = 3e38
+  path = write_scene(tmp_path / 'scene.tif', bands)
+  assert predict(small_runs['wide_cnn'], path, '--tile=16', f'--output={tmp_path / "out.tif"}') == 0
+  said = capsys.readouterr().out
+  assert "a tile left out: the network's outputs are not finite: its values go from " in said
+  labels, _ = read(tmp_path / 'out.tif')
+  assert (labels[0, :, 16:] == 255).all()
+  assert (labels[0, :, :16] < 20).all()
+
+
 def test_a_scene_of_indices_into_colours_is_refused(run, tmp_path, capsys):
   colours = Image.fromarray(np.moveaxis(noise(16, 16), 0, -1))
   for mode in ('P', '1'):

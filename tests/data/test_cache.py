@@ -72,6 +72,12 @@ def test_what_rounding_leaves_of_a_constant_channel_is_no_std(value, tmp_path):
   dataset = open_dataset(source, tmp_path)
   assert dataset.std[2] == 1
   assert dataset.mean[2] == pytest.approx(value)
+  source = memory_source(60, shape=(16, 16, 3), dtype='float32')
+  source.images['train'][..., 2] = value
+  source.images['train'][3, 2, 1, 2] = np.nextafter(np.float32(value), np.float32(np.inf))
+  assert open_dataset(source, tmp_path / 'rounded').std[2] == 1
+  source.images['train'][::2, ..., 2] *= 1.001
+  assert open_dataset(source, tmp_path / 'varied').std[2] == pytest.approx(0.0005 * value, rel=1e-2)
 
 
 def test_the_second_time_nothing_is_read(tmp_path, monkeypatch):

@@ -50,7 +50,9 @@ def write_dataset(folder: Path, source: Source, built: list[tuple[Piece, PieceRe
     if partial:
       np.save(folder / split / 'present.npy', _kept('present', own))
   piece = built[0][0]
-  constant = ~(moments.low < moments.high)  # whose std may be what rounding leaves
+  # A channel whose values differ by rounding alone has a std of rounding too, which must not scale it.
+  largest = np.maximum(np.abs(moments.low), np.abs(moments.high))
+  constant = ~((moments.high - moments.low > 1e-6 * largest) & (moments.std > 0))
   write_manifest(folder, {
       'fingerprint': mark, 'settings': source.settings(), 'classes': source.classes, 'channels': source.channels,
       'units': source.units, 'mean': moments.mean.tolist(), 'std': np.where(constant, 1, moments.std).tolist(),

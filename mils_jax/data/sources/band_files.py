@@ -82,7 +82,8 @@ def _parts(path: str, pattern: re.Pattern) -> tuple[str, str] | None:
   return (f'{folder}{match["image"]}', match['band']) if match else None
 
 
-def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str | BandFiles], list[int], list[str]]:
+def grouped(files: Sequence[str], pattern: re.Pattern | None
+            ) -> tuple[list[str | BandFiles], list[int], dict[str, list[str]]]:
   """Groups files of one band each into images, in the position of the first file.
 
   Args:
@@ -90,17 +91,17 @@ def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str 
     pattern: what `pattern_of` returned.
 
   Returns:
-    The images, the row of the first file of each, and a note on files that were left out, if there are any: bands of
-    Sentinel-2 that are there at a finer resolution too.
+    The images, the row of the first file of each, and by image the files that were left out: bands of Sentinel-2 that
+    are there at a finer resolution too.
 
   Raises:
     UserError: two files are the same band of the same image at the same resolution.
   """
   if pattern is None or not files:
-    return list(files), list(range(len(files))), []
+    return list(files), list(range(len(files))), {}
   images: dict[str, dict[str, str]] = {}
   first: dict[str, int] = {}
-  coarser = []
+  coarser: dict[str, list[str]] = {}
   for row, path in enumerate(files):
     image, band = _parts(path, pattern) or (path, '')
     bands = images.setdefault(image, {})
@@ -108,15 +109,20 @@ def grouped(files: Sequence[str], pattern: re.Pattern | None) -> tuple[list[str 
       metres, other = (_metres(file) if pattern is _SATELLITES else 0 for file in (path, bands[band]))
       if metres == other or not (metres and other):
         raise UserError(f'{path}: the band {band} of {image} twice, as {bands[band]} too; expected one file for each')
-      coarser.append(path if metres > other else bands[band])
+      coarser.setdefault(image, []).append(path if metres > other else bands[band])
       path = bands[band] if metres > other else path
     bands[band] = path
     first.setdefault(image, row)
   return ([bands[''] if '' in bands else BandFiles(image, {band: bands[band] for band in sorted(bands, key=_natural)})
            for image, bands in images.items()],
-          list(first.values()),
-          [f'left out, because the same bands are there at a finer resolution: {len(coarser)} files, such as '
-           f'{coarser[0]}'] if coarser else [])
+          list(first.values()), coarser)
+
+
+def left_out(coarser: Mapping[str, Sequence[str]]) -> list[str]:
+  """A note on the files that `grouped` left out, if there are any."""
+  files = [path for paths in coarser.values() for path in paths]
+  return [f'left out, because the same bands are there at a finer resolution: {len(files)} files, such as {files[0]}'
+          ] if files else []
 
 
 def _metres(path: str) -> int:

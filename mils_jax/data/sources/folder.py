@@ -3,6 +3,7 @@ folders alone."""
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mils_jax.config import Section, option
-from mils_jax.data.sources import band_files, grouping, image_formats, names, pictures
+from mils_jax.data.sources import band_files, grouping, image_formats, jpeg2000, names, pictures
 from mils_jax.data.sources.band_files import AUTO, OFF, BandFiles
 from mils_jax.data.sources.images import decoders_settled, read_image
 from mils_jax.data.sources.layouts import find_layout
@@ -77,6 +78,8 @@ class FolderSource(Source):
     self.reading = dataclasses.replace(reading, color=self._settled_color(reading.color))
     self._remarks: tuple[str, ...] = ()
     self._name_channels()
+    self._jpeg2000_changed = any(not jpeg2000.is_of_eight_bits(os.path.join(self.root, name))
+                                 for name in self._some_jpeg2000())
     self.notes = tuple(self._notes)
 
   def length(self, split: str) -> int:
@@ -117,8 +120,7 @@ class FolderSource(Source):
              'metadata': ('use' if self.reading.metadata else 'ignore', 'ignore'),
              'listings': (self._nested, {}), 'naming': (2 if self._others_name else 1, 1),
              'names_given': (bool(self._given) and self._others_name, False),
-             'jpeg2000': (1 + any(image_formats.suffix(name) in image_formats.JPEG2000 for images in
-                                  self._files.values() for image in images for name in _files_of(image)), 1)}
+             'jpeg2000': (2 if self._jpeg2000_changed else 1, 1)}
     return {'source': 'folder', 'image_size': self.reading.size, 'channel_axis': self.reading.channel_axis,
             'channels': self.channels, 'units': self.units, 'classes': self.classes,
             **{name: value for name, (value, before) in later.items() if value != before}}
@@ -167,7 +169,7 @@ class FolderSource(Source):
     together: dict[str, list[str | BandFiles]] = {}
     for split, names_ in files.items():
       together[split], rows, coarser = band_files.grouped(names_, pattern)
-      self._notes += [f'{split}: {note}' for note in coarser]
+      self._notes += [f'{split}: {note}' for note in band_files.left_out(coarser)]
       if len(rows) == len(names_) and not any(isinstance(image, BandFiles) for image in together[split]):
         continue
       for what, columns in (('labels', self._labels), ('groups', self._groups)):
@@ -175,8 +177,10 @@ class FolderSource(Source):
           continue
         values = dict(zip(names_, columns[split].tolist(), strict=True))
         for image in together[split]:
-          mine = {values[name] for name in _files_of(image)}
-          if isinstance(image, BandFiles) and len(mine) > 1:
+          if not isinstance(image, BandFiles):
+            continue
+          mine = {values[name] for name in (*_files_of(image), *coarser.get(image.example_id, ()))}
+          if len(mine) > 1:
             raise UserError(f'{self._origin[split]}: the bands of {image.example_id} have different {what}: '
                             f'{sorted(mine)}')
         columns[split] = columns[split][rows]
@@ -242,6 +246,11 @@ class FolderSource(Source):
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
+  def _some_jpeg2000(self) -> list[str]:
+    """The first JPEG 2000 of the training split, if there is one: all have the same dtype."""
+    every = (name for image in self._files['train'] for name in _files_of(image))
+    return list(itertools.islice((name for name in every if name.lower().endswith(image_formats.JPEG2000)), 1))
+
   def _first(self) -> Decoded:
     """The first training image that can be read, or a later one if only that names its channels.
 
@@ -270,7 +279,7 @@ class FolderSource(Source):
     if not self._given or self._bands:
       return True
     stated = set()
-    for image in (images[len(images) // 2], images[-1]):
+    for image in (images[0], images[len(images) // 2], images[-1]):
       try:
         stated.add(self._statement(self._decode(image), image))
       except UserError:  # building the cache reports those that cannot be read

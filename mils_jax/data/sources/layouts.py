@@ -49,6 +49,9 @@ def find_layout(root: str, label_column: str = '', group_column: str = '') -> La
     own = {*split_folders.values(), *(() if is_tree else layout.classes)}
     beside = [f'{name}/' for name in folders
               if name not in own and image_formats.holds_images(os.path.join(root, name))]
+  for name in layout.classes:
+    if name.encode(errors='replace') != name.encode(errors='surrogateescape'):
+      raise UserError(f'{root}: the class folder {name!r} has no name in UTF-8; expected one')
   if beside:
     layout.notes.append(f'not used, because no split (train, val or test) is called so: {", ".join(beside)}')
   return layout

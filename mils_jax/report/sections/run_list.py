@@ -61,8 +61,8 @@ def _training_time(run: Run) -> str:
   try:
     lines = [json.loads(line) for line in run.folder.timings.read_text(encoding='utf-8').splitlines()]
     by_epoch = {line['epoch']: line['train_seconds'] + line['validation_seconds'] for line in lines}
-    images = {line['epoch']: line['images'] for line in lines if 'images' in line}  # of later versions
+    whole = {line['epoch']: line.get('whole', True) for line in lines}  # earlier versions did not record it
   except (OSError, ValueError, KeyError, TypeError):
     return 'not recorded'
-  whole = duration(sum(by_epoch.values()))
-  return unbroken(f'at least {whole}' if images and min(images.values()) < max(images.values()) else whole)
+  total = duration(sum(by_epoch.values()))
+  return unbroken(total if all(whole.values()) else f'at least {total}')
