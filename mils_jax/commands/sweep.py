@@ -2,7 +2,7 @@
 
 from mils_jax.commands import Request
 from mils_jax.distributed.runtime import prepare
-from mils_jax.errors import RunError, unknown
+from mils_jax.errors import RunError, UserError, unknown
 from mils_jax.progress import counted, log_lines
 from mils_jax.report.text import duration, table_lines
 from mils_jax.sweeps.estimate import STEPS, Estimate, estimate_sweep
@@ -18,6 +18,9 @@ def run(request: Request) -> None:
     raise unknown('table', sweep.table, TABLES)
   TABLES[sweep.table].check(sweep)
   first = sweep.runs[0].config
+  if any(run.config.train.deterministic != first.train.deterministic for run in sweep.runs):
+    raise UserError('train.deterministic differs between runs of the sweep, which share a process and its kernels; '
+                    'expected the same in all')
   prepare(first.runtime, first.train.deterministic)
   if request.flags['dry_run']:
     log_lines(estimate_lines(sweep, estimate_sweep(sweep)))

@@ -46,6 +46,9 @@ class Devices:
   """
 
   def __init__(self, count: int = 0):
+    if jax.process_count() != processes.count():
+      raise UserError(f'this is one of {jax.process_count()} processes, as on a TPU pod; expected --distributed, which '
+                      'joins them')
     self.everywhere = []
     for process in range(processes.count()):
       available = jax.local_devices(process)

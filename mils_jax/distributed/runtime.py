@@ -39,6 +39,8 @@ def prepare(options: RuntimeOptions, deterministic: bool) -> None:
   # Unless the user's environment already sets it; JAX creates its options' attributes while it is imported.
   if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update('jax_compilation_cache_dir', str(options.cache_folder / 'compiled'))
+    # XLA's own caches beside it would end a run on a GPU where the folder is not writable: JAX's only warns then.
+    jax.config.update('jax_persistent_cache_enable_xla_caches', 'none')
   flag, given = '--xla_gpu_deterministic_ops=true', os.environ.get('XLA_FLAGS', '')
   if deterministic and flag not in given:
     os.environ['XLA_FLAGS'] = f'{given} {flag}'.strip()

@@ -106,7 +106,11 @@ def batch_statistics(x: jax.Array, mask: jax.Array, axis_name: str | None = None
 @jax.jit
 def normalise(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array,
               epsilon: float) -> jax.Array:
-  """Normalises (B, H, W, C) so that each channel has the mean `bias` and the standard deviation `scale`, (C,) each."""
+  """Normalises (B, H, W, C) so that each channel has the mean `bias` and the standard deviation `scale`, (C,) each.
+
+  In float32, so that the gradients of `scale` and `bias` are summed over the pixels in float32 too: newer GPUs add
+  bfloat16 as such.
+  """
   factor = scale * lax.rsqrt(variance + epsilon)
-  factor, offset = (values.astype(x.dtype)[None, None, None] for values in (factor, bias - mean * factor))
-  return x * factor + offset
+  factor, offset = (values[None, None, None] for values in (factor, bias - mean * factor))
+  return (x.astype(jnp.float32) * factor + offset).astype(x.dtype)

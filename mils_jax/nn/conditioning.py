@@ -115,8 +115,8 @@ class Film(nn.Module):
       return x
     units = nn.relu(nn.Dense(self.hidden, name='hidden')(condition))
     both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, name='gain_and_shift')(units)
-    gain, shift = jnp.split(both.astype(x.dtype)[:, None, None, :], 2, axis=-1)
-    return x * (1 + gain) + shift
+    gain, shift = jnp.split(both.astype(jnp.float32)[:, None, None, :], 2, axis=-1)
+    return (x.astype(jnp.float32) * (1 + gain) + shift).astype(x.dtype)  # as in `normalise`
 
 
 class StatisticsClassifier(nn.Module):

@@ -94,7 +94,9 @@ def mix_outputs(x: jax.Array, kernels: jax.Array, attention: jax.Array, stride: 
     side_by_side = jnp.moveaxis(kernels, 0, 3).reshape(kernel_size, kernel_size, channels, number * features)
     outputs = convolve_by(x, side_by_side, stride, way)
     outputs = outputs.reshape(*outputs.shape[:3], number, features)  # (B, H', W', K, features)
-    return (outputs * attention[:, None, None, :, None]).sum(axis=3)
+    # In float32, in which the attention's gradient is then summed over the pixels: newer GPUs add bfloat16 as such.
+    weighted = outputs.astype(jnp.float32) * attention[:, None, None, :, None].astype(jnp.float32)
+    return weighted.sum(axis=3).astype(outputs.dtype)
   chunks = chunks_of(platform_of(implementation), way, way, x, size, kernels, own_kernels=0)
   return by_samples(x, kernels, attention, multiply=WeightedInputs(products_of(way, kernel_size, stride)),
                     chunks=chunks, turn=stride == 1)

@@ -95,12 +95,13 @@ class InputChannels(nn.Module):
       x *= factor[:, None, None, None].astype(x.dtype)
     imputed = None
     if self.imputation == 'learned':
-      imputed = self.param('value', nn.initializers.zeros, (self.in_channels,)).astype(x.dtype)[None, None, None]
+      imputed = self.param('value', nn.initializers.zeros, (self.in_channels,))[None, None, None]
     elif self.imputation == 'mlp':
       imputed = self._predict(x, present)
     elif self.imputation == 'linear':
       imputed = LinearImputation(axis_name=self.axis_name, name='linear')(x, present, train, mask)
-    return x if imputed is None else jnp.where(present[:, None, None, :], x, imputed), present
+    # A float32 value makes it float32, in which its gradient is then summed over the pixels (as in `normalise`).
+    return x if imputed is None else jnp.where(present[:, None, None, :], x, imputed).astype(x.dtype), present
 
   def _predict(self, x: jax.Array, present: jax.Array) -> jax.Array:
     """Predicts a value for every channel at every pixel, (B, H, W, in_channels)."""

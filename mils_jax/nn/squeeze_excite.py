@@ -37,4 +37,4 @@ class SqueezeExcite(nn.Module):
     average = x.mean(axis=(1, 2), dtype=jnp.float32)  # (B, C)
     squeezed = nn.relu(nn.Dense(max(channels // self.reduction, 1), dtype=self.dtype, name='squeeze')(average))
     gate = nn.sigmoid(nn.Dense(channels, dtype=self.dtype, name='excite')(squeezed))
-    return x * gate[:, None, None, :].astype(x.dtype)
+    return (x.astype(jnp.float32) * gate[:, None, None, :].astype(jnp.float32)).astype(x.dtype)  # as in `normalise`

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mils_jax.distributed import devices
+from mils_jax.errors import UserError
 
 
 def test_the_platform_is_that_of_the_devices():
@@ -76,3 +77,10 @@ def test_the_option_makes_xla_hold_less_at_once():
   default, little = (lowered.compile(options).memory_analysis().temp_size_in_bytes
                      for options in ({}, devices.LITTLE_MEMORY))
   assert little < default
+
+
+def test_a_process_of_several_that_were_not_joined_is_refused(monkeypatch):
+  """As on a TPU pod, whose runtime knows of the others by itself."""
+  monkeypatch.setattr(jax, 'process_count', lambda: 4)
+  with pytest.raises(UserError, match='one of 4 processes, as on a TPU pod; expected --distributed'):
+    devices.Devices()

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from functools import partial
 
 import jax
@@ -184,3 +185,39 @@ def test_the_defaults_are_the_reports():
   for name, network in networks().items():
     fields = {field.name: field.default for field in dataclasses.fields(network)}
     assert {field: fields[field] for field in (*shared, *own[name])} == shared | own[name]
+
+
+def equations(jaxpr):
+  """All equations of a jaxpr and of those inside of it."""
+  for equation in jaxpr.eqns:
+    yield equation
+    inner = (getattr(value, 'jaxpr', value) for values in equation.params.values()
+             for value in (values if isinstance(values, tuple | list) else (values,)))
+    for own in inner:
+      if hasattr(own, 'eqns'):
+        yield from equations(own)
+
+
+@pytest.mark.parametrize('model', [
+    *SMALL, SMALL[0].clone(num_kernels=2, conditioning='presence', imputation='learned'),
+    SMALL[0].clone(num_kernels=2, conditioning='statistics')], ids=lambda model: type(model).__name__)
+def test_gradients_of_accelerators_are_summed_over_pixels_in_float32(model):
+  """On the newest GPUs a sum of bfloat16 stays one; on CPUs XLA takes float32 for it."""
+  model = model.clone(dtype=jnp.bfloat16, implementation='gpu')
+  images, present = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32), jax.ShapeDtypeStruct((2, 3), bool)
+  variables = jax.eval_shape(lambda x, there: model.init(jax.random.key(0), x, train=False, present=there),
+                             images, present)
+  rest = {name: value for name, value in variables.items() if name != 'params'}
+
+  def loss(params, rest, x, there):
+    logits, _ = model.apply({'params': params, **rest}, x, train=True, present=there, mutable=True,
+                            rngs={'dropout': jax.random.key(0)})
+    return logits.astype(jnp.float32).sum()
+
+  jaxpr = jax.make_jaxpr(jax.grad(loss))(variables['params'], rest, images, present).jaxpr
+  sums = [(equation.invars[0].aval, equation.params['axes']) for equation in equations(jaxpr)
+          if equation.primitive.name == 'reduce_sum' and equation.invars[0].aval.ndim >= 4]
+  over_pixels = [(value.dtype, value.shape, axes) for value, axes in sums
+                 if math.prod(value.shape[axis] for axis in axes if axis in (1, 2)) > 1]
+  assert over_pixels
+  assert [found for found in over_pixels if found[0] == jnp.bfloat16] == []

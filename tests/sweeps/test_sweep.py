@@ -212,6 +212,16 @@ def test_a_wrong_command_is_one_line_with_exit_code_2(words, message, capsys, mo
   assert error.count('\n') == 1
 
 
+def test_runs_with_other_kernels_than_the_first_are_refused(tmp_path, capsys):
+  (tmp_path / 'own.py').write_text('from tests.sweeps.tiny_sweep import get_config as tiny\n\ndef get_config():\n'
+                                   '  config = tiny()\n  name, base, _, seeds = config.runs[0]\n'
+                                   "  config.runs = (*config.runs, ('exact', base, {'train.deterministic': True}, "
+                                   'seeds))\n  return config\n')
+  words = [f'--config={tmp_path}/own.py', f'--workdir={tmp_path}/sweep', f'--config.common.runtime.cache={tmp_path}/c']
+  assert main(['main.py', '--mode=sweep', '--dry_run', *words]) == 2
+  assert capsys.readouterr().err.startswith('error: train.deterministic differs between runs of the sweep')
+
+
 def test_a_sweeps_folder_is_named_by_what_its_runs_have_in_common():
   assert run_name('tiny', 'tiny.py', {'common.train.epochs': 3, 'common.runtime.cache': '/c'}) == 'tiny-epochs=3'
 
