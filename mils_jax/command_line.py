@@ -181,10 +181,9 @@ def _parsed_flags(words: list[str], verb: str) -> tuple[flags.FlagValues, list[s
     raise unknown('flag', f'--{error.flagname}', valid) from error
   except flags.Error as error:
     raise UserError(str(error).splitlines()[0]) from error
-  several = _takes_many(verb or values.mode)
-  if several and values[several].present > 1:  # of other flags the last counts
-    raise UserError(f'--{several} is given {values[several].present} times; expected once, with all its words after it')
-  many = _takes_many(values.mode)
+  many = _takes_many(verb or values.mode)
+  if many and values[many].present > 1:  # of other flags the last counts
+    raise UserError(f'--{many} is given {values[many].present} times; expected once, with all its words after it')
   if plain and not verb and not (many and values[many].present):
     raise UserError(f"'{plain[0]}' is no flag. Valid flags: {', '.join(valid)}")
   return values, plain

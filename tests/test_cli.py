@@ -1,5 +1,6 @@
 """The program as its users meet it: the command line in, files, one line or a result out."""
 
+import io
 import json
 import re
 import shlex
@@ -19,6 +20,7 @@ from mils_jax.cli import main
 from mils_jax.command_line import parse, run_name
 from mils_jax.errors import UserError
 from mils_jax.metrics.predictions import Predictions
+from mils_jax.progress import log
 
 ROOT = Path(__file__).parent.parent
 TINY = ['--config.data.shapes.num_train=90', '--config.data.shapes.num_val=21', '--config.data.shapes.num_test=41',
@@ -359,6 +361,26 @@ def test_a_device_without_memory_is_one_line(tmp_path, monkeypatch, capsys):
   error = capsys.readouterr().err
   assert error.startswith('failed: the device has too little memory; a smaller train.batch_size')
   assert error.count('\n') == 1
+
+
+def test_a_batch_beyond_the_memory_is_one_line(tmp_path, monkeypatch, capsys):
+  def without_memory(*_):
+    raise MemoryError('Unable to allocate 3.64 TiB')
+
+  monkeypatch.setattr(cli, 'runner', lambda _: without_memory)
+  assert run('--workdir', tmp_path / 'run', *TINY) == 1
+  error = capsys.readouterr().err
+  assert 'failed: there is too little memory: ' in error
+  assert 'Unable to allocate 3.64 TiB' in error
+  assert error.count('\n') == 1
+
+
+def test_names_that_a_terminal_cannot_show_end_no_command(monkeypatch):
+  written = io.BytesIO()
+  monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, encoding='ascii'))
+  assert main(['main.py', '--version']) == 0
+  log('caf\udce9, \u00fc')
+  assert written.getvalue().splitlines()[-1] == b'caf\\udce9, \\xfc'
 
 
 def test_a_folder_of_other_things_is_no_run_folder(tmp_path, capsys):

@@ -53,7 +53,7 @@ def _block(block: Block, images: Path | None, name: str) -> str:
       parts = []
       for figure in figures:
         file = images / f'{_file_name(figure.name)}.svg'
-        file.write_text(figure.svg, encoding='utf-8', errors='backslashreplace')
+        file.write_text(figure.svg, encoding='utf-8')
         parts.append(f'![{escape(figure.alternative)}]({images.name}/{file.name})\n\n{escape(figure.caption)}')
       return '\n\n'.join(parts)
     case Examples(title, shown):

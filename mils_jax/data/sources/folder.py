@@ -3,7 +3,6 @@ folders alone."""
 
 import contextlib
 import dataclasses
-import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -78,8 +77,8 @@ class FolderSource(Source):
     self.reading = dataclasses.replace(reading, color=self._settled_color(reading.color))
     self._remarks: tuple[str, ...] = ()
     self._name_channels()
-    self._jpeg2000_changed = any(not jpeg2000.is_of_eight_bits(os.path.join(self.root, name))
-                                 for name in self._some_jpeg2000())
+    first = self._first_jpeg2000()
+    self._jpeg2000_changed = bool(first) and not jpeg2000.is_of_eight_bits(os.path.join(self.root, first))
     self.notes = tuple(self._notes)
 
   def length(self, split: str) -> int:
@@ -246,10 +245,10 @@ class FolderSource(Source):
     if not any(self.units) and len(units) == len(self.channels) == count:  # renamed by the configuration
       self.units = tuple(units.values())
 
-  def _some_jpeg2000(self) -> list[str]:
-    """The first JPEG 2000 of the training split, if there is one: all have the same dtype."""
+  def _first_jpeg2000(self) -> str:
+    """The first JPEG 2000 of the training split, '' where there is none: all have the same dtype."""
     every = (name for image in self._files['train'] for name in _files_of(image))
-    return list(itertools.islice((name for name in every if name.lower().endswith(image_formats.JPEG2000)), 1))
+    return next((name for name in every if name.lower().endswith(image_formats.JPEG2000)), '')
 
   def _first(self) -> Decoded:
     """The first training image that can be read, or a later one if only that names its channels.
